@@ -1,1 +1,65 @@
-//! placeholder
+//! What runs next: Laminar's scheduler.
+//!
+//! The crate is pure. It does no input or output, reads no clock, starts no thread and sees neither text nor tensors:
+//! it knows sequences by number, prompts by length and time only as the value it is handed. So every run of it can be
+//! replayed from a trace ([`replay`]), and the same scheduler drives the real engine and a simulated one.
+//!
+//! The life of a step:
+//!
+//! 1. [`Scheduler::plan`] returns a [`Step`]: the sequences that decode and the prefill [`Tile`]s beside them.
+//! 2. Somebody executes it: every decode row yields one token, and so does every prompt whose last row passes the last
+//!    layer.
+//! 3. [`Scheduler::commit`] takes the [`Report`] and moves the sequences on.
+//!
+//! [`Scheduler::submit`] and [`Scheduler::cancel`] may come at any moment. What a prompt does between its arrival and its
+//! first token is the [`Policy`]'s business; the policies stand side by side in `policy/`. KV memory is handed out in
+//! blocks, all of a sequence's blocks at its admission, so a sequence that has started can always finish.
+//!
+//! ```
+//! use laminar_schedule::{NewSequence, Policy, Report, Scheduler, SchedulerConfig, SequenceId};
+//! use std::time::Duration;
+//!
+//! let mut scheduler = Scheduler::new(SchedulerConfig {
+//!     policy: Policy::Layered { group_tokens: 512, cohort_tokens: 8192, groups: None },
+//!     layers: 8,
+//!     max_sequences: 4,
+//!     kv_blocks: 256,
+//!     block_len: 32,
+//!     max_waiting: 16,
+//!     context: 4096,
+//! })?;
+//! scheduler.submit(NewSequence { id: SequenceId(1), prompt_tokens: 1024, max_tokens: 2 })?;
+//!
+//! // 1024 tokens are two groups of 512: the prompt walks four layers in each of two steps.
+//! let step = scheduler.plan(Duration::ZERO);
+//! assert_eq!(step.tiles[0].layers, 0..4);
+//! scheduler.commit(&Report { step: step.number, ..Report::default() })?;
+//! let step = scheduler.plan(Duration::ZERO);
+//! assert_eq!(step.tiles[0].layers, 4..8);
+//! scheduler.commit(&Report { step: step.number, ..Report::default() })?;
+//! // The first token is there; the next one is fed at position 1024.
+//! assert_eq!(scheduler.plan(Duration::ZERO).decode[0].position, 1024);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod blocks;
+mod cohort;
+mod config;
+mod error;
+mod policy;
+mod queues;
+mod scheduler;
+mod sequence;
+mod stats;
+mod step;
+mod trace;
+
+pub use blocks::BlockId;
+pub use config::SchedulerConfig;
+pub use error::{CommitError, ConfigError, SubmitError};
+pub use policy::Policy;
+pub use scheduler::Scheduler;
+pub use sequence::{NewSequence, SequenceId};
+pub use stats::SchedulerStats;
+pub use step::{CohortId, DecodeRow, Report, Step, Tile, TileRows};
+pub use trace::{Event, Recorder, replay};

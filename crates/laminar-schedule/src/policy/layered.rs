@@ -1,0 +1,49 @@
+//! `layered`: a step runs a whole cohort through one group of layers.
+//!
+//! This is layered prefill (Lee et al., arXiv 2510.08055, section numbers of our notes in brackets). The stack is cut
+//! into contiguous groups; in every step all decode rows pass all layers while the cohort's prompt rows pass exactly one
+//! group, one deeper each step [1.1]. A row meets each layer once, so a prompt reads each expert it needs once, and a
+//! step is as short as that of a chunk of `group_tokens` tokens.
+//!
+//! - Groups: `max(1, ceil(tokens / group_tokens))` of the cohort's tokens, at most one a layer, sizes equal to within one
+//!   layer, the larger ones first [1.2].
+//! - One cohort is under way at a time. A new one takes started prompts first, then newcomers in their order, up to
+//!   `cohort_tokens` rows [1.3].
+//! - A prompt longer than that is chunked *and* layered: each chunk walks all groups before the next one starts [1.4].
+//!
+//! One rule is ours: a prompt that fits a cohort is never cut to fill up another one. The released code cuts it, and such a
+//! prompt reads its experts twice.
+
+use crate::TileRows;
+use crate::queues::Queues;
+
+/// The next cohort's rows.
+pub(super) fn gather(queues: &mut Queues, cohort_tokens: usize) -> Vec<TileRows> {
+    let mut members: Vec<TileRows> = Vec::new();
+    let mut budget = cohort_tokens;
+    for (id, _) in queues.unfinished() {
+        let Some(rows) = queues.next_rows(id, budget) else {
+            break;
+        };
+        budget -= rows.rows;
+        members.push(rows);
+    }
+    while budget > 0
+        && let Some(tokens) = queues.admissible()
+    {
+        if tokens > budget && !members.is_empty() {
+            break;
+        }
+        let Some(rows) = queues.admit().and_then(|id| queues.next_rows(id, budget)) else {
+            break;
+        };
+        budget -= rows.rows;
+        members.push(rows);
+    }
+    members
+}
+
+/// The paper's number of layer groups for a cohort.
+pub(super) fn group_count(tokens: usize, group_tokens: usize) -> usize {
+    tokens.div_ceil(group_tokens).max(1)
+}

@@ -1,0 +1,26 @@
+//! `whole`: a prompt runs in one step, through all layers.
+//!
+//! This is iteration-level scheduling as in Orca (OSDI 2022). It is the fastest way to a prompt's first token and the
+//! worst for everybody else: every stream stands still until the longest prompt is through. Waiting prompts share a step
+//! while their sum is small, since a second pass over the weights would cost all of them more.
+
+use crate::TileRows;
+use crate::queues::Queues;
+
+/// Prompt tokens that a step takes from more than one prompt. It bounds the memory of a step; a single prompt may be longer.
+const STEP_TOKENS: usize = 8192;
+
+/// The waiting prompts in their order, each whole.
+pub(super) fn gather(queues: &mut Queues) -> Vec<TileRows> {
+    let mut members = Vec::new();
+    let mut budget = STEP_TOKENS;
+    while let Some(tokens) = queues.admissible() {
+        if tokens > budget && !members.is_empty() {
+            break;
+        }
+        let Some(id) = queues.admit() else { break };
+        members.extend(queues.next_rows(id, tokens));
+        budget = budget.saturating_sub(tokens);
+    }
+    members
+}
