@@ -1,0 +1,49 @@
+//! What can be wrong with data handed to the kernels.
+
+use crate::WeightType;
+
+/// Why weights could not be converted or packed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The row length is not a whole number of blocks of the type.
+    #[error(
+        "a row of {cols} values is not a whole number of {} blocks ({} values each)",
+        .ty.name(),
+        .ty.block_len()
+    )]
+    PartialBlock {
+        /// The weight type.
+        ty: WeightType,
+        /// Values in a row.
+        cols: usize,
+    },
+    /// The byte count does not belong to the number of values.
+    #[error("{} data for {values} values must be {expected} bytes, found {found}", .ty.name())]
+    ByteLength {
+        /// The weight type.
+        ty: WeightType,
+        /// Values asked for.
+        values: usize,
+        /// Bytes these values take.
+        expected: usize,
+        /// Bytes found.
+        found: usize,
+    },
+    /// A matrix without rows or without columns.
+    #[error("a matrix of {rows} rows and {cols} columns has no values")]
+    Empty {
+        /// Rows (outputs).
+        rows: usize,
+        /// Columns (inputs).
+        cols: usize,
+    },
+    /// A size that does not fit the address space.
+    #[error("a matrix of {rows} rows and {cols} columns is too large for this machine")]
+    TooLarge {
+        /// Rows (outputs).
+        rows: usize,
+        /// Columns (inputs).
+        cols: usize,
+    },
+}
