@@ -1,1 +1,35 @@
-//! placeholder
+//! The engine: one thread that owns the scheduler, the model, the KV memory and the samplers; handles outside.
+//!
+//! [`Engine::start`] moves a model into its thread. [`Engine::submit`] hands it a [`GenerateRequest`] and returns a
+//! [`Generation`], a stream of [`Event`]s: tokens as they come, then exactly one of [`Event::Finished`] and
+//! [`Event::Failed`]. Dropping the `Generation` cancels the request.
+//!
+//! What the engine promises, each held by a test:
+//!
+//! - Every decoding sequence advances in every step, also in a step that prefills.
+//! - The tokens *and the logits* of a request depend on the request alone, bit for bit: not on the policy, the chunk or
+//!   group sizes, the other requests or the number of threads.
+//! - Under `layered` a prompt's rows meet each layer once; the expert loads are counted.
+//! - The engine thread never waits for a client; a client that is gone frees its blocks by the next step, also in the
+//!   middle of its prefill.
+//! - Bad input, a failed step, even a panic in one ends as an error of the requests concerned; the engine lives on and
+//!   no KV block leaks.
+//!
+//! An idle engine sleeps on its channel and uses no processor time.
+
+mod config;
+mod engine;
+mod error;
+mod event;
+mod request;
+mod stats;
+
+pub use config::EngineConfig;
+pub use engine::{Engine, Generation};
+pub use error::EngineError;
+pub use event::{
+    Event, Finish, FinishReason, Timings, TokenEvent, TokenLogprobs, TopLogprob, Usage,
+};
+pub use laminar_schedule::Policy;
+pub use request::{GenerateRequest, SamplingParams};
+pub use stats::EngineStats;
