@@ -1,1 +1,29 @@
-//! placeholder
+//! Checkpoints, tokenizers, architectures and KV memory for Laminar.
+//!
+//! [`checkpoint::Checkpoint`] opens a GGUF file or a Hugging Face folder, [`Model::load`] turns it into packed weights,
+//! and [`Model::forward`] runs *some rows over some layers*: the operation layered prefill is made of. Hidden rows can be
+//! kept between calls, so a prompt may stop after any layer while other sequences go on.
+
+pub mod arch;
+pub mod checkpoint;
+pub mod config;
+mod embedding;
+mod error;
+pub mod inspect;
+mod kv;
+mod layer;
+mod loads;
+mod model;
+mod rope;
+mod scratch;
+pub mod synth;
+pub mod tokenizer;
+mod weights;
+
+pub use config::ModelConfig;
+pub use error::ModelError;
+pub use kv::{BLOCK_LEN, KvCache, KvType};
+pub use layer::RowSpan;
+pub use loads::ExpertLoads;
+pub use model::{LoadOptions, Model};
+pub use scratch::Scratch;

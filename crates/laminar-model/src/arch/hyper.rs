@@ -1,0 +1,136 @@
+//! Hyper-parameters by name, from GGUF metadata or from a Hugging Face `config.json`.
+
+use serde_json::Value as Json;
+
+use crate::checkpoint::{Checkpoint, Metadata};
+use crate::error::ModelError;
+
+/// No real model comes near these; larger numbers mean a corrupt or hostile file.
+const MAX_DIMENSION: usize = 1 << 24;
+
+/// One lookup interface over both configuration formats. Every getter takes the GGUF key without its architecture prefix
+/// and the `config.json` field.
+pub(crate) enum Hyper<'a> {
+    /// Keys are `<architecture>.<key>`.
+    Gguf { metadata: &'a Metadata, architecture: String },
+    /// A flat JSON object.
+    Hf(&'a Json),
+}
+
+impl<'a> Hyper<'a> {
+    pub(crate) fn new(checkpoint: &'a Checkpoint) -> Result<Self, ModelError> {
+        Ok(match checkpoint {
+            Checkpoint::Gguf(gguf) => Self::Gguf {
+                metadata: gguf.metadata(),
+                architecture: gguf.metadata().require_str("general.architecture")?.to_owned(),
+            },
+            Checkpoint::HuggingFace(folder) => Self::Hf(&folder.config),
+        })
+    }
+
+    /// The architecture's name as the checkpoint spells it.
+    pub(crate) fn architecture(&self) -> Result<String, ModelError> {
+        match self {
+            Self::Gguf { architecture, .. } => Ok(architecture.clone()),
+            Self::Hf(json) => json
+                .get("model_type")
+                .and_then(Json::as_str)
+                .map(str::to_owned)
+                .ok_or_else(|| ModelError::config("model_type", "is missing from config.json")),
+        }
+    }
+
+    pub(crate) fn is_gguf(&self) -> bool {
+        matches!(self, Self::Gguf { .. })
+    }
+
+    /// The name an error message should use.
+    pub(crate) fn key(&self, gguf: &str, hf: &str) -> String {
+        match self {
+            Self::Gguf { architecture, .. } => format!("{architecture}.{gguf}"),
+            Self::Hf(_) => hf.to_owned(),
+        }
+    }
+
+    /// A positive size below a sane bound.
+    pub(crate) fn size(&self, gguf: &str, hf: &str) -> Result<usize, ModelError> {
+        self.opt_size(gguf, hf)?.ok_or_else(|| ModelError::config(self.key(gguf, hf), "is missing"))
+    }
+
+    pub(crate) fn opt_size(&self, gguf: &str, hf: &str) -> Result<Option<usize>, ModelError> {
+        let found = match self {
+            Self::Gguf { metadata, .. } => metadata.u64(&self.key(gguf, hf))?,
+            Self::Hf(json) => match json.get(hf) {
+                None | Some(Json::Null) => None,
+                Some(value) => Some(value.as_u64().ok_or_else(|| {
+                    ModelError::config(hf, format!("must be a whole number, found {}", short(value)))
+                })?),
+            },
+        };
+        match found {
+            None => Ok(None),
+            Some(n) => match usize::try_from(n) {
+                Ok(n) if (1..=MAX_DIMENSION).contains(&n) => Ok(Some(n)),
+                _ => Err(ModelError::config(
+                    self.key(gguf, hf),
+                    format!("is {n}, expected 1 to {MAX_DIMENSION}"),
+                )),
+            },
+        }
+    }
+
+    pub(crate) fn float(&self, gguf: &str, hf: &str) -> Result<f32, ModelError> {
+        self.opt_float(gguf, hf)?.ok_or_else(|| ModelError::config(self.key(gguf, hf), "is missing"))
+    }
+
+    pub(crate) fn opt_float(&self, gguf: &str, hf: &str) -> Result<Option<f32>, ModelError> {
+        let found = match self {
+            Self::Gguf { metadata, .. } => metadata.f32(&self.key(gguf, hf))?,
+            Self::Hf(json) => json_float(json, hf)?,
+        };
+        match found {
+            Some(x) if !x.is_finite() => Err(ModelError::config(self.key(gguf, hf), "is not a finite number")),
+            other => Ok(other),
+        }
+    }
+
+    /// A string that only GGUF files carry.
+    pub(crate) fn gguf_str(&self, gguf: &str) -> Result<Option<&str>, ModelError> {
+        match self {
+            Self::Gguf { metadata, .. } => Ok(metadata.str(&self.key(gguf, ""))?),
+            Self::Hf(_) => Ok(None),
+        }
+    }
+
+    /// A field that only `config.json` carries.
+    pub(crate) fn hf_field(&self, field: &str) -> Option<&'a Json> {
+        match self {
+            Self::Gguf { .. } => None,
+            Self::Hf(json) => json.get(field).filter(|v| !v.is_null()),
+        }
+    }
+
+    pub(crate) fn hf_bool(&self, field: &str) -> Result<Option<bool>, ModelError> {
+        self.hf_field(field)
+            .map(|v| {
+                v.as_bool()
+                    .ok_or_else(|| ModelError::config(field, format!("must be true or false, found {}", short(v))))
+            })
+            .transpose()
+    }
+}
+
+/// A finite or infinite number of `object`, if the field is there.
+pub(crate) fn json_float(object: &Json, field: &str) -> Result<Option<f32>, ModelError> {
+    match object.get(field) {
+        None | Some(Json::Null) => Ok(None),
+        Some(value) => value
+            .as_f64()
+            .map(|x| Some(x as f32))
+            .ok_or_else(|| ModelError::config(field, format!("must be a number, found {}", short(value)))),
+    }
+}
+
+fn short(value: &Json) -> String {
+    value.to_string().chars().take(40).collect()
+}

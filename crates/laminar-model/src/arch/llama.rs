@@ -1,0 +1,44 @@
+//! Llama, Mistral and SmolLM2: RMS norms, grouped heads, gated feed-forward, no biases unless the checkpoint has them.
+//!
+//! GGUF files of this architecture may carry experts in place of the dense feed-forward layer (Mixtral's layout: softmax
+//! over all experts, the chosen weights scaled to sum to one).
+
+use super::{Family, Hyper, base};
+use crate::checkpoint::Checkpoint;
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::layer::Layer;
+use crate::weights::LayerWeights;
+
+pub(super) const FAMILY: Family = Family {
+    name: "llama",
+    hf_model_types: &["llama", "mistral"],
+    read_config,
+    layer,
+    hf_names: &[],
+};
+
+fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
+    base::require_activation(hyper, "hidden_act", &["silu"])?;
+    let mut config = base::config("llama", base::llama_style(hyper), hyper, checkpoint)?;
+    if hyper.is_gguf() {
+        config.experts = base::experts(hyper, config.ffn, true)?;
+    }
+    // Only Mistral folders have this field; every layer then slides.
+    if hyper.hf_field("sliding_window").is_some() {
+        let window = hyper.size("", "sliding_window")?;
+        config.windows.fill(Some(window));
+    }
+    Ok(config)
+}
+
+fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
+    Ok(Layer {
+        attention_norm: weights.norm("attn_norm", config)?,
+        attention: weights.attention(config, index)?,
+        post_attention_norm: None,
+        ffn_norm: weights.norm("ffn_norm", config)?,
+        ffn: weights.feed_forward(config)?,
+        post_ffn_norm: None,
+    })
+}

@@ -1,0 +1,73 @@
+//! The architectures, one file each, over shared layer parts.
+//!
+//! A family file says how to read its hyper-parameters and which tensors make a layer; everything that computes lives in
+//! the shared [`crate::layer`] parts. To add a family, write its file and list it in [`FAMILIES`].
+
+mod base;
+mod gemma3;
+mod hyper;
+mod llama;
+mod qwen2;
+mod qwen3;
+mod qwen3moe;
+
+pub(crate) use hyper::{Hyper, json_float};
+
+use crate::checkpoint::Checkpoint;
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::layer::Layer;
+use crate::weights::LayerWeights;
+
+/// One model family: its names and how to read it.
+pub struct Family {
+    /// Name in this project, equal to GGUF's `general.architecture`.
+    pub name: &'static str,
+    /// `model_type` values of Hugging Face folders that this family opens.
+    pub hf_model_types: &'static [&'static str],
+    read_config: fn(&Hyper<'_>, &Checkpoint) -> Result<ModelConfig, ModelError>,
+    pub(crate) layer: fn(&LayerWeights<'_>, &ModelConfig, usize) -> Result<Layer, ModelError>,
+    /// Per layer: GGUF tensor stem and the Hugging Face one, where it differs from the common table.
+    pub(crate) hf_names: &'static [(&'static str, &'static str)],
+}
+
+/// Every family this build can run.
+pub const FAMILIES: &[&Family] =
+    &[&llama::FAMILY, &qwen2::FAMILY, &qwen3::FAMILY, &qwen3moe::FAMILY, &gemma3::FAMILY];
+
+impl Family {
+    pub(crate) fn config(&self, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
+        (self.read_config)(&Hyper::new(checkpoint)?, checkpoint)
+    }
+}
+
+/// The family that `checkpoint` belongs to.
+///
+/// # Errors
+/// The architecture's name is missing or not one of [`FAMILIES`].
+pub fn family_of(checkpoint: &Checkpoint) -> Result<&'static Family, ModelError> {
+    let hyper = Hyper::new(checkpoint)?;
+    let found = hyper.architecture()?;
+    FAMILIES
+        .iter()
+        .copied()
+        .find(|family| match checkpoint {
+            Checkpoint::Gguf(_) => family.name == found,
+            Checkpoint::HuggingFace(_) => family.hf_model_types.contains(&found.as_str()),
+        })
+        .ok_or_else(|| {
+            let names: Vec<&str> = match checkpoint {
+                Checkpoint::Gguf(_) => FAMILIES.iter().map(|f| f.name).collect(),
+                Checkpoint::HuggingFace(_) => FAMILIES.iter().flat_map(|f| f.hf_model_types).copied().collect(),
+            };
+            ModelError::UnsupportedArchitecture { found, supported: names.join(", ") }
+        })
+}
+
+/// Reads the configuration of `checkpoint` without touching its weights.
+///
+/// # Errors
+/// As [`crate::Model::load`], for the configuration alone. `vocab_size` is taken from the embedding tensor.
+pub fn read_config(checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
+    family_of(checkpoint)?.config(checkpoint)
+}

@@ -1,0 +1,53 @@
+//! Qwen2 and Qwen2.5: Llama's layer with biases on queries, keys and values.
+
+use laminar_kernels::RopeStyle;
+
+use super::{Family, Hyper, base};
+use crate::checkpoint::Checkpoint;
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::layer::Layer;
+use crate::weights::LayerWeights;
+
+pub(super) const FAMILY: Family =
+    Family { name: "qwen2", hf_model_types: &["qwen2"], read_config, layer, hf_names: &[] };
+
+fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
+    base::require_activation(hyper, "hidden_act", &["silu"])?;
+    let mut config = base::config("qwen2", RopeStyle::Half, hyper, checkpoint)?;
+    qwen_windows(hyper, &mut config)?;
+    Ok(config)
+}
+
+/// `use_sliding_window` turns the window on for layers from `max_window_layers` up.
+pub(super) fn qwen_windows(hyper: &Hyper<'_>, config: &mut ModelConfig) -> Result<(), ModelError> {
+    if hyper.hf_bool("use_sliding_window")?.unwrap_or(false) && hyper.hf_field("sliding_window").is_some() {
+        let window = hyper.size("", "sliding_window")?;
+        let first = hyper.hf_field("max_window_layers").and_then(|v| v.as_u64()).unwrap_or(0);
+        for (index, slot) in config.windows.iter_mut().enumerate() {
+            if index as u64 >= first {
+                *slot = Some(window);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
+    let attention = weights.attention(config, index)?;
+    for (stem, present) in
+        [("attn_q", attention.q.has_bias()), ("attn_k", attention.k.has_bias()), ("attn_v", attention.v.has_bias())]
+    {
+        if !present {
+            return Err(weights.missing(&format!("{stem}.bias")));
+        }
+    }
+    Ok(Layer {
+        attention_norm: weights.norm("attn_norm", config)?,
+        attention,
+        post_attention_norm: None,
+        ffn_norm: weights.norm("ffn_norm", config)?,
+        ffn: weights.feed_forward(config)?,
+        post_ffn_norm: None,
+    })
+}

@@ -1,0 +1,42 @@
+//! Qwen3 mixture of experts (Qwen3-30B-A3B, Qwen3-235B-A22B): Qwen3's attention, every feed-forward layer routed.
+
+use laminar_kernels::RopeStyle;
+
+use super::{Family, Hyper, base, qwen2, qwen3};
+use crate::checkpoint::Checkpoint;
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+
+pub(super) const FAMILY: Family = Family {
+    name: "qwen3moe",
+    hf_model_types: &["qwen3_moe"],
+    read_config,
+    layer: qwen3::layer,
+    hf_names: &[
+        ("ffn_gate_inp", "mlp.gate"),
+        ("ffn_gate_exps", "mlp.experts.{}.gate_proj"),
+        ("ffn_up_exps", "mlp.experts.{}.up_proj"),
+        ("ffn_down_exps", "mlp.experts.{}.down_proj"),
+    ],
+};
+
+fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
+    base::require_activation(hyper, "hidden_act", &["silu"])?;
+    let mut config = base::config("qwen3moe", RopeStyle::Half, hyper, checkpoint)?;
+    qwen2::qwen_windows(hyper, &mut config)?;
+    // GGUF files carry no flag: every published checkpoint normalises.
+    let normalise = hyper.is_gguf() || hyper.hf_bool("norm_topk_prob")?.unwrap_or(false);
+    config.experts = base::experts(hyper, config.ffn, normalise)?;
+    if config.experts.is_none() {
+        return Err(ModelError::config(hyper.key("expert_count", "num_experts"), "is missing"));
+    }
+    let sparse_step = hyper.opt_size("", "decoder_sparse_step").ok().flatten().unwrap_or(1);
+    let dense_layers = hyper.hf_field("mlp_only_layers").and_then(|v| v.as_array()).is_some_and(|v| !v.is_empty());
+    if sparse_step != 1 || dense_layers {
+        return Err(ModelError::config(
+            "mlp_only_layers",
+            "and decoder_sparse_step: models that mix dense and expert layers are not supported",
+        ));
+    }
+    Ok(config)
+}

@@ -1,0 +1,197 @@
+//! A loaded model: some rows over a range of layers.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use laminar_kernels::{Matrix, Pool, Span, linear, rms_norm};
+
+use crate::arch::{self, Family};
+use crate::checkpoint::Checkpoint;
+use crate::config::ModelConfig;
+use crate::embedding::Embedding;
+use crate::error::ModelError;
+use crate::kv::{KvCache, KvType};
+use crate::layer::{Layer, RowSpan};
+use crate::loads::ExpertLoads;
+use crate::scratch::Scratch;
+use crate::weights::{Progress, Weights};
+
+/// How to load a model.
+#[derive(Default)]
+pub struct LoadOptions<'a> {
+    /// Element type the KV cache of this model is meant to have.
+    pub kv: KvType,
+    /// Called with bytes packed so far and bytes in total, from several threads.
+    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+}
+
+/// Weights and shape of one model. Immutable after loading and shared freely between threads.
+pub struct Model {
+    config: ModelConfig,
+    kv_type: KvType,
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    output_norm: Vec<f32>,
+    output: Matrix,
+}
+
+impl Model {
+    /// Reads configuration and weights of `checkpoint` and packs the weights for the kernels.
+    ///
+    /// # Errors
+    /// An unknown architecture, a missing or misshapen tensor, or hyper-parameters that contradict each other.
+    pub fn load(checkpoint: &Checkpoint, pool: &Pool, options: &LoadOptions<'_>) -> Result<Self, ModelError> {
+        let family: &Family = arch::family_of(checkpoint)?;
+        let config = family.config(checkpoint)?;
+        let weights = Weights::new(checkpoint, family, Progress::new(checkpoint.total_bytes(), options.progress));
+        let embedding = Embedding::load(&weights, &config)?;
+        let config = ModelConfig { vocab_size: embedding.rows(), ..config };
+        let layers = load_layers(family, &weights, &config, pool)?;
+        let output_norm = weights.norm("output_norm.weight", config.hidden, config.norm_offset)?;
+        let output = if weights.contains("output.weight") {
+            weights.matrix("output.weight", config.vocab_size, config.hidden)?
+        } else {
+            weights.matrix("token_embd.weight", config.vocab_size, config.hidden)?
+        };
+        weights.finish();
+        Ok(Self { config, kv_type: options.kv, embedding, layers, output_norm, output })
+    }
+
+    /// Hyper-parameters.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Number of decoder layers.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Rows of the output matrix: logits per position.
+    pub fn vocab_size(&self) -> usize {
+        self.config.vocab_size
+    }
+
+    /// Longest sequence the checkpoint was made for, in tokens.
+    pub fn context_length(&self) -> usize {
+        self.config.context_length
+    }
+
+    /// KV element type chosen at load.
+    pub fn kv_type(&self) -> KvType {
+        self.kv_type
+    }
+
+    /// Appends the embedding row of each token to `hidden` (`hidden` values a token).
+    ///
+    /// # Errors
+    /// A token id outside the vocabulary; `hidden` is then as before.
+    pub fn embed(&self, tokens: &[u32], hidden: &mut Vec<f32>) -> Result<(), ModelError> {
+        self.embedding.append(tokens, self.config.embedding_scale, hidden)
+    }
+
+    /// Runs the rows of `spans` through `layers`, in place.
+    ///
+    /// `hidden` holds `config.hidden` values a row; spans cover its rows without gaps. A row's result depends on its own
+    /// sequence only, so callers may mix decode and prefill rows, and may stop after any layer, keep the rows, and go on
+    /// later: the bits stay the same. Keys and values are written to `kv` under each span's blocks.
+    ///
+    /// # Errors
+    /// Spans, layers or blocks outside what exists.
+    #[allow(clippy::too_many_arguments)] // Each is one thing the caller owns; a struct would only rename them.
+    pub fn forward(
+        &self,
+        pool: &Pool,
+        kv: &mut KvCache,
+        scratch: &mut Scratch,
+        layers: Range<usize>,
+        spans: &[RowSpan<'_>],
+        hidden: &mut [f32],
+        loads: &mut ExpertLoads,
+    ) -> Result<(), ModelError> {
+        let rows = self.check_call(kv, &layers, spans, hidden)?;
+        if rows == 0 {
+            return Ok(());
+        }
+        scratch.begin(&self.config, spans);
+        let spans: Vec<Span<'_>> = spans
+            .iter()
+            .map(|s| Span { first_row: s.first_row, rows: s.rows, first_pos: s.first_pos, blocks: s.blocks })
+            .collect();
+        for index in layers {
+            self.layers[index].forward(pool, &self.config, kv.layer(index), scratch, &spans, hidden, loads);
+        }
+        Ok(())
+    }
+
+    /// Final norm and output matrix: `vocab_size` logits for each row of `hidden`, replacing `out`.
+    ///
+    /// # Errors
+    /// `hidden` is not a whole number of rows.
+    pub fn logits(
+        &self,
+        pool: &Pool,
+        scratch: &mut Scratch,
+        hidden: &[f32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        let width = self.config.hidden;
+        if !hidden.len().is_multiple_of(width) {
+            return Err(ModelError::Call(format!("{} hidden values are not rows of {width}", hidden.len())));
+        }
+        let rows = hidden.len() / width;
+        out.resize(rows * self.config.vocab_size, 0.0);
+        if rows > 0 {
+            scratch.norm.resize(hidden.len(), 0.0);
+            rms_norm(pool, hidden, &self.output_norm, self.config.rms_eps, &mut scratch.norm);
+            scratch.activations.load(pool, &scratch.norm, width);
+            linear(pool, &self.output, &scratch.activations, out);
+        }
+        Ok(())
+    }
+
+    fn check_call(
+        &self,
+        kv: &KvCache,
+        layers: &Range<usize>,
+        spans: &[RowSpan<'_>],
+        hidden: &[f32],
+    ) -> Result<usize, ModelError> {
+        if layers.start > layers.end || layers.end > self.layers.len() {
+            return Err(ModelError::Call(format!("layers {layers:?} of {}", self.layers.len())));
+        }
+        let mut rows = 0;
+        for span in spans {
+            if span.first_row != rows {
+                return Err(ModelError::Call(format!("span starts at row {}, expected {rows}", span.first_row)));
+            }
+            rows += span.rows;
+            let end = span.first_pos + span.rows;
+            if span.blocks.len() * kv.block_len < end || span.blocks.iter().any(|&b| b as usize >= kv.blocks()) {
+                return Err(ModelError::Call(format!("KV blocks do not cover positions up to {end}")));
+            }
+        }
+        if rows * self.config.hidden != hidden.len() {
+            return Err(ModelError::Call(format!("{rows} rows in spans, {} hidden values", hidden.len())));
+        }
+        Ok(rows)
+    }
+}
+
+/// Packs layers side by side: each is independent, and packing is bound by one core's arithmetic.
+fn load_layers(
+    family: &Family,
+    weights: &Weights<'_>,
+    config: &ModelConfig,
+    pool: &Pool,
+) -> Result<Vec<Layer>, ModelError> {
+    let slots: Vec<OnceLock<Result<Layer, ModelError>>> = (0..config.layers).map(|_| OnceLock::new()).collect();
+    pool.run(config.layers, &|index| {
+        // Each index is handed out once, so the slot is empty.
+        let _ = slots[index].set((family.layer)(&weights.layer(index), config, index));
+    });
+    slots
+        .into_iter()
+        .map(|slot| slot.into_inner().unwrap_or_else(|| Err(ModelError::Call("a layer was not loaded".to_owned()))))
+        .collect()
+}

@@ -1,0 +1,48 @@
+//! Buffers a forward pass reuses from call to call.
+
+use laminar_kernels::{Activations, MoeScratch, RopeTable, Routing};
+
+use crate::config::ModelConfig;
+use crate::layer::RowSpan;
+
+/// Working memory of the forward pass: grows to the largest call and is kept. One for each thread that runs a model, and
+/// for one model only (it also holds the model's rotary tables).
+#[derive(Default)]
+pub struct Scratch {
+    pub(crate) activations: Activations,
+    pub(crate) norm: Vec<f32>,
+    pub(crate) q: Vec<f32>,
+    pub(crate) k: Vec<f32>,
+    pub(crate) v: Vec<f32>,
+    pub(crate) attention: Vec<f32>,
+    pub(crate) branch: Vec<f32>,
+    pub(crate) gate: Vec<f32>,
+    pub(crate) up: Vec<f32>,
+    pub(crate) router: Vec<f32>,
+    pub(crate) routing: Routing,
+    pub(crate) moe: MoeScratch,
+    pub(crate) positions: Vec<u32>,
+    pub(crate) prefill_rows: Vec<bool>,
+    pub(crate) seen: Vec<u8>,
+    pub(crate) rope: Option<RopeTable>,
+    pub(crate) local_rope: Option<RopeTable>,
+}
+
+impl Scratch {
+    /// Lays out rows and positions of a call and extends the rotary tables to reach them.
+    pub(crate) fn begin(&mut self, config: &ModelConfig, spans: &[RowSpan<'_>]) {
+        self.positions.clear();
+        self.prefill_rows.clear();
+        let mut end = 0;
+        for span in spans {
+            let last = span.first_pos + span.rows;
+            self.positions.extend((span.first_pos..last).map(|p| p as u32));
+            self.prefill_rows.resize(self.positions.len(), span.prefill);
+            end = end.max(last);
+        }
+        self.rope.get_or_insert_with(|| RopeTable::new(config.rope.inv_freq.clone(), 1.0)).ensure(end);
+        if let Some(local) = &config.local_rope {
+            self.local_rope.get_or_insert_with(|| RopeTable::new(local.inv_freq.clone(), 1.0)).ensure(end);
+        }
+    }
+}
