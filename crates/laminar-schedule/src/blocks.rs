@@ -29,10 +29,7 @@ impl BlockPool {
     pub fn new(total: usize) -> Self {
         let count = BlockId::try_from(total).unwrap_or(BlockId::MAX);
         // Reversed, so that the first table gets blocks 0, 1, 2, ..
-        Self {
-            free: (0..count).rev().collect(),
-            total: count as usize,
-        }
+        Self { free: (0..count).rev().collect(), total: count as usize }
     }
 
     /// Takes `count` blocks, or nothing when there are not enough.

@@ -16,22 +16,13 @@ pub(crate) struct Cohort {
 impl Cohort {
     /// A cohort at the first of its layer groups.
     pub fn new(id: CohortId, members: Vec<TileRows>, groups: Vec<Range<usize>>) -> Self {
-        Self {
-            id,
-            members,
-            groups,
-            cursor: 0,
-        }
+        Self { id, members, groups, cursor: 0 }
     }
 
     /// The tile to run now; none once the last group is done.
     pub fn tile(&self) -> Option<Tile> {
         let layers = self.groups.get(self.cursor)?.clone();
-        Some(Tile {
-            cohort: self.id,
-            members: self.members.clone(),
-            layers,
-        })
+        Some(Tile { cohort: self.id, members: self.members.clone(), layers })
     }
 
     /// Moves one group deeper; returns whether the cohort has passed the last one.

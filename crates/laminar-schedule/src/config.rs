@@ -38,9 +38,7 @@ impl SchedulerConfig {
         }
         // One position for the prompt and one for a generated token.
         if self.context < 2 {
-            return Err(ConfigError::ContextTooSmall {
-                context: self.context,
-            });
+            return Err(ConfigError::ContextTooSmall { context: self.context });
         }
         self.policy.check()
     }

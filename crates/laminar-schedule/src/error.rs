@@ -12,9 +12,7 @@ pub enum ConfigError {
         field: &'static str,
     },
     /// The context holds not even one prompt token and one generated token.
-    #[error(
-        "scheduler setting `context` is {context}; it must be at least 2 (one prompt token, one generated token)"
-    )]
+    #[error("scheduler setting `context` is {context}; it must be at least 2 (one prompt token, one generated token)")]
     ContextTooSmall {
         /// The context asked for.
         context: usize,
@@ -41,9 +39,7 @@ pub enum SubmitError {
         context: usize,
     },
     /// All KV blocks together could not hold the sequence.
-    #[error(
-        "the request needs {needed} KV blocks but there are only {total}; lower max_tokens or shorten the prompt"
-    )]
+    #[error("the request needs {needed} KV blocks but there are only {total}; lower max_tokens or shorten the prompt")]
     NeverFits {
         /// Blocks for prompt and answer.
         needed: usize,

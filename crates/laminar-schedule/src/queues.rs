@@ -38,16 +38,7 @@ impl Queues {
     pub fn enqueue(&mut self, id: SequenceId, prompt_tokens: usize, max_tokens: usize) {
         self.waiting.push_back(id);
         let phase = Phase::Waiting;
-        self.sequences.insert(
-            id,
-            Sequence {
-                prompt_tokens,
-                max_tokens,
-                phase,
-                blocks: None,
-                cancelled: false,
-            },
-        );
+        self.sequences.insert(id, Sequence { prompt_tokens, max_tokens, phase, blocks: None, cancelled: false });
     }
 
     /// A sequence by its name.
@@ -72,9 +63,7 @@ impl Queues {
 
     /// Admitted sequences with prompt left, in order of admission: name and rows left.
     pub fn unfinished(&self) -> impl Iterator<Item = (SequenceId, usize)> {
-        self.prefilling
-            .iter()
-            .filter_map(|id| Some((*id, self.sequences.get(id)?.remaining())))
+        self.prefilling.iter().filter_map(|id| Some((*id, self.sequences.get(id)?.remaining())))
     }
 
     /// Prompt rows of the waiting queue's head if it can be admitted now.
@@ -108,20 +97,12 @@ impl Queues {
         let sequence = self.sequences.get(&id)?;
         let rows = rows.min(sequence.remaining());
         let ends_prompt = rows == sequence.remaining();
-        (rows > 0).then_some(TileRows {
-            sequence: id,
-            start: sequence.done(),
-            rows,
-            ends_prompt,
-        })
+        (rows > 0).then_some(TileRows { sequence: id, start: sequence.done(), rows, ends_prompt })
     }
 
     /// One row for every decoding sequence.
     pub fn decode_rows(&self) -> Vec<DecodeRow> {
-        self.decoding
-            .iter()
-            .filter_map(|id| self.sequences.get(id)?.decode_row(*id))
-            .collect()
+        self.decoding.iter().filter_map(|id| self.sequences.get(id)?.decode_row(*id)).collect()
     }
 
     /// The rows have passed all layers; a prompt that is done brings its sequence among the decoding ones, with one
@@ -131,9 +112,7 @@ impl Queues {
             return false;
         };
         if !rows.ends_prompt {
-            sequence.phase = Phase::Prefilling {
-                done: rows.start + rows.rows,
-            };
+            sequence.phase = Phase::Prefilling { done: rows.start + rows.rows };
             return false;
         }
         let last = sequence.count_token();

@@ -3,8 +3,8 @@
 use crate::cohort::Cohort;
 use crate::queues::Queues;
 use crate::{
-    BlockId, CohortId, CommitError, ConfigError, NewSequence, Report, SchedulerConfig,
-    SchedulerStats, SequenceId, Step, SubmitError,
+    BlockId, CohortId, CommitError, ConfigError, NewSequence, Report, SchedulerConfig, SchedulerStats, SequenceId,
+    Step, SubmitError,
 };
 use std::time::Duration;
 
@@ -26,14 +26,7 @@ impl Scheduler {
     pub fn new(config: SchedulerConfig) -> Result<Self, ConfigError> {
         config.check()?;
         let queues = Queues::new(&config);
-        Ok(Self {
-            config,
-            queues,
-            cohort: None,
-            in_flight: None,
-            next_step: 0,
-            next_cohort: 0,
-        })
+        Ok(Self { config, queues, cohort: None, in_flight: None, next_step: 0, next_cohort: 0 })
     }
 
     /// The configuration the scheduler was made with.
@@ -46,20 +39,13 @@ impl Scheduler {
     /// `max_tokens` is cut to what the context leaves beside the prompt. A sequence that could never run is refused
     /// now rather than left to wait for ever.
     pub fn submit(&mut self, new: NewSequence) -> Result<(), SubmitError> {
-        let NewSequence {
-            id,
-            prompt_tokens,
-            max_tokens,
-        } = new;
+        let NewSequence { id, prompt_tokens, max_tokens } = new;
         let context = self.config.context;
         if prompt_tokens == 0 {
             return Err(SubmitError::EmptyPrompt);
         }
         if prompt_tokens >= context {
-            return Err(SubmitError::TooLong {
-                prompt_tokens,
-                context,
-            });
+            return Err(SubmitError::TooLong { prompt_tokens, context });
         }
         if max_tokens == 0 {
             return Err(SubmitError::NothingToGenerate);
@@ -86,10 +72,7 @@ impl Scheduler {
     /// Its blocks are free at once, or, when the step in flight works on them, at that step's commit: in either case
     /// before the next plan. A cohort goes on without it.
     pub fn cancel(&mut self, id: SequenceId) -> bool {
-        let busy = self
-            .in_flight
-            .as_ref()
-            .is_some_and(|step| step.involves(id));
+        let busy = self.in_flight.as_ref().is_some_and(|step| step.involves(id));
         let Some(sequence) = self.queues.get_mut(id) else {
             return false;
         };
@@ -120,12 +103,7 @@ impl Scheduler {
         let step = Step {
             number: self.next_step,
             decode: self.queues.decode_rows(),
-            tiles: self
-                .cohort
-                .as_ref()
-                .and_then(Cohort::tile)
-                .into_iter()
-                .collect(),
+            tiles: self.cohort.as_ref().and_then(Cohort::tile).into_iter().collect(),
         };
         if !step.is_empty() {
             self.next_step += 1;
@@ -139,17 +117,12 @@ impl Scheduler {
     /// A sequence that has reached its `max_tokens` ends here whether the report names it or not.
     pub fn commit(&mut self, report: &Report) -> Result<(), CommitError> {
         let Some(step) = self.in_flight.take() else {
-            return Err(CommitError::NoStep {
-                reported: report.step,
-            });
+            return Err(CommitError::NoStep { reported: report.step });
         };
         if step.number != report.step {
             let in_flight = step.number;
             self.in_flight = Some(step);
-            return Err(CommitError::WrongStep {
-                reported: report.step,
-                in_flight,
-            });
+            return Err(CommitError::WrongStep { reported: report.step, in_flight });
         }
 
         let mut ended = report.finished.clone();
@@ -168,16 +141,9 @@ impl Scheduler {
                 }
             }
         }
-        let members = step
-            .tiles
-            .iter()
-            .flat_map(|tile| tile.members.iter().map(|member| member.sequence));
+        let members = step.tiles.iter().flat_map(|tile| tile.members.iter().map(|member| member.sequence));
         let involved = step.decode.iter().map(|row| row.sequence).chain(members);
-        ended.extend(involved.filter(|id| {
-            self.queues
-                .get(*id)
-                .is_some_and(|sequence| sequence.cancelled)
-        }));
+        ended.extend(involved.filter(|id| self.queues.get(*id).is_some_and(|sequence| sequence.cancelled)));
         for id in ended {
             self.remove(id);
         }

@@ -61,10 +61,9 @@ impl Sequence {
     pub fn decode_row(&self, id: SequenceId) -> Option<DecodeRow> {
         match self.phase {
             // The newest of `generated` tokens has not been fed yet, hence the one less.
-            Phase::Decoding { generated } => Some(DecodeRow {
-                sequence: id,
-                position: self.prompt_tokens + generated - 1,
-            }),
+            Phase::Decoding { generated } => {
+                Some(DecodeRow { sequence: id, position: self.prompt_tokens + generated - 1 })
+            }
             _ => None,
         }
     }

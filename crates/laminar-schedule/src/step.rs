@@ -28,10 +28,7 @@ impl Step {
     /// Whether the step touches this sequence.
     pub fn involves(&self, id: SequenceId) -> bool {
         self.decode.iter().any(|row| row.sequence == id)
-            || self
-                .tiles
-                .iter()
-                .any(|tile| tile.members.iter().any(|member| member.sequence == id))
+            || self.tiles.iter().any(|tile| tile.members.iter().any(|member| member.sequence == id))
     }
 }
 

@@ -1,9 +1,6 @@
 //! Record and replay: the same inputs give the same steps.
 
-use crate::{
-    CommitError, ConfigError, NewSequence, Report, Scheduler, SchedulerConfig, SequenceId, Step,
-    SubmitError,
-};
+use crate::{CommitError, ConfigError, NewSequence, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError};
 use std::time::Duration;
 
 /// One call into a scheduler.
@@ -29,10 +26,7 @@ pub struct Recorder {
 impl Recorder {
     /// Records from here on; the scheduler should be fresh, as [`replay`] starts from a fresh one.
     pub fn new(scheduler: Scheduler) -> Self {
-        Self {
-            scheduler,
-            events: Vec::new(),
-        }
+        Self { scheduler, events: Vec::new() }
     }
 
     /// See [`Scheduler::submit`].

@@ -39,11 +39,7 @@ impl Policy {
     pub const CHUNKED: Policy = Policy::Chunked { tokens: 512 };
 
     /// `layered` with the paper's constants.
-    pub const LAYERED: Policy = Policy::Layered {
-        group_tokens: 512,
-        cohort_tokens: 8192,
-        groups: None,
-    };
+    pub const LAYERED: Policy = Policy::Layered { group_tokens: 512, cohort_tokens: 8192, groups: None };
 
     /// The policy's name, as users write it.
     pub fn name(&self) -> &'static str {
@@ -56,24 +52,10 @@ impl Policy {
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         match *self {
-            Policy::Chunked { tokens: 0 } => Err(ConfigError::Zero {
-                field: "chunked tokens",
-            }),
-            Policy::Layered {
-                group_tokens: 0, ..
-            } => Err(ConfigError::Zero {
-                field: "layered group_tokens",
-            }),
-            Policy::Layered {
-                cohort_tokens: 0, ..
-            } => Err(ConfigError::Zero {
-                field: "layered cohort_tokens",
-            }),
-            Policy::Layered {
-                groups: Some(0), ..
-            } => Err(ConfigError::Zero {
-                field: "layered groups",
-            }),
+            Policy::Chunked { tokens: 0 } => Err(ConfigError::Zero { field: "chunked tokens" }),
+            Policy::Layered { group_tokens: 0, .. } => Err(ConfigError::Zero { field: "layered group_tokens" }),
+            Policy::Layered { cohort_tokens: 0, .. } => Err(ConfigError::Zero { field: "layered cohort_tokens" }),
+            Policy::Layered { groups: Some(0), .. } => Err(ConfigError::Zero { field: "layered groups" }),
             _ => Ok(()),
         }
     }
@@ -91,14 +73,9 @@ impl Policy {
     pub(crate) fn groups(&self, tokens: usize, layers: usize) -> Vec<Range<usize>> {
         match *self {
             Policy::Whole | Policy::Chunked { .. } => split_layers(layers, 1),
-            Policy::Layered {
-                group_tokens,
-                groups,
-                ..
-            } => split_layers(
-                layers,
-                groups.unwrap_or_else(|| layered::group_count(tokens, group_tokens)),
-            ),
+            Policy::Layered { group_tokens, groups, .. } => {
+                split_layers(layers, groups.unwrap_or_else(|| layered::group_count(tokens, group_tokens)))
+            }
         }
     }
 }

@@ -1,0 +1,217 @@
+//! The policies, one statement a test.
+
+use laminar_schedule::{
+    ConfigError, NewSequence, Policy, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError,
+};
+use std::ops::Range;
+use std::time::Duration;
+
+fn config(policy: Policy) -> SchedulerConfig {
+    SchedulerConfig {
+        policy,
+        layers: 48,
+        max_sequences: 8,
+        kv_blocks: 4096,
+        block_len: 32,
+        max_waiting: 8,
+        context: 32768,
+    }
+}
+
+fn scheduler(policy: Policy) -> Scheduler {
+    Scheduler::new(config(policy)).unwrap()
+}
+
+fn submit(scheduler: &mut Scheduler, id: u64, prompt_tokens: usize) {
+    scheduler.submit(NewSequence { id: SequenceId(id), prompt_tokens, max_tokens: 100 }).unwrap();
+}
+
+fn run(scheduler: &mut Scheduler) -> Step {
+    let step = scheduler.plan(Duration::ZERO);
+    scheduler.commit(&Report { step: step.number, ..Report::default() }).unwrap();
+    step
+}
+
+/// (sequence, first row, rows) of the members and the layers of the step's tile.
+fn tile(step: &Step) -> (Vec<(u64, usize, usize)>, Range<usize>) {
+    let tile = &step.tiles[0];
+    (tile.members.iter().map(|m| (m.sequence.0, m.start, m.rows)).collect(), tile.layers.clone())
+}
+
+#[test]
+fn whole_runs_a_prompt_in_one_step() {
+    let mut scheduler = scheduler(Policy::Whole);
+    submit(&mut scheduler, 1, 20_000);
+    submit(&mut scheduler, 2, 10);
+    assert_eq!(tile(&run(&mut scheduler)), (vec![(1, 0, 20_000)], 0..48));
+    let step = run(&mut scheduler);
+    assert_eq!(tile(&step), (vec![(2, 0, 10)], 0..48));
+    assert_eq!(step.decode[0].position, 20_000);
+}
+
+#[test]
+fn whole_merges_short_prompts() {
+    let mut scheduler = scheduler(Policy::Whole);
+    submit(&mut scheduler, 1, 100);
+    submit(&mut scheduler, 2, 8092);
+    submit(&mut scheduler, 3, 1);
+    assert_eq!(tile(&run(&mut scheduler)).0, [(1, 0, 100), (2, 0, 8092)]);
+    assert_eq!(tile(&run(&mut scheduler)).0, [(3, 0, 1)]);
+}
+
+#[test]
+fn chunked_fills_its_budget_with_started_prompts_first() {
+    let mut scheduler = scheduler(Policy::CHUNKED);
+    submit(&mut scheduler, 1, 700);
+    submit(&mut scheduler, 2, 400);
+    assert_eq!(tile(&run(&mut scheduler)), (vec![(1, 0, 512)], 0..48));
+    assert_eq!(tile(&run(&mut scheduler)), (vec![(1, 512, 188), (2, 0, 324)], 0..48));
+    let step = run(&mut scheduler);
+    assert_eq!(tile(&step), (vec![(2, 324, 76)], 0..48));
+    assert_eq!(step.decode.len(), 1);
+}
+
+#[test]
+fn layered_uses_the_papers_group_count() {
+    for (tokens, groups) in [(1, 1), (512, 1), (513, 2), (1100, 3), (8192, 16)] {
+        let mut scheduler = scheduler(Policy::LAYERED);
+        submit(&mut scheduler, 1, tokens);
+        let mut depth = 0;
+        for group in 0..groups {
+            let (members, layers) = tile(&run(&mut scheduler));
+            assert_eq!(members, [(1, 0, tokens)]);
+            assert_eq!(layers.start, depth, "group {group} of {groups}");
+            depth = layers.end;
+        }
+        assert_eq!(depth, 48, "{tokens} tokens walk {groups} groups");
+    }
+}
+
+#[test]
+fn layered_has_at_most_one_group_a_layer() {
+    let mut scheduler = Scheduler::new(SchedulerConfig { layers: 3, ..config(Policy::LAYERED) }).unwrap();
+    submit(&mut scheduler, 1, 8192);
+    assert_eq!(tile(&run(&mut scheduler)).1, 0..1);
+    assert_eq!(tile(&run(&mut scheduler)).1, 1..2);
+    assert_eq!(tile(&run(&mut scheduler)).1, 2..3);
+}
+
+#[test]
+fn layered_admits_nobody_while_a_cohort_is_under_way() {
+    let mut scheduler = scheduler(Policy::LAYERED);
+    submit(&mut scheduler, 1, 1024);
+    assert_eq!(tile(&run(&mut scheduler)), (vec![(1, 0, 1024)], 0..24));
+    submit(&mut scheduler, 2, 10);
+    assert_eq!(tile(&run(&mut scheduler)), (vec![(1, 0, 1024)], 24..48));
+    assert_eq!(tile(&run(&mut scheduler)), (vec![(2, 0, 10)], 0..48));
+}
+
+#[test]
+fn layered_merges_waiting_prompts_into_one_cohort() {
+    let mut scheduler = scheduler(Policy::LAYERED);
+    for id in 1..=3 {
+        submit(&mut scheduler, id, 300);
+    }
+    assert_eq!(tile(&run(&mut scheduler)), (vec![(1, 0, 300), (2, 0, 300), (3, 0, 300)], 0..24));
+}
+
+#[test]
+fn a_prompt_beyond_the_cohort_budget_is_chunked_and_layered() {
+    let mut scheduler = scheduler(Policy::LAYERED);
+    submit(&mut scheduler, 1, 20_000);
+    submit(&mut scheduler, 2, 100);
+    for (start, rows, groups) in [(0, 8192, 16), (8192, 8192, 16)] {
+        for group in 0..groups {
+            assert_eq!(tile(&run(&mut scheduler)), (vec![(1, start, rows)], group * 3..group * 3 + 3));
+        }
+    }
+    // 3616 + 100 tokens are eight groups; the newcomer shares them.
+    for group in 0..8 {
+        let expected = (vec![(1, 16_384, 3616), (2, 0, 100)], group * 6..group * 6 + 6);
+        assert_eq!(tile(&run(&mut scheduler)), expected);
+    }
+    assert_eq!(run(&mut scheduler).decode.len(), 2);
+}
+
+#[test]
+fn a_prompt_that_fits_a_cohort_is_never_cut() {
+    let mut scheduler = scheduler(Policy::LAYERED);
+    submit(&mut scheduler, 1, 5000);
+    submit(&mut scheduler, 2, 5000);
+    assert_eq!(tile(&run(&mut scheduler)).0, [(1, 0, 5000)]);
+}
+
+#[test]
+fn a_cancelled_member_leaves_its_cohort_and_the_others_go_on() {
+    let mut scheduler = scheduler(Policy::LAYERED);
+    submit(&mut scheduler, 1, 600);
+    submit(&mut scheduler, 2, 600);
+    assert_eq!(tile(&run(&mut scheduler)), (vec![(1, 0, 600), (2, 0, 600)], 0..16));
+    assert!(scheduler.cancel(SequenceId(1)));
+    assert_eq!(scheduler.stats().used_blocks, 700usize.div_ceil(32));
+    assert_eq!(tile(&run(&mut scheduler)), (vec![(2, 0, 600)], 16..32));
+    assert!(scheduler.cancel(SequenceId(2)));
+    submit(&mut scheduler, 3, 10);
+    assert_eq!(tile(&run(&mut scheduler)), (vec![(3, 0, 10)], 0..48), "an empty cohort ends at once");
+}
+
+#[test]
+fn a_sequence_cancelled_in_flight_keeps_its_blocks_until_the_commit() {
+    let mut scheduler = scheduler(Policy::Whole);
+    submit(&mut scheduler, 1, 100);
+    let step = scheduler.plan(Duration::ZERO);
+    assert!(scheduler.cancel(SequenceId(1)));
+    assert_eq!(scheduler.stats().used_blocks, 200usize.div_ceil(32));
+    scheduler.commit(&Report { step: step.number, ..Report::default() }).unwrap();
+    assert_eq!(scheduler.stats().used_blocks, 0);
+    assert!(scheduler.is_idle());
+}
+
+#[test]
+fn a_small_sequence_does_not_overtake_one_that_waits_for_blocks() {
+    let mut scheduler = Scheduler::new(SchedulerConfig { kv_blocks: 10, ..config(Policy::Whole) }).unwrap();
+    submit(&mut scheduler, 1, 100);
+    submit(&mut scheduler, 2, 100);
+    submit(&mut scheduler, 3, 1);
+    assert_eq!(tile(&run(&mut scheduler)).0, [(1, 0, 100)]);
+    assert!(run(&mut scheduler).tiles.is_empty(), "7 of 10 blocks are taken, sequence 2 needs 7");
+    assert!(scheduler.cancel(SequenceId(1)));
+    assert_eq!(tile(&run(&mut scheduler)).0, [(2, 0, 100)]);
+}
+
+#[test]
+fn a_sequence_ends_at_its_length_without_being_reported() {
+    let mut scheduler = scheduler(Policy::Whole);
+    scheduler.submit(NewSequence { id: SequenceId(1), prompt_tokens: 3, max_tokens: 2 }).unwrap();
+    assert_eq!(run(&mut scheduler).tiles.len(), 1);
+    assert_eq!(run(&mut scheduler).decode.len(), 1);
+    assert!(scheduler.is_idle());
+}
+
+#[test]
+fn sequences_that_cannot_run_are_refused_with_the_numbers() {
+    let small = SchedulerConfig { kv_blocks: 4, max_waiting: 1, context: 200, ..config(Policy::Whole) };
+    let mut scheduler = Scheduler::new(small).unwrap();
+    let mut try_submit = |id, prompt_tokens, max_tokens| {
+        scheduler.submit(NewSequence { id: SequenceId(id), prompt_tokens, max_tokens }).unwrap_err()
+    };
+    assert_eq!(try_submit(1, 0, 1), SubmitError::EmptyPrompt);
+    assert_eq!(try_submit(1, 1, 0), SubmitError::NothingToGenerate);
+    assert_eq!(try_submit(1, 200, 1), SubmitError::TooLong { prompt_tokens: 200, context: 200 });
+    assert_eq!(try_submit(1, 100, 1000), SubmitError::NeverFits { needed: 7, total: 4 });
+    submit(&mut scheduler, 1, 10);
+    let again = NewSequence { id: SequenceId(1), prompt_tokens: 10, max_tokens: 1 };
+    assert_eq!(scheduler.submit(again), Err(SubmitError::Duplicate { id: SequenceId(1) }));
+    let next = NewSequence { id: SequenceId(2), ..again };
+    assert_eq!(scheduler.submit(next), Err(SubmitError::QueueFull { waiting: 1 }));
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    let zero_layers = SchedulerConfig { layers: 0, ..config(Policy::Whole) };
+    assert_eq!(Scheduler::new(zero_layers).unwrap_err(), ConfigError::Zero { field: "layers" });
+    let zero_chunk = config(Policy::Chunked { tokens: 0 });
+    assert_eq!(Scheduler::new(zero_chunk).unwrap_err(), ConfigError::Zero { field: "chunked tokens" });
+    let no_room = SchedulerConfig { context: 1, ..config(Policy::Whole) };
+    assert_eq!(Scheduler::new(no_room).unwrap_err(), ConfigError::ContextTooSmall { context: 1 });
+}

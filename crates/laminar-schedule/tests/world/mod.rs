@@ -1,0 +1,300 @@
+//! A scheduler, an executor that counts, and the claims that must hold between them.
+
+use laminar_schedule::{
+    CohortId, Policy, Recorder, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError, Tile, replay,
+};
+use laminar_schedule::{NewSequence, SchedulerStats};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// A sequence comes and will end by itself after so many tokens.
+    Arrive { prompt: usize, max_tokens: usize, ends_after: usize },
+    /// One of the living sequences is cancelled between two steps.
+    Cancel(proptest::sample::Index),
+    /// A step in which one of the living sequences is cancelled after the plan and before the commit.
+    CancelInFlight(proptest::sample::Index),
+    /// A step that reports an error for one of the living sequences.
+    Fail(proptest::sample::Index),
+    /// A step.
+    Step,
+}
+
+/// What the executor knows about a sequence.
+struct Run {
+    prompt: usize,
+    /// As the scheduler should have cut it.
+    max_tokens: usize,
+    ends_after: usize,
+    /// Prompt rows done, by layer.
+    done: Vec<usize>,
+    generated: usize,
+    started: bool,
+}
+
+pub struct World {
+    config: SchedulerConfig,
+    recorder: Recorder,
+    steps: Vec<Step>,
+    runs: BTreeMap<SequenceId, Run>,
+    /// Living sequences that have not started, in order of arrival.
+    waiting: Vec<SequenceId>,
+    /// The cohort under way: its id, its rows at the start and the layer ranges it walked.
+    cohort: Option<(CohortId, usize, Vec<std::ops::Range<usize>>)>,
+    next_id: u64,
+}
+
+impl World {
+    pub fn new(config: SchedulerConfig) -> Self {
+        let scheduler = Scheduler::new(config.clone()).unwrap();
+        Self {
+            config,
+            recorder: Recorder::new(scheduler),
+            steps: Vec::new(),
+            runs: BTreeMap::new(),
+            waiting: Vec::new(),
+            cohort: None,
+            next_id: 0,
+        }
+    }
+
+    pub fn apply(&mut self, op: Op) {
+        match op {
+            Op::Arrive { prompt, max_tokens, ends_after } => self.arrive(prompt, max_tokens, ends_after),
+            Op::Cancel(index) => {
+                if let Some(id) = self.pick(&index) {
+                    assert!(self.recorder.cancel(id));
+                    self.forget(id);
+                    assert!(!self.recorder.cancel(id), "a sequence can be cancelled once");
+                }
+            }
+            Op::CancelInFlight(index) => self.step(self.pick(&index), None),
+            Op::Fail(index) => self.step(None, self.pick(&index)),
+            Op::Step => self.step(None, None),
+        }
+        self.check_books();
+    }
+
+    /// Runs until nothing is left, within a bound, and replays the whole run.
+    pub fn finish(mut self) {
+        let rows: usize = self.runs.values().map(|run| run.prompt + run.max_tokens).sum();
+        // Every step finishes at least one row, or at least one layer of one.
+        let bound = rows * self.config.layers + 1;
+        for _ in 0..bound {
+            if self.recorder.scheduler().is_idle() {
+                break;
+            }
+            self.apply(Op::Step);
+        }
+        assert!(self.runs.is_empty(), "sequences starve: {:?}", self.runs.keys());
+        assert!(self.recorder.scheduler().is_idle());
+        let total_blocks = self.config.kv_blocks;
+        assert_eq!(self.recorder.scheduler().stats(), SchedulerStats { total_blocks, ..Default::default() });
+        assert!(self.recorder.plan(Duration::ZERO).is_empty(), "an idle scheduler plans nothing");
+        self.steps.push(Step { number: self.next_step(), ..Step::default() });
+        assert_eq!(replay(self.config.clone(), self.recorder.events()).unwrap(), self.steps);
+    }
+
+    fn arrive(&mut self, prompt: usize, max_tokens: usize, ends_after: usize) {
+        let id = SequenceId(self.next_id);
+        let context = self.config.context;
+        let result = self.recorder.submit(NewSequence { id, prompt_tokens: prompt, max_tokens });
+        let room = context.saturating_sub(prompt);
+        let needed = (prompt + max_tokens.min(room)).div_ceil(self.config.block_len);
+        if needed > self.config.kv_blocks {
+            assert_eq!(result, Err(SubmitError::NeverFits { needed, total: self.config.kv_blocks }));
+        } else if self.waiting.len() >= self.config.max_waiting {
+            assert_eq!(result, Err(SubmitError::QueueFull { waiting: self.waiting.len() }));
+        } else {
+            assert_eq!(result, Ok(()));
+            self.next_id += 1;
+            self.waiting.push(id);
+            let done = vec![0; self.config.layers];
+            let max_tokens = max_tokens.min(room);
+            self.runs.insert(id, Run { prompt, max_tokens, ends_after, done, generated: 0, started: false });
+        }
+    }
+
+    fn step(&mut self, cancel: Option<SequenceId>, fail: Option<SequenceId>) {
+        let step = self.recorder.plan(Duration::ZERO);
+        self.steps.push(step.clone());
+        assert_eq!(step.is_empty(), self.runs.is_empty(), "a step is empty only when nothing is left");
+        if step.is_empty() {
+            let reported = step.number;
+            let refused = self.recorder.commit(&Report { step: reported, ..Report::default() });
+            assert!(refused.is_err(), "an empty step has no report");
+            return;
+        }
+        assert_eq!(step.number, self.next_step() - 1);
+        assert_eq!(self.recorder.plan(Duration::ZERO), step, "planning twice gives the same step");
+        self.steps.push(step.clone());
+        self.check_admission(&step);
+        self.check_decode(&step);
+
+        let mut sampled: Vec<SequenceId> = step.decode.iter().map(|row| row.sequence).collect();
+        assert!(step.tiles.len() <= 1);
+        for tile in &step.tiles {
+            self.check_tile(tile);
+            sampled.extend(self.execute(tile));
+        }
+        if let Some(id) = cancel {
+            assert!(self.recorder.cancel(id));
+            assert!(!self.recorder.cancel(id));
+        }
+
+        let mut finished = Vec::new();
+        for id in sampled {
+            let run = self.runs.get_mut(&id).unwrap();
+            run.generated += 1;
+            if run.generated >= run.ends_after {
+                finished.push(id);
+            } else if run.generated >= run.max_tokens {
+                // Not reported: the scheduler must see the length limit itself.
+                self.forget(id);
+            }
+        }
+        finished.extend(fail);
+        let wrong = Report { step: step.number + 1, ..Report::default() };
+        assert!(self.recorder.commit(&wrong).is_err(), "a report of another step is refused");
+        self.recorder.commit(&Report { step: step.number, finished: finished.clone(), ..Report::default() }).unwrap();
+        for id in finished.into_iter().chain(cancel) {
+            self.forget(id);
+        }
+    }
+
+    /// Sequences start in the order of their arrival.
+    fn check_admission(&mut self, step: &Step) {
+        let members = step.tiles.iter().flat_map(|tile| &tile.members);
+        for member in members {
+            let run = self.runs.get_mut(&member.sequence).expect("a tile has living sequences only");
+            if !run.started {
+                run.started = true;
+                assert_eq!(self.waiting.remove(0), member.sequence, "admission is first come, first served");
+            }
+        }
+        let started = self.runs.values().filter(|run| run.started).count();
+        assert!(started <= self.config.max_sequences);
+    }
+
+    /// Invariant 1: every decoding sequence is in the step, exactly one position further.
+    fn check_decode(&self, step: &Step) {
+        let rows: BTreeMap<_, _> = step.decode.iter().map(|row| (row.sequence, row.position)).collect();
+        assert_eq!(rows.len(), step.decode.len(), "one decode row a sequence");
+        let decoding = self.runs.iter().filter(|(_, run)| run.generated > 0);
+        let expected: BTreeMap<_, _> = decoding.map(|(id, run)| (*id, run.prompt + run.generated - 1)).collect();
+        assert_eq!(rows, expected);
+    }
+
+    fn check_tile(&mut self, tile: &Tile) {
+        let layers = self.config.layers;
+        assert!(!tile.members.is_empty() && !tile.layers.is_empty() && tile.layers.end <= layers);
+        match self.config.policy {
+            Policy::Whole => {
+                assert_eq!(tile.layers, 0..layers);
+                assert!(tile.members.iter().all(|member| member.rows == self.runs[&member.sequence].prompt));
+            }
+            Policy::Chunked { tokens } => {
+                assert_eq!(tile.layers, 0..layers);
+                assert!(tile.rows() <= tokens);
+            }
+            Policy::Layered { group_tokens, cohort_tokens, groups } => {
+                assert!(tile.rows() <= cohort_tokens);
+                // Invariant 3: a prompt that fits a cohort is in one cohort only, so that with `execute` each of its
+                // rows meets each layer once and all of them in the same tile.
+                for member in &tile.members {
+                    let prompt = self.runs[&member.sequence].prompt;
+                    assert!(prompt > cohort_tokens || member.rows == prompt);
+                }
+                self.check_walk(tile, group_tokens, groups);
+            }
+        }
+    }
+
+    /// One cohort at a time, in equal groups from the first layer to the last.
+    fn check_walk(&mut self, tile: &Tile, group_tokens: usize, groups: Option<usize>) {
+        let layers = self.config.layers;
+        if tile.layers.start == 0 {
+            assert!(self.cohort.is_none(), "one cohort at a time");
+            self.cohort = Some((tile.cohort, tile.rows(), Vec::new()));
+        }
+        let (id, rows, ranges) = self.cohort.as_mut().expect("a cohort starts at layer 0");
+        assert_eq!(*id, tile.cohort);
+        assert_eq!(tile.layers.start, ranges.last().map_or(0, |range| range.end));
+        ranges.push(tile.layers.clone());
+        if tile.layers.end == layers {
+            let expected = groups.unwrap_or(rows.div_ceil(group_tokens)).clamp(1, layers);
+            assert_eq!(ranges.len(), expected);
+            let sizes = || ranges.iter().map(|range| range.len());
+            assert!(sizes().max().unwrap() - sizes().min().unwrap() <= 1, "groups are equal to within one layer");
+            self.cohort = None;
+        }
+    }
+
+    /// Each prompt row meets each layer once and in order; returns the sequences that sample their first token.
+    fn execute(&mut self, tile: &Tile) -> Vec<SequenceId> {
+        let mut sampled = Vec::new();
+        for member in &tile.members {
+            let run = self.runs.get_mut(&member.sequence).unwrap();
+            let end = member.start + member.rows;
+            assert!(member.rows > 0 && end <= run.prompt);
+            assert_eq!(member.ends_prompt, end == run.prompt);
+            for layer in tile.layers.clone() {
+                assert_eq!(run.done[layer], member.start, "earlier rows are done, these are not");
+                assert!(layer == 0 || run.done[layer - 1] >= end, "the layer below is done");
+                run.done[layer] = end;
+            }
+            if member.ends_prompt && tile.layers.end == self.config.layers {
+                sampled.push(member.sequence);
+            }
+        }
+        sampled
+    }
+
+    /// Blocks: no block has two owners, none is lost, and nobody else's are kept.
+    fn check_books(&self) {
+        let scheduler = self.recorder.scheduler();
+        let mut owned = BTreeSet::new();
+        for (id, run) in &self.runs {
+            let table = scheduler.blocks(*id);
+            assert_eq!(table.is_some(), run.started, "blocks from admission on");
+            let table = table.unwrap_or_default();
+            if run.started {
+                assert_eq!(table.len(), (run.prompt + run.max_tokens).div_ceil(self.config.block_len));
+            }
+            for block in table {
+                assert!((*block as usize) < self.config.kv_blocks);
+                assert!(owned.insert(*block), "block {block} has two owners");
+            }
+        }
+        let stats = scheduler.stats();
+        assert_eq!((stats.used_blocks, stats.total_blocks), (owned.len(), self.config.kv_blocks));
+        assert_eq!(stats.waiting, self.waiting.len());
+        assert_eq!(stats.running, self.runs.values().filter(|run| run.generated > 0).count());
+        assert_eq!(stats.running + stats.prefilling + stats.waiting, self.runs.len());
+        assert_eq!(scheduler.is_idle(), self.runs.is_empty());
+    }
+
+    fn next_step(&self) -> u64 {
+        self.steps.last().map_or(0, |step| step.number + u64::from(!step.is_empty()))
+    }
+
+    fn pick(&self, index: &proptest::sample::Index) -> Option<SequenceId> {
+        let ids: Vec<_> = self.runs.keys().copied().collect();
+        (!ids.is_empty()).then(|| *index.get(&ids))
+    }
+
+    fn forget(&mut self, id: SequenceId) {
+        self.runs.remove(&id);
+        self.waiting.retain(|other| *other != id);
+        if let Some((_, _, ranges)) = &self.cohort {
+            // A cohort whose members are all gone is over.
+            let depth = ranges.last().map_or(0, |range| range.end);
+            let inside = |run: &Run| run.done[0] > run.done[self.config.layers - 1];
+            if depth < self.config.layers && !self.runs.values().any(inside) {
+                self.cohort = None;
+            }
+        }
+    }
+}
