@@ -1,0 +1,102 @@
+//! One safetensors file, mapped into memory.
+
+use std::ops::Range;
+use std::path::Path;
+
+use laminar_kernels::WeightType;
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
+
+use super::bytes::Bytes;
+use super::error::CheckpointError;
+use super::header::byte_size;
+
+/// The length of the number in front of the header.
+const LENGTH_BYTES: usize = 8;
+
+/// An opened file and its tensors in file order.
+pub(crate) struct Shard {
+    pub bytes: Bytes,
+    pub tensors: Vec<ShardTensor>,
+}
+
+/// Where one tensor lies in its file.
+pub(crate) struct ShardTensor {
+    pub name: String,
+    pub ty: WeightType,
+    pub shape: Vec<usize>,
+    pub range: Range<usize>,
+}
+
+impl Shard {
+    /// Opens a file and checks its header.
+    ///
+    /// Buffers that are no weights (integer and boolean tensors such as `position_ids`) are left out; weights of any
+    /// type but F32, F16 and BF16 are an error.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let bytes = Bytes::map(path)?;
+        let file = path.display().to_string();
+        let (header_len, metadata) = SafeTensors::read_metadata(&bytes)
+            .map_err(|e| CheckpointError::malformed(&file, "safetensors header", describe(&e)))?;
+        let mut tensors = Vec::new();
+        for name in metadata.offset_keys() {
+            let Some(info) = metadata.info(&name) else { continue };
+            let ty = match info.dtype {
+                Dtype::F32 => WeightType::F32,
+                Dtype::F16 => WeightType::F16,
+                Dtype::BF16 => WeightType::Bf16,
+                _ if is_buffer(&name) => continue,
+                other => {
+                    return Err(CheckpointError::UnsupportedType {
+                        file,
+                        tensor: name,
+                        type_name: format!("{other:?}"),
+                    });
+                }
+            };
+            let fault = |problem: String| CheckpointError::malformed(&file, format!("tensor {name:?}"), problem);
+            // A scalar has no dimensions; it is given as a vector of one value.
+            let shape = if info.shape.is_empty() { vec![1] } else { info.shape.clone() };
+            if shape.contains(&0) {
+                return Err(fault(format!("the shape {shape:?} is empty; save the model again")));
+            }
+            let size = byte_size(ty, &shape).map_err(fault)?;
+            let (start, end) = info.data_offsets;
+            let base = header_len.saturating_add(LENGTH_BYTES);
+            let range = base.saturating_add(start)..base.saturating_add(end);
+            if range.len() != size || range.end > bytes.len() {
+                return Err(fault(format!(
+                    "the shape {shape:?} needs {size} bytes, the file holds {}; fetch it again",
+                    range.len()
+                )));
+            }
+            tensors.push(ShardTensor { name, ty, shape, range });
+        }
+        Ok(Self { bytes, tensors })
+    }
+}
+
+/// Whether a tensor of integers is one of the constants that `transformers` used to store beside the weights.
+pub(crate) fn is_buffer(name: &str) -> bool {
+    ["position_ids", "masked_bias", "attn.bias", "attention.bias", "num_batches_tracked"]
+        .iter()
+        .any(|suffix| name.ends_with(suffix))
+}
+
+/// The library's reasons as sentences that say what to do.
+fn describe(error: &SafeTensorError) -> String {
+    let reason = match error {
+        SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
+            "the file ends within its header".to_string()
+        }
+        SafeTensorError::HeaderTooLarge => "the header is longer than the format allows".to_string(),
+        SafeTensorError::InvalidHeader(e) => format!("the header is not UTF-8 ({e})"),
+        SafeTensorError::InvalidHeaderDeserialization(e) => format!("the header is not valid ({e})"),
+        SafeTensorError::InvalidOffset(name) => format!("the offsets of tensor {name:?} are wrong"),
+        SafeTensorError::MetadataIncompleteBuffer => {
+            "the tensors do not cover the file exactly, it is too short or too long".to_string()
+        }
+        SafeTensorError::TensorInvalidInfo => "a tensor's shape does not fit its offsets".to_string(),
+        other => format!("the header is not valid ({other})"),
+    };
+    format!("{reason}; the download is incomplete or the file is damaged, fetch it again")
+}

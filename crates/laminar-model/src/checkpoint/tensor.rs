@@ -1,0 +1,71 @@
+//! A view of one tensor's bytes in a checkpoint.
+
+use laminar_kernels::WeightType;
+
+use super::error::CheckpointError;
+
+/// One tensor: a name, a type, a shape and the bytes as they lie in the file.
+///
+/// Rows are contiguous: the innermost dimension (`cols`) varies fastest, as GGUF and safetensors both store it.
+#[derive(Debug, Clone)]
+pub struct Tensor<'a> {
+    /// The tensor's name in its file.
+    pub name: &'a str,
+    /// How the values are stored.
+    pub ty: WeightType,
+    /// The dimensions, outermost first: `[cols]`, `[rows, cols]` or `[experts, rows, cols]`.
+    pub shape: Vec<usize>,
+    /// The values, [`WeightType::row_bytes`] for each row.
+    pub data: &'a [u8],
+}
+
+impl<'a> Tensor<'a> {
+    /// The number of values.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The length of a row: the innermost dimension.
+    pub fn cols(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// The number of rows of a matrix: the dimension next to the innermost one; 1 for a vector.
+    pub fn rows(&self) -> usize {
+        match self.shape.as_slice() {
+            [.., rows, _] => *rows,
+            _ => 1,
+        }
+    }
+
+    /// The number of matrices stacked in the tensor: 1 unless it has more than two dimensions.
+    pub fn matrices(&self) -> usize {
+        match self.shape.as_slice() {
+            [outer @ .., _, _] => outer.iter().product(),
+            _ => 1,
+        }
+    }
+
+    /// All values as 32-bit floats.
+    pub fn to_f32(&self) -> Result<Vec<f32>, CheckpointError> {
+        let mut values = vec![0.0; self.elements()];
+        laminar_kernels::dequantize(self.ty, self.data, &mut values).map_err(|source| CheckpointError::Values {
+            file: "checkpoint".to_string(),
+            tensor: self.name.to_string(),
+            source,
+        })?;
+        Ok(values)
+    }
+
+    /// The `i`-th slice along the outermost dimension: one expert of a `[experts, rows, cols]` tensor, one row of a
+    /// matrix. `None` when there is no such slice or it is not made of whole blocks.
+    pub fn expert(&self, i: usize) -> Option<Tensor<'a>> {
+        let (&count, rest) = self.shape.split_first()?;
+        if i >= count || rest.is_empty() {
+            return None;
+        }
+        let bytes = self.data.len() / count;
+        let data = self.data.get(i.checked_mul(bytes)?..(i + 1).checked_mul(bytes)?)?;
+        Some(Tensor { name: self.name, ty: self.ty, shape: rest.to_vec(), data })
+    }
+}
