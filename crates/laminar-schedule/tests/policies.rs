@@ -1,5 +1,8 @@
 //! The policies, one statement a test.
 
+// A test says what went wrong by panicking; the helpers of these tests are no exception.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use laminar_schedule::{
     ConfigError, NewSequence, Policy, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError,
 };

@@ -1,5 +1,8 @@
 //! Random arrivals, cancels and endings under every policy, executed by a model that only counts.
 
+// A test says what went wrong by panicking; the helpers of these tests are no exception.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod world;
 
 use laminar_schedule::{Policy, SchedulerConfig};
