@@ -1,0 +1,209 @@
+//! The keys and tensors of a synthetic model, as llama.cpp names them.
+
+use laminar_kernels::WeightType;
+
+use super::preset::{Family, Shape};
+use super::{Summary, SynthOptions, donor};
+use crate::checkpoint::{CheckpointError, GgufWriter, Metadata};
+
+/// A model that is ready to be written.
+pub(super) struct Plan {
+    pub writer: GgufWriter,
+    pub shape: Shape,
+    vocab: usize,
+}
+
+impl Plan {
+    pub fn new(options: &SynthOptions, donor: &Metadata) -> Result<Self, CheckpointError> {
+        let mut shape = options.preset.shape();
+        shape.layers = options.layers.unwrap_or(shape.layers);
+        if let Some(experts) = options.experts {
+            if shape.experts == 0 {
+                return Err(CheckpointError::Synth(format!(
+                    "preset {} is dense; leave the number of experts out",
+                    options.preset
+                )));
+            }
+            shape.experts = experts;
+        }
+        let vocab = match options.vocab.or(shape.vocab) {
+            Some(vocab) => vocab,
+            None => donor::vocab_size(donor)?,
+        };
+        check("layers", shape.layers, 1, 10_000)?;
+        check("experts", shape.experts, shape.top_k, 10_000)?;
+        check("tokens in the vocabulary", vocab, 1, 10_000_000)?;
+
+        let mut writer = GgufWriter::new(shape.family.architecture());
+        put_keys(&mut writer, options, &shape, vocab);
+        for (key, value) in donor::fit(donor, vocab)? {
+            writer.set(key, value);
+        }
+        put_tensors(&mut writer, options.quant, &shape, vocab)?;
+        Ok(Plan { writer, shape, vocab })
+    }
+
+    pub fn summary(&self, bytes: u64) -> Summary {
+        let elements = |shape: &[usize]| shape.iter().map(|&dim| dim as u64).product::<u64>();
+        Summary {
+            architecture: self.shape.family.architecture(),
+            layers: self.shape.layers,
+            tensors: self.writer.tensors().len(),
+            parameters: self.writer.tensors().iter().map(|tensor| elements(&tensor.shape)).sum(),
+            vocab: self.vocab,
+            bytes,
+        }
+    }
+}
+
+fn check(what: &str, count: usize, least: usize, most: usize) -> Result<(), CheckpointError> {
+    if (least..=most).contains(&count) {
+        return Ok(());
+    }
+    Err(CheckpointError::Synth(format!("{count} {what} were asked for; choose {least} to {most}")))
+}
+
+fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, vocab: usize) {
+    writer.set("general.type", "model");
+    writer.set("general.name", format!("synthetic-{}", options.preset));
+    writer.set("general.file_type", file_type(options.quant));
+    writer.set("general.quantization_version", 2u32);
+    let arch = shape.family.architecture();
+    let mut number = |key: &str, value: usize| writer.set(format!("{arch}.{key}"), value as u32);
+    number("vocab_size", vocab);
+    number("context_length", shape.context as usize);
+    number("embedding_length", shape.hidden);
+    number("block_count", shape.layers);
+    number("feed_forward_length", shape.ffn);
+    number("attention.head_count", shape.heads);
+    number("attention.head_count_kv", shape.kv_heads);
+    number("attention.key_length", shape.head_dim);
+    number("attention.value_length", shape.head_dim);
+    number("rope.dimension_count", shape.head_dim);
+    if shape.experts > 0 {
+        number("expert_count", shape.experts);
+        number("expert_used_count", shape.top_k);
+        number("expert_feed_forward_length", shape.expert_ffn);
+    }
+    writer.set(format!("{arch}.attention.layer_norm_rms_epsilon"), shape.rms_eps);
+    writer.set(format!("{arch}.rope.freq_base"), shape.rope_base);
+    if shape.family == Family::GptOss {
+        writer.set(format!("{arch}.attention.sliding_window"), 128u32);
+        writer.set(format!("{arch}.rope.scaling.type"), "yarn");
+        writer.set(format!("{arch}.rope.scaling.factor"), 32f32);
+        writer.set(format!("{arch}.rope.scaling.original_context_length"), 4096u32);
+    }
+}
+
+/// The numbers of llama.cpp's `general.file_type` for a file that is mostly of one type.
+fn file_type(ty: WeightType) -> u32 {
+    match ty {
+        WeightType::F32 => 0,
+        WeightType::F16 => 1,
+        WeightType::Q4_0 => 2,
+        WeightType::Q4_1 => 3,
+        WeightType::Q8_0 => 7,
+        WeightType::Q5_0 => 8,
+        WeightType::Q5_1 => 9,
+        WeightType::Q4K => 14,
+        WeightType::Q5K => 16,
+        WeightType::Q6K => 18,
+        WeightType::Bf16 => 32,
+    }
+}
+
+/// The type that a matrix of rows of `cols` is stored in.
+fn fitting(ty: WeightType, cols: usize) -> WeightType {
+    if cols % ty.block_len() == 0 { ty } else { WeightType::Q8_0 }
+}
+
+fn put_tensors(writer: &mut GgufWriter, quant: WeightType, shape: &Shape, vocab: usize) -> Result<(), CheckpointError> {
+    use WeightType::{Bf16, F16, F32, Q4K, Q5K, Q6K, Q8_0};
+    let embedding = if matches!(quant, F32 | F16 | Bf16) { quant } else { Q8_0 };
+    let output = if matches!(quant, Q4K | Q5K) { Q6K } else { quant };
+    let hidden = shape.hidden;
+    writer.add_tensor("token_embd.weight", embedding, &[vocab, hidden])?;
+    writer.add_tensor("output_norm.weight", F32, &[hidden])?;
+    writer.add_tensor("output.weight", fitting(output, hidden), &[vocab, hidden])?;
+    for layer in 0..shape.layers {
+        let mut block = Block { writer, layer, quant };
+        block.attention(shape)?;
+        match shape.family {
+            Family::Llama => block.dense(shape)?,
+            Family::Qwen3Moe | Family::GptOss => block.experts(shape)?,
+        }
+    }
+    Ok(())
+}
+
+/// One layer's tensors.
+struct Block<'a> {
+    writer: &'a mut GgufWriter,
+    layer: usize,
+    quant: WeightType,
+}
+
+impl Block<'_> {
+    /// A weight matrix, or a stack of them.
+    fn matrix(&mut self, name: &str, shape: &[usize]) -> Result<(), CheckpointError> {
+        let ty = fitting(self.quant, shape.last().copied().unwrap_or(1));
+        self.writer.add_tensor(format!("blk.{}.{name}.weight", self.layer), ty, shape)
+    }
+
+    /// A vector or small matrix that stays in full precision; `name` with its ending.
+    fn float(&mut self, name: &str, shape: &[usize]) -> Result<(), CheckpointError> {
+        self.writer.add_tensor(format!("blk.{}.{name}", self.layer), WeightType::F32, shape)
+    }
+
+    fn attention(&mut self, s: &Shape) -> Result<(), CheckpointError> {
+        let (q_dim, kv_dim) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
+        self.float("attn_norm.weight", &[s.hidden])?;
+        for (name, rows, cols) in [
+            ("attn_q", q_dim, s.hidden),
+            ("attn_k", kv_dim, s.hidden),
+            ("attn_v", kv_dim, s.hidden),
+            ("attn_output", s.hidden, q_dim),
+        ] {
+            self.matrix(name, &[rows, cols])?;
+            if s.family == Family::GptOss {
+                self.float(&format!("{name}.bias"), &[rows])?;
+            }
+        }
+        match s.family {
+            Family::Llama => {}
+            Family::Qwen3Moe => {
+                self.float("attn_q_norm.weight", &[s.head_dim])?;
+                self.float("attn_k_norm.weight", &[s.head_dim])?;
+            }
+            Family::GptOss => self.float("attn_sinks.weight", &[s.heads])?,
+        }
+        Ok(())
+    }
+
+    fn dense(&mut self, s: &Shape) -> Result<(), CheckpointError> {
+        self.float("ffn_norm.weight", &[s.hidden])?;
+        self.matrix("ffn_gate", &[s.ffn, s.hidden])?;
+        self.matrix("ffn_up", &[s.ffn, s.hidden])?;
+        self.matrix("ffn_down", &[s.hidden, s.ffn])
+    }
+
+    fn experts(&mut self, s: &Shape) -> Result<(), CheckpointError> {
+        let gpt_oss = s.family == Family::GptOss;
+        self.float(if gpt_oss { "post_attention_norm.weight" } else { "ffn_norm.weight" }, &[s.hidden])?;
+        self.float("ffn_gate_inp.weight", &[s.experts, s.hidden])?;
+        if gpt_oss {
+            self.float("ffn_gate_inp.bias", &[s.experts])?;
+        }
+        for (name, rows, cols) in [
+            ("ffn_gate_exps", s.expert_ffn, s.hidden),
+            ("ffn_up_exps", s.expert_ffn, s.hidden),
+            ("ffn_down_exps", s.hidden, s.expert_ffn),
+        ] {
+            self.matrix(name, &[s.experts, rows, cols])?;
+            if gpt_oss {
+                self.float(&format!("{name}.bias"), &[s.experts, rows])?;
+            }
+        }
+        Ok(())
+    }
+}

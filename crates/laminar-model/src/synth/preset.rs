@@ -1,0 +1,180 @@
+//! The shapes that can be made.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::checkpoint::CheckpointError;
+
+/// A named shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Preset {
+    /// `qwen3moe`, 4 layers, hidden 64, 4 heads and 2 KV heads of 32, 8 experts (top 2) of width 32; for tests.
+    Tiny,
+    /// `llama`, 4 layers, hidden 64, 4 heads and 2 KV heads of 32, feed-forward width 128; for tests.
+    TinyDense,
+    /// `qwen3moe`, 48 layers, hidden 1024, 16 heads and 4 KV heads of 64, 64 experts (top 8) of width 384, 32,768
+    /// tokens: deep and narrow, so that stalls by layer and by chunk differ.
+    MoeDeep,
+    /// Qwen3-30B-A3B: `qwen3moe`, 48 layers, hidden 2048, 32 heads and 4 KV heads of 128, 128 experts (top 8) of width
+    /// 768, 151,936 tokens.
+    Qwen3_30bA3b,
+    /// gpt-oss-20b: `gpt-oss`, 24 layers, hidden 2880, 64 heads and 8 KV heads of 64 with sinks and biases, a window of
+    /// 128 in every other layer, 32 experts (top 4) of width 2880, 201,088 tokens.
+    GptOss20b,
+}
+
+/// The family that a preset belongs to: it decides tensors and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Llama,
+    Qwen3Moe,
+    GptOss,
+}
+
+/// The numbers of a shape.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    pub family: Family,
+    pub layers: usize,
+    pub hidden: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    /// Width of a dense feed-forward block; of the key in the metadata, for models that have experts only.
+    pub ffn: usize,
+    pub experts: usize,
+    pub top_k: usize,
+    pub expert_ffn: usize,
+    /// `None`: the donor's.
+    pub vocab: Option<usize>,
+    pub context: u32,
+    pub rope_base: f32,
+    pub rms_eps: f32,
+    /// Standard deviation of the weight matrices.
+    pub std: f32,
+}
+
+impl Preset {
+    /// Every preset, smallest first.
+    pub const ALL: [Preset; 5] =
+        [Preset::Tiny, Preset::TinyDense, Preset::MoeDeep, Preset::Qwen3_30bA3b, Preset::GptOss20b];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Preset::Tiny => "tiny",
+            Preset::TinyDense => "tiny-dense",
+            Preset::MoeDeep => "moe-deep",
+            Preset::Qwen3_30bA3b => "qwen3-30b-a3b",
+            Preset::GptOss20b => "gpt-oss-20b",
+        }
+    }
+
+    pub(super) fn shape(self) -> Shape {
+        // Weights of standard deviation 1 / sqrt(hidden) keep a layer's output as large as its input; 0.02, what models
+        // are initialised with, is about that for hidden sizes in the thousands.
+        let tiny = Shape {
+            family: Family::Qwen3Moe,
+            layers: 4,
+            hidden: 64,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 32,
+            ffn: 128,
+            experts: 8,
+            top_k: 2,
+            expert_ffn: 32,
+            vocab: None,
+            context: 4096,
+            rope_base: 1e6,
+            rms_eps: 1e-6,
+            std: 0.125,
+        };
+        match self {
+            Preset::Tiny => tiny,
+            Preset::TinyDense => Shape {
+                family: Family::Llama,
+                experts: 0,
+                top_k: 0,
+                expert_ffn: 0,
+                rope_base: 1e4,
+                rms_eps: 1e-5,
+                ..tiny
+            },
+            Preset::MoeDeep => Shape {
+                layers: 48,
+                hidden: 1024,
+                heads: 16,
+                kv_heads: 4,
+                head_dim: 64,
+                ffn: 3072,
+                experts: 64,
+                top_k: 8,
+                expert_ffn: 384,
+                vocab: Some(32768),
+                context: 40960,
+                std: 0.02,
+                ..tiny
+            },
+            Preset::Qwen3_30bA3b => Shape {
+                layers: 48,
+                hidden: 2048,
+                heads: 32,
+                kv_heads: 4,
+                head_dim: 128,
+                ffn: 6144,
+                experts: 128,
+                top_k: 8,
+                expert_ffn: 768,
+                vocab: Some(151_936),
+                context: 40960,
+                std: 0.02,
+                ..tiny
+            },
+            Preset::GptOss20b => Shape {
+                family: Family::GptOss,
+                layers: 24,
+                hidden: 2880,
+                heads: 64,
+                kv_heads: 8,
+                head_dim: 64,
+                ffn: 2880,
+                experts: 32,
+                top_k: 4,
+                expert_ffn: 2880,
+                vocab: Some(201_088),
+                context: 131_072,
+                rope_base: 150_000.0,
+                rms_eps: 1e-5,
+                std: 0.02,
+            },
+        }
+    }
+}
+
+impl Family {
+    pub fn architecture(self) -> &'static str {
+        match self {
+            Family::Llama => "llama",
+            Family::Qwen3Moe => "qwen3moe",
+            Family::GptOss => "gpt-oss",
+        }
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Preset {
+    type Err = CheckpointError;
+
+    fn from_str(name: &str) -> Result<Self, CheckpointError> {
+        Preset::ALL.into_iter().find(|preset| preset.name() == name).ok_or_else(|| {
+            let known: Vec<&str> = Preset::ALL.iter().map(|preset| preset.name()).collect();
+            CheckpointError::Synth(format!("there is no preset {name:?}; use one of {}", known.join(", ")))
+        })
+    }
+}
