@@ -1,26 +1,171 @@
-//! Elementwise operations.
+//! Operations on each value alone: activations, sums, factors.
+
 use crate::Pool;
-/// The gate activation of a gated feed-forward network.
+use crate::exp::exp;
+use crate::isa::{Isa, isa, multiversion};
+use crate::pool::for_each_row;
+
+/// The activation of a gated feed-forward network, which computes `act(gate) * up`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Gate {
-    /// `x * sigmoid(x)`.
+    /// `x * sigmoid(x)`: Llama, Qwen, Mixtral.
     Silu,
-    /// GELU, tanh form.
+    /// GELU in its tanh form: Gemma.
     GeluTanh,
 }
-/// `gate = act(gate) * up`.
-pub fn gate_mul(_pool: &Pool, _kind: Gate, _gate: &mut [f32], _up: &[f32], _row_len: usize) {
-    unimplemented!()
+
+/// Values a task of an elementwise operation handles; smaller inputs aren't worth a second thread.
+const PART: usize = 16 * 1024;
+
+#[inline(always)]
+fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
 }
+
+/// `x / 2 * (1 + tanh(u))` with `u = sqrt(2 / pi) * (x + 0.044715 x^3)` is `x / (1 + exp(-2 u))`.
+#[inline(always)]
+fn gelu_tanh(x: f32) -> f32 {
+    const FACTOR: f32 = 0.797_884_6;
+    let u = FACTOR * (x * x * x).mul_add(0.044_715, x);
+    x / (1.0 + exp(-2.0 * u))
+}
+
+multiversion! {
+    /// `gate = act(gate) * up` for slices of equal length.
+    pub(crate) fn gate_values(kind: Gate, gate: &mut [f32], up: &[f32]) = gate_values_body;
+}
+
+#[inline(always)]
+fn gate_values_body(kind: Gate, gate: &mut [f32], up: &[f32]) {
+    match kind {
+        Gate::Silu => {
+            for (gate, up) in gate.iter_mut().zip(up) {
+                *gate = silu(*gate) * up;
+            }
+        }
+        Gate::GeluTanh => {
+            for (gate, up) in gate.iter_mut().zip(up) {
+                *gate = gelu_tanh(*gate) * up;
+            }
+        }
+    }
+}
+
+/// `gate = act(gate) * up`, for rows of `row_len` values.
+///
+/// # Panics
+///
+/// If the two lengths differ, or they are not whole rows.
+pub fn gate_mul(pool: &Pool, kind: Gate, gate: &mut [f32], up: &[f32], row_len: usize) {
+    gate_mul_for(isa(), pool, kind, gate, up, row_len);
+}
+
+pub(crate) fn gate_mul_for(
+    isa: Isa,
+    pool: &Pool,
+    kind: Gate,
+    gate: &mut [f32],
+    up: &[f32],
+    row_len: usize,
+) {
+    assert!(gate.len() == up.len(), "gate and up differ in length");
+    for_each_row(pool, gate, row_len, &|row, gate| {
+        gate_values(isa, kind, gate, &up[row * row_len..][..row_len]);
+    });
+}
+
+/// Runs `f(offset, part)` over parts of `x` in parallel; small inputs in place.
+fn parts(pool: &Pool, x: &mut [f32], f: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+    let whole = x.len() / PART * PART;
+    let (parts, rest) = x.split_at_mut(whole);
+    for_each_row(pool, parts, PART, &|part, values| f(part * PART, values));
+    f(whole, rest);
+}
+
 /// `x += y`.
-pub fn add(_pool: &Pool, _x: &mut [f32], _y: &[f32]) {
-    unimplemented!()
+///
+/// # Panics
+///
+/// If the two lengths differ.
+pub fn add(pool: &Pool, x: &mut [f32], y: &[f32]) {
+    assert!(x.len() == y.len(), "the summands differ in length");
+    parts(pool, x, &|at, part| {
+        for (x, y) in part.iter_mut().zip(&y[at..]) {
+            *x += y;
+        }
+    });
 }
-/// Adds `bias` to every row.
-pub fn add_bias(_pool: &Pool, _x: &mut [f32], _bias: &[f32]) {
-    unimplemented!()
+
+/// Adds `bias` to each row of `bias.len()` values.
+///
+/// # Panics
+///
+/// If `x` is not a whole number of rows.
+pub fn add_bias(pool: &Pool, x: &mut [f32], bias: &[f32]) {
+    for_each_row(pool, x, bias.len(), &|_, row| {
+        for (x, b) in row.iter_mut().zip(bias) {
+            *x += b;
+        }
+    });
 }
+
 /// `x *= factor`.
-pub fn scale(_pool: &Pool, _x: &mut [f32], _factor: f32) {
-    unimplemented!()
+pub fn scale(pool: &Pool, x: &mut [f32], factor: f32) {
+    parts(pool, x, &|_, part| {
+        for x in part {
+            *x *= factor;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(n: usize, seed: u32) -> Vec<f32> {
+        (0..n)
+            .map(|i| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32)
+            .map(|v| v / (1 << 21) as f32 - 4.0)
+            .collect()
+    }
+
+    #[test]
+    fn gates_match_their_definitions_and_all_paths_agree() {
+        let (x, up) = (values(3 * 37, 1), values(3 * 37, 2));
+        for kind in [Gate::Silu, Gate::GeluTanh] {
+            let mut first: Option<Vec<f32>> = None;
+            for isa in Isa::available() {
+                let mut gate = x.clone();
+                gate_mul_for(isa, &Pool::new(2), kind, &mut gate, &up, 37);
+                for ((got, x), up) in gate.iter().zip(&x).zip(&up) {
+                    let (x, up) = (f64::from(*x), f64::from(*up));
+                    let act = match kind {
+                        Gate::Silu => x / (1.0 + (-x).exp()),
+                        Gate::GeluTanh => {
+                            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+                            0.5 * x * (1.0 + u.tanh())
+                        }
+                    };
+                    let error = (f64::from(*got) - act * up).abs();
+                    assert!(error <= 1e-6 * (1.0 + (act * up).abs()), "{kind:?} {x}: {error}");
+                }
+                assert_eq!(*first.get_or_insert(gate.clone()), gate, "{isa:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_and_factors_reach_every_value() {
+        let pool = Pool::new(3);
+        let n = 3 * PART + 17;
+        let (x, y) = (values(n, 3), values(n, 4));
+        let mut sum = x.clone();
+        add(&pool, &mut sum, &y);
+        assert!(sum.iter().zip(x.iter().zip(&y)).all(|(s, (x, y))| *s == x + y));
+        scale(&pool, &mut sum, 0.5);
+        assert!(sum.iter().zip(x.iter().zip(&y)).all(|(s, (x, y))| *s == (x + y) * 0.5));
+        let mut rows = x[..50].to_vec();
+        add_bias(&pool, &mut rows, &y[..10]);
+        assert!((0..50).all(|i| rows[i] == x[i] + y[i % 10]));
+    }
 }

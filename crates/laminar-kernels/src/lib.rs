@@ -4,14 +4,17 @@ mod activations;
 mod attention;
 mod elementwise;
 mod error;
+mod exp;
 mod experts;
 mod gemm;
+mod isa;
 mod matrix;
 mod norm;
 mod pool;
 mod quant;
 mod rope;
 mod route;
+mod tiles;
 mod types;
 
 pub use activations::Activations;

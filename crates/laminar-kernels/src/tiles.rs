@@ -1,0 +1,230 @@
+//! Activation rows in the form the matrix kernels read: tiles of four rows, quantised or as floats.
+
+use crate::isa::{Isa, multiversion};
+use crate::matrix::BLOCK;
+
+/// Rows in a tile.
+pub(crate) const TILE: usize = 4;
+
+/// 32 columns of four quantised rows: three cache lines.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct TileBlock {
+    /// Codes in -127..=127; the value is `scale * code`.
+    pub codes: [[i8; BLOCK]; TILE],
+    pub scale: [f32; TILE],
+    /// Scale times the sum of the codes.
+    pub scaled_sum: [f32; TILE],
+    /// The negated sum of the codes: weights with an offset start their dot product from it.
+    pub neg_sum: [i32; TILE],
+    /// The negated sum of the first 16 codes.
+    pub neg_sum_low: [i32; TILE],
+}
+
+/// The codes of a [`TileBlock`] as i16, each four in the order 0, 2, 1, 3.
+///
+/// Only the AVX2 path for 8-bit weights reads it: masking and shifting a vector of bytes gives the even
+/// and the odd ones as i16.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct WideBlock(pub [[i16; BLOCK]; TILE]);
+
+const EMPTY: TileBlock = TileBlock {
+    codes: [[0; BLOCK]; TILE],
+    scale: [0.0; TILE],
+    scaled_sum: [0.0; TILE],
+    neg_sum: [0; TILE],
+    neg_sum_low: [0; TILE],
+};
+
+/// Which forms of the rows are wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Forms {
+    pub codes: bool,
+    pub wide: bool,
+    pub floats: bool,
+}
+
+impl Forms {
+    pub(crate) fn all(isa: Isa) -> Forms {
+        Forms {
+            codes: true,
+            wide: isa == Isa::Avx2,
+            floats: true,
+        }
+    }
+}
+
+/// Tiles of rows of `cols` values. Each tile is contiguous: its blocks in order of columns, its floats as
+/// four values for each column.
+#[derive(Default)]
+pub(crate) struct Tiles {
+    pub tiles: usize,
+    pub cols: usize,
+    pub forms: Forms,
+    pub blocks: Vec<TileBlock>,
+    pub wide: Vec<WideBlock>,
+    pub floats: Vec<f32>,
+}
+
+impl Tiles {
+    /// Blocks in a tile; the last may be partly empty.
+    pub(crate) fn blocks_per_tile(&self) -> usize {
+        self.cols.div_ceil(BLOCK)
+    }
+
+    /// Makes room for `tiles` tiles. What they hold is unspecified. Buffers only ever grow.
+    pub(crate) fn resize(&mut self, tiles: usize, cols: usize, forms: Forms) {
+        self.tiles = tiles;
+        self.cols = cols;
+        self.forms = forms;
+        let blocks = tiles * self.blocks_per_tile();
+        if forms.codes && self.blocks.len() < blocks {
+            self.blocks.resize(blocks, EMPTY);
+        }
+        if forms.wide && self.wide.len() < blocks {
+            self.wide.resize(blocks, WideBlock([[0; BLOCK]; TILE]));
+        }
+        if forms.floats && self.floats.len() < tiles * cols * TILE {
+            self.floats.resize(tiles * cols * TILE, 0.0);
+        }
+    }
+
+    /// One tile. Forms that are not there are empty slices.
+    pub(crate) fn tile(&self, tile: usize) -> TileRef<'_> {
+        let blocks = self.blocks_per_tile();
+        TileRef {
+            blocks: match self.forms.codes {
+                true => &self.blocks[tile * blocks..][..blocks],
+                false => &[],
+            },
+            wide: match self.forms.wide {
+                true => &self.wide[tile * blocks..][..blocks],
+                false => &[],
+            },
+            floats: match self.forms.floats {
+                true => &self.floats[tile * self.cols * TILE..][..self.cols * TILE],
+                false => &[],
+            },
+        }
+    }
+}
+
+/// A tile to read.
+#[derive(Clone, Copy)]
+pub(crate) struct TileRef<'a> {
+    pub blocks: &'a [TileBlock],
+    pub wide: &'a [WideBlock],
+    pub floats: &'a [f32],
+}
+
+/// A tile, or some blocks of it, to fill.
+pub(crate) struct TileMut<'a> {
+    pub blocks: &'a mut [TileBlock],
+    pub wide: &'a mut [WideBlock],
+    pub floats: &'a mut [f32],
+}
+
+impl TileMut<'_> {
+    /// Writes `values` as row `row` of the tile.
+    pub(crate) fn set_row(&mut self, isa: Isa, row: usize, values: &[f32]) {
+        if !self.floats.is_empty() {
+            for (group, value) in self.floats.chunks_exact_mut(TILE).zip(values) {
+                group[row] = *value;
+            }
+        }
+        if self.blocks.is_empty() {
+            return;
+        }
+        quantise_row(isa, values, row, self.blocks);
+        self.widen(row);
+    }
+
+    fn widen(&mut self, row: usize) {
+        for (wide, block) in self.wide.iter_mut().zip(self.blocks.iter()) {
+            let pairs = wide.0[row].chunks_exact_mut(4);
+            for (to, from) in pairs.zip(block.codes[row].chunks_exact(4)) {
+                to.copy_from_slice(&[from[0], from[2], from[1], from[3]].map(i16::from));
+            }
+        }
+    }
+
+    /// Copies row `from_row` of `from` to row `row`.
+    pub(crate) fn copy_row(&mut self, row: usize, from: TileRef<'_>, from_row: usize) {
+        for (to, from) in self.blocks.iter_mut().zip(from.blocks) {
+            to.codes[row] = from.codes[from_row];
+            to.scale[row] = from.scale[from_row];
+            to.scaled_sum[row] = from.scaled_sum[from_row];
+            to.neg_sum[row] = from.neg_sum[from_row];
+            to.neg_sum_low[row] = from.neg_sum_low[from_row];
+        }
+        for (to, from) in self.wide.iter_mut().zip(from.wide) {
+            to.0[row] = from.0[from_row];
+        }
+        let groups = self.floats.chunks_exact_mut(TILE);
+        for (to, from) in groups.zip(from.floats.chunks_exact(TILE)) {
+            to[row] = from[from_row];
+        }
+    }
+}
+
+multiversion! {
+    /// Quantises a row, 32 values to a block; the last block is filled up with zeros.
+    fn quantise_row(values: &[f32], row: usize, blocks: &mut [TileBlock]) = quantise_row_body;
+}
+
+#[inline(always)]
+fn quantise_row_body(values: &[f32], row: usize, blocks: &mut [TileBlock]) {
+    for (values, block) in values.chunks(BLOCK).zip(blocks) {
+        match values.try_into() {
+            Ok(values) => quantise_block(values, row, block),
+            Err(_) => {
+                let mut padded = [0.0; BLOCK];
+                padded[..values.len()].copy_from_slice(values);
+                quantise_block(&padded, row, block);
+            }
+        }
+    }
+}
+
+/// Below this the largest value of a block counts as zero; its inverse would overflow.
+const TINY: f32 = 1e-30;
+
+/// Adding this leaves a float's integer part, rounded to nearest even, in the low mantissa bits.
+const ROUND: f32 = 12_582_912.0;
+
+#[inline(always)]
+fn quantise_block(values: &[f32; BLOCK], row: usize, block: &mut TileBlock) {
+    let mut lanes = [0f32; 8];
+    let mut finite = [true; 8];
+    for eight in values.chunks_exact(8) {
+        for l in 0..8 {
+            let a = eight[l].abs();
+            lanes[l] = if a > lanes[l] { a } else { lanes[l] };
+            finite[l] &= a <= f32::MAX;
+        }
+    }
+    let max = lanes.iter().fold(0f32, |a, b| if *b > a { *b } else { a });
+    let finite = finite.iter().all(|f| *f);
+    let (mut scale, inverse) = if max >= TINY && finite {
+        (max / 127.0, 127.0 / max)
+    } else {
+        (0.0, 0.0)
+    };
+    let mut codes = [0i8; BLOCK];
+    if finite {
+        for (code, value) in codes.iter_mut().zip(values) {
+            *code = (value * inverse + ROUND).to_bits() as i8;
+        }
+    } else {
+        // A row that is already broken must stay visibly broken.
+        scale = f32::NAN;
+    }
+    let low: i32 = codes[..16].iter().map(|c| i32::from(*c)).sum();
+    let high: i32 = codes[16..].iter().map(|c| i32::from(*c)).sum();
+    block.codes[row] = codes;
+    block.scale[row] = scale;
+    block.scaled_sum[row] = scale * (low + high) as f32;
+    block.neg_sum[row] = -(low + high);
+    block.neg_sum_low[row] = -low;
+}
