@@ -1,5 +1,7 @@
 //! Synthetic models read back as what was asked for.
 
+use std::collections::HashSet;
+
 use laminar_kernels::WeightType;
 
 use super::{Preset, SynthOptions, byte_tokenizer, to_vec};
@@ -51,20 +53,25 @@ fn a_layer_has_the_same_weights_however_many_layers_there_are() {
 
 #[test]
 fn weights_have_the_spread_that_was_asked_for() {
-    // 2,048 rows, enough to be drawn from the pool; only the vocabulary is large.
-    let options = SynthOptions { layers: Some(1), vocab: Some(8192), ..SynthOptions::new(Preset::Tiny) };
-    let gguf = tiny(&options);
-    for (name, std) in [("token_embd.weight", 1.0), ("output.weight", 0.125), ("blk.0.attn_q.weight", 0.125)] {
-        let values = gguf.tensor(name).unwrap().to_f32().unwrap();
+    let options = SynthOptions { layers: Some(1), experts: Some(8), ..SynthOptions::new(Preset::MoeDeep) };
+    let gguf = tiny(&SynthOptions { vocab: Some(2048), ..options });
+    // Drawn by value the router, from pools the others.
+    for (name, std) in [
+        ("token_embd.weight", 1.0),
+        ("output.weight", 0.02),
+        ("blk.0.ffn_down_exps.weight", 0.02),
+        ("blk.0.ffn_gate_inp.weight", 0.02),
+    ] {
+        let tensor = gguf.tensor(name).unwrap();
+        let values = tensor.to_f32().unwrap();
         let count = values.len() as f64;
         let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
         let var = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
         assert!(mean.abs() < 0.05 * std, "{name}: mean {mean}");
         assert!((var.sqrt() / std - 1.0).abs() < 0.05, "{name}: standard deviation {}", var.sqrt());
+        let rows: HashSet<&[u8]> = tensor.data.chunks(tensor.ty.row_bytes(tensor.cols()).unwrap()).collect();
+        assert_eq!(rows.len(), tensor.rows() * tensor.matrices(), "no two rows of {name} are equal");
     }
-    let output = gguf.tensor("output.weight").unwrap();
-    let rows: std::collections::HashSet<&[u8]> = output.data.chunks(output.data.len() / 8192).collect();
-    assert_eq!(rows.len(), 8192, "no two rows are equal");
 }
 
 #[test]

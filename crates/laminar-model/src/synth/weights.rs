@@ -13,8 +13,10 @@ use crate::checkpoint::{CheckpointError, TensorSpec};
 
 /// Tensors of at most so many values are drawn value by value; larger ones from a pool of quantised pieces of rows.
 const DRAWN_BY_VALUE: usize = 1 << 18;
-/// The pieces in a pool. A row is several pieces, so equal rows do not occur in practice.
+/// The pieces in a pool.
 const POOL_PIECES: usize = 1 << 14;
+/// Rows of fewer pieces are drawn by value too: from this number on, equal rows do not occur in practice.
+const LEAST_PIECES: usize = 4;
 /// The values in the table of normal values; the top bit of a draw is the sign.
 const TABLE: usize = 1 << 15;
 /// About so many bytes are written at once.
@@ -44,12 +46,12 @@ impl Source {
         let large = tensor.name == "token_embd.weight" || tensor.name.ends_with("attn_sinks.weight");
         let std = if large { 1.0 } else { self.std };
         let mut rng = generator(self.seed, &tensor.name);
-        if elements <= DRAWN_BY_VALUE {
+        let cols = tensor.shape.last().copied().unwrap_or(1);
+        let piece = piece_len(tensor.ty, cols);
+        if elements <= DRAWN_BY_VALUE || cols / piece < LEAST_PIECES {
             let values = self.draw(&mut rng, elements, std);
             return put(tensor, out, &encode(tensor, &values)?);
         }
-        let cols = tensor.shape.last().copied().unwrap_or(1);
-        let piece = piece_len(tensor.ty, cols);
         self.fill_from_pool(tensor, piece, std, &mut rng, out)
     }
 
@@ -128,7 +130,7 @@ fn normal_table(rng: &mut ChaCha8Rng) -> Vec<f32> {
 /// The length of a pool's pieces: whole blocks that divide a row, several to a row where that is possible.
 fn piece_len(ty: WeightType, cols: usize) -> usize {
     let block = ty.block_len();
-    (1..=cols / 4 / block)
+    (1..=cols / LEAST_PIECES / block)
         .map(|blocks| blocks * block)
         .find(|len| *len >= 128 && cols % len == 0)
         .unwrap_or(if cols % block.max(32) == 0 { block.max(32) } else { cols })
