@@ -1,74 +1,188 @@
-//! The handle and the thread behind it.
+//! The handle and the start of the thread behind it.
 
+use crate::active::Job;
+use crate::executor::Executor;
+use crate::model_executor::ModelExecutor;
+use crate::shared::Shared;
+use crate::validate::validate;
+use crate::worker::{Command, Worker};
 use crate::{EngineConfig, EngineError, EngineStats, Event, GenerateRequest};
 use laminar_kernels::Pool;
 use laminar_model::Model;
 use laminar_model::tokenizer::Tokenizer;
-use std::sync::Arc;
+use laminar_schedule::{Scheduler, SchedulerConfig};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// A handle on an engine. Clones share the engine; dropping the last one stops it as [`shutdown`](Self::shutdown) does,
-/// without waiting for its thread.
+/// A handle on an engine. Clones share the engine. When the last one is dropped the engine stops as after
+/// [`shutdown`](Self::shutdown), but nobody waits for its thread.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    vocab: usize,
+    context: usize,
+    /// Most requests in the engine, running or waiting.
+    max_requests: usize,
+}
 
 impl Engine {
-    /// Moves the model into a new engine thread.
+    /// Moves a model into a new engine thread.
+    ///
+    /// # Errors
+    ///
+    /// Settings that cannot work, or more KV blocks than there is memory for.
     pub fn start(
         model: impl Into<Arc<Model>>,
         tokenizer: Arc<Tokenizer>,
         pool: Pool,
         config: EngineConfig,
     ) -> Result<Engine, EngineError> {
-        let _ = (model.into(), tokenizer, pool, config);
-        Err(EngineError::Start {
-            message: "not built yet".into(),
+        let model = model.into();
+        let kv_blocks = config.choose_kv_blocks(&model)?;
+        let context = config.context.min(model.context_length());
+        let threads = pool.threads();
+        let executor = ModelExecutor::new(model, pool, kv_blocks, config.kv_type);
+        let engine = Self::start_with(Box::new(executor), tokenizer, EngineConfig { context, ..config })?;
+        tracing::info!("{threads} threads");
+        Ok(engine)
+    }
+
+    /// Starts an engine over another executor than a model; `config.kv_type` and `config.kv_blocks` are the executor's
+    /// own business.
+    ///
+    /// # Errors
+    ///
+    /// Settings that cannot work, or a system that refuses a thread.
+    pub fn start_with(
+        executor: Box<dyn Executor>,
+        tokenizer: Arc<Tokenizer>,
+        config: EngineConfig,
+    ) -> Result<Engine, EngineError> {
+        let start = |message: String| EngineError::Start { message };
+        let (block_len, kv_blocks) = (executor.block_len(), executor.kv_blocks());
+        let context = config.context.min(kv_blocks.saturating_mul(block_len));
+        let max_requests = config.max_sequences.saturating_add(config.max_waiting);
+        let scheduler = Scheduler::new(SchedulerConfig {
+            policy: config.policy,
+            layers: executor.layers(),
+            max_sequences: config.max_sequences,
+            kv_blocks,
+            block_len,
+            // The handle bounds the number of requests; those that find no blocks free wait too.
+            max_waiting: max_requests.max(1),
+            context,
         })
+        .map_err(|error| start(error.to_string()))?;
+        tracing::info!(
+            "engine: policy {}, up to {} sequences of {context} positions, {kv_blocks} KV blocks of {block_len}",
+            config.policy.name(),
+            config.max_sequences,
+        );
+
+        let vocab = executor.vocab_size();
+        let shared = Arc::new(Shared::default());
+        let (commands, receiver) = std::sync::mpsc::channel();
+        let worker = Worker::new(scheduler, executor, tokenizer, receiver, Arc::clone(&shared));
+        let thread = std::thread::Builder::new()
+            .name("laminar-engine".into())
+            .spawn(move || worker.run())
+            .map_err(|error| start(format!("the system refuses a thread: {error}")))?;
+        let thread = Mutex::new(Some(thread));
+        Ok(Engine { inner: Arc::new(Inner { commands, shared, thread, vocab, context, max_requests }) })
     }
 
     /// Hands a request to the engine. Whatever can be told to be wrong with it is told here, before any event.
+    ///
+    /// # Errors
+    ///
+    /// A field out of its range, a prompt that is too long, an engine that is full or shutting down.
     pub fn submit(&self, request: GenerateRequest) -> Result<Generation, EngineError> {
-        let _ = request;
-        Err(EngineError::ShuttingDown)
+        let Inner { commands, shared, vocab, context, max_requests, .. } = &*self.inner;
+        validate(&request, *vocab, *context)?;
+        let slot = shared.take_slot(*max_requests).map_err(|requests| EngineError::QueueFull { requests })?;
+        let room = context - request.prompt.len();
+        let max_tokens = request.max_tokens.map_or(room, |most| most.min(room));
+        let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let job = Job { request, max_tokens, events, submitted: Instant::now(), slot };
+        commands.send(Command::Submit(Box::new(job))).map_err(|_| EngineError::ShuttingDown)?;
+        Ok(Generation { events: receiver, ended: false })
     }
 
     /// The state after the newest step.
     pub fn stats(&self) -> EngineStats {
-        EngineStats::default()
+        self.inner.shared.stats()
     }
 
     /// Most positions of one sequence, prompt and answer together.
     pub fn context(&self) -> usize {
-        0
+        self.inner.context
     }
 
-    /// Ends the engine now: new requests are refused, those in it get [`Event::Finished`] with
-    /// [`FinishReason::Cancelled`](crate::FinishReason::Cancelled) after the step in progress, and the thread is joined.
-    pub fn shutdown(&self) {}
+    /// Logits of a row: token ids of prompts are below it.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.vocab
+    }
 
-    /// Ends the engine once it is done: new requests are refused, those in it are finished, and the thread is joined.
-    pub fn drain(&self) {}
+    /// Stops the engine now: new requests are refused, those in it get [`Event::Finished`] with
+    /// [`FinishReason::Cancelled`](crate::FinishReason::Cancelled) after the step in progress. Returns when the thread
+    /// has ended.
+    pub fn shutdown(&self) {
+        self.stop(Command::Shutdown);
+    }
+
+    /// Stops the engine once it is done: new requests are refused, those in it are finished. Returns when the thread has
+    /// ended; a [`shutdown`](Self::shutdown) from elsewhere cuts it short.
+    pub fn drain(&self) {
+        self.stop(Command::Drain);
+    }
+
+    fn stop(&self, command: Command) {
+        // A thread that is gone already needs no command.
+        let _ = self.inner.commands.send(command);
+        let mut thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            // A panic of the thread has shown itself to its clients.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// The events of one request. Dropping it cancels the request by the next step.
 #[derive(Debug)]
 pub struct Generation {
     events: UnboundedReceiver<Event>,
+    ended: bool,
 }
 
 impl Generation {
     /// The next event; none after the last one.
     pub async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+        let event = self.events.recv().await;
+        self.pass(event)
     }
 
     /// The next event, waiting for it in a thread that runs no async tasks.
     pub fn blocking_next(&mut self) -> Option<Event> {
-        self.events.blocking_recv()
+        let event = self.events.blocking_recv();
+        self.pass(event)
     }
 
-    /// The next event if it is there already.
-    pub fn try_next(&mut self) -> Option<Event> {
-        self.events.try_recv().ok()
+    /// Every generation has a last event, even if the engine thread ended without sending one.
+    fn pass(&mut self, event: Option<Event>) -> Option<Event> {
+        if self.ended {
+            return None;
+        }
+        let event = event.unwrap_or(Event::Failed(EngineError::ShuttingDown));
+        self.ended = !matches!(event, Event::Token(_));
+        Some(event)
     }
 }

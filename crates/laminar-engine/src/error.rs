@@ -24,9 +24,7 @@ pub enum EngineError {
         context: usize,
     },
     /// As many requests as the engine takes are in it already; later it may work.
-    #[error(
-        "the engine is busy: {requests} requests are running or waiting, which is the limit; try again later"
-    )]
+    #[error("the engine is busy: {requests} requests are running or waiting, which is the limit; try again later")]
     QueueFull {
         /// Requests in the engine.
         requests: usize,
@@ -35,9 +33,7 @@ pub enum EngineError {
     #[error("the engine is shutting down and takes no more requests")]
     ShuttingDown,
     /// The model produced logits that are not finite numbers, for this request.
-    #[error(
-        "the model produced a non-finite logit for token {id} at position {position}; the weights may be damaged"
-    )]
+    #[error("the model produced a non-finite logit for token {id} at position {position}; the weights may be damaged")]
     NonFiniteLogits {
         /// The vocabulary entry.
         id: u32,

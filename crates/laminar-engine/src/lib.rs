@@ -17,19 +17,32 @@
 //!
 //! An idle engine sleeps on its channel and uses no processor time.
 
+mod active;
 mod config;
 mod engine;
 mod error;
 mod event;
+mod executor;
+mod logprobs;
+mod model_executor;
+mod parked;
+mod penalties;
 mod request;
+mod rng;
+mod sampler;
+mod shared;
 mod stats;
+mod stop;
+mod text;
+mod validate;
+mod worker;
 
 pub use config::EngineConfig;
 pub use engine::{Engine, Generation};
 pub use error::EngineError;
-pub use event::{
-    Event, Finish, FinishReason, Timings, TokenEvent, TokenLogprobs, TopLogprob, Usage,
-};
-pub use laminar_schedule::Policy;
+pub use event::{Event, Finish, FinishReason, Timings, TokenEvent, TokenLogprobs, TopLogprob, Usage};
+pub use executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
+pub use laminar_schedule::{Policy, SequenceId};
+pub use model_executor::ModelExecutor;
 pub use request::{GenerateRequest, SamplingParams};
 pub use stats::EngineStats;

@@ -64,9 +64,6 @@ impl Default for SamplingParams {
 impl SamplingParams {
     /// The most probable token every time.
     pub fn greedy() -> Self {
-        Self {
-            temperature: 0.0,
-            ..Self::default()
-        }
+        Self { temperature: 0.0, ..Self::default() }
     }
 }

@@ -1,0 +1,162 @@
+//! One request inside the engine thread.
+
+use crate::logprobs::logprobs;
+use crate::sampler::Sampler;
+use crate::shared::Slot;
+use crate::stop::Matched;
+use crate::text::AnswerText;
+use crate::{EngineError, Event, Finish, FinishReason, GenerateRequest, Timings, TokenEvent, TokenLogprobs, Usage};
+use laminar_model::tokenizer::Tokenizer;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// A request on its way to the engine thread.
+pub(crate) struct Job {
+    pub request: GenerateRequest,
+    /// Cut to what the context leaves.
+    pub max_tokens: usize,
+    pub events: UnboundedSender<Event>,
+    pub submitted: Instant,
+    pub slot: Slot,
+}
+
+/// A request in the engine thread, from its submission to its end.
+pub(crate) struct Active {
+    prompt: Vec<u32>,
+    max_tokens: usize,
+    /// Token ids that end the answer.
+    stop_ids: Vec<u32>,
+    top_logprobs: Option<usize>,
+    return_logits: bool,
+    sampler: Sampler,
+    text: AnswerText,
+    events: UnboundedSender<Event>,
+    newest: u32,
+    generated: usize,
+    submitted: Instant,
+    first_step: Option<Instant>,
+    first_token: Option<Instant>,
+    prefill_expert_loads: u64,
+    slot: Slot,
+}
+
+/// How a request ends.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    Finished(FinishReason),
+    Failed(EngineError),
+}
+
+impl Active {
+    /// Takes a job in.
+    pub fn new(job: Job, tokenizer: &Arc<Tokenizer>) -> Self {
+        let Job { request, max_tokens, events, submitted, slot } = job;
+        let mut stop_ids = request.stop_token_ids;
+        if !request.ignore_eos {
+            stop_ids.extend_from_slice(tokenizer.stop_ids());
+        }
+        Self {
+            sampler: Sampler::new(&request.sampling, &request.prompt),
+            text: AnswerText::new(Arc::clone(tokenizer), &request.stop),
+            prompt: request.prompt,
+            max_tokens,
+            stop_ids,
+            top_logprobs: request.top_logprobs,
+            return_logits: request.return_logits,
+            events,
+            newest: 0,
+            generated: 0,
+            submitted,
+            first_step: None,
+            first_token: None,
+            prefill_expert_loads: 0,
+            slot,
+        }
+    }
+
+    /// The prompt's tokens.
+    pub fn prompt(&self) -> &[u32] {
+        &self.prompt
+    }
+
+    /// Most tokens to generate.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// The token the next decode row feeds.
+    pub fn newest(&self) -> u32 {
+        self.newest
+    }
+
+    /// Whether the client has dropped its end.
+    pub fn is_abandoned(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// A step with prompt rows of this request begins.
+    pub fn starts_prefill(&mut self, now: Instant) {
+        self.first_step.get_or_insert(now);
+    }
+
+    /// A step with prompt rows of this request touched so many experts.
+    pub fn count_loads(&mut self, prefill_expert_loads: u64) {
+        self.prefill_expert_loads += prefill_expert_loads;
+    }
+
+    /// Chooses the next token from the model's logits of the row at `position`, tells the client, and says whether the
+    /// request ends with it.
+    pub fn advance(&mut self, logits: &[f32], position: usize, now: Instant) -> Option<End> {
+        if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
+            return Some(End::Failed(EngineError::NonFiniteLogits { id: id as u32, position }));
+        }
+        let id = self.sampler.sample(logits);
+        self.newest = id;
+        self.generated += 1;
+        self.first_token.get_or_insert(now);
+
+        let ends_text = self.stop_ids.contains(&id);
+        let (text, stopped) = if ends_text {
+            (String::new(), true)
+        } else {
+            match self.text.push(id) {
+                Matched::Text(text) => (text, false),
+                Matched::Stop(text) => (text, true),
+            }
+        };
+        let logprob: Option<TokenLogprobs> = self.top_logprobs.map(|count| logprobs(logits, id, count));
+        let logits = self.return_logits.then(|| logits.to_vec());
+        // A client that is gone is noticed before the next step.
+        let _ = self.events.send(Event::Token(TokenEvent { id, text, ends_text, logprob, logits }));
+
+        if stopped {
+            return Some(End::Finished(FinishReason::Stop));
+        }
+        (self.generated >= self.max_tokens).then_some(End::Finished(FinishReason::Length))
+    }
+
+    /// Sends the last event. The request's place in the engine is free before its client can know.
+    pub fn end(mut self, end: End, now: Instant) {
+        let event = match end {
+            End::Failed(error) => Event::Failed(error),
+            End::Finished(reason) => {
+                let since =
+                    |then: Option<Instant>| then.unwrap_or(now).saturating_duration_since(self.submitted).as_secs_f64();
+                Event::Finished(Finish {
+                    reason,
+                    text: self.text.finish(),
+                    usage: Usage { prompt_tokens: self.prompt.len(), completion_tokens: self.generated },
+                    timings: Timings {
+                        queue: since(self.first_step),
+                        ttft: since(self.first_token),
+                        total: since(None),
+                        prefill_expert_loads: self.prefill_expert_loads,
+                    },
+                })
+            }
+        };
+        drop(self.slot);
+        let _ = self.events.send(event);
+    }
+}

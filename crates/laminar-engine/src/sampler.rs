@@ -1,0 +1,237 @@
+//! Choosing a token from logits.
+//!
+//! The order is that of Hugging Face: logit bias, penalties, temperature, top-k, top-p, min-p, draw. (llama.cpp applies
+//! the temperature last, so its top-p and min-p cut at temperature 1.) Each cut works on the probabilities that the cuts
+//! before it have left. Arithmetic on probabilities is in f64 and in a fixed order, so a token depends on the logits, the
+//! parameters and the draw alone.
+
+use crate::SamplingParams;
+use crate::logprobs::by_rank;
+use crate::penalties::Penalties;
+use crate::rng::Draws;
+
+/// Candidates that are sorted at first when the cuts do not say how many they need.
+const FIRST_SORTED: usize = 256;
+
+/// Chooses the tokens of one request.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    temperature: f32,
+    top_k: usize,
+    top_p: f64,
+    min_p: f64,
+    penalties: Penalties,
+    draws: Draws,
+    /// Buffers, kept between tokens.
+    changed: Vec<f32>,
+    ids: Vec<u32>,
+}
+
+impl Sampler {
+    /// A sampler at the end of the prompt. The parameters have been checked.
+    pub fn new(params: &SamplingParams, prompt: &[u32]) -> Self {
+        Self {
+            temperature: params.temperature,
+            top_k: params.top_k.unwrap_or(0),
+            top_p: f64::from(params.top_p),
+            min_p: f64::from(params.min_p),
+            penalties: Penalties::new(params, prompt),
+            draws: Draws::new(params.seed),
+            changed: Vec::new(),
+            ids: Vec::new(),
+        }
+    }
+
+    /// The next token. The logits are finite and at least one.
+    pub fn sample(&mut self, logits: &[f32]) -> u32 {
+        let mut changed = std::mem::take(&mut self.changed);
+        let values = if self.penalties.is_off() {
+            logits
+        } else {
+            changed.clear();
+            changed.extend_from_slice(logits);
+            self.penalties.apply(&mut changed);
+            &changed
+        };
+        let id = if self.temperature == 0.0 { greedy(values) } else { self.draw(values) };
+        self.changed = changed;
+        self.penalties.count(id);
+        id
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> u32 {
+        let point = self.draws.uniform();
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        // Relative to the most probable token, whose weight is 1.
+        let temperature = f64::from(self.temperature);
+        let weight = |id: u32| ((f64::from(logits[id as usize]) - f64::from(max)) / temperature).exp();
+        self.ids.clear();
+        self.ids.extend(0..logits.len() as u32);
+        let ids = &mut self.ids;
+
+        if self.top_k > 0 && self.top_k < ids.len() {
+            ids.select_nth_unstable_by(self.top_k - 1, |a, b| by_rank(logits, *a, *b));
+            ids.truncate(self.top_k);
+            // Selection leaves no defined order; sums below need one.
+            ids.sort_unstable();
+        }
+        if self.top_p < 1.0 {
+            let target = self.top_p * ids.iter().map(|id| weight(*id)).sum::<f64>();
+            cut_to_mass(ids, logits, weight, target);
+        }
+        if self.min_p > 0.0 {
+            // The most probable token's weight is 1 and it is never cut.
+            ids.retain(|id| weight(*id) >= self.min_p);
+        }
+
+        let target = point * ids.iter().map(|id| weight(*id)).sum::<f64>();
+        let mut sum = 0.0;
+        for id in ids.iter() {
+            sum += weight(*id);
+            if sum > target {
+                return *id;
+            }
+        }
+        // Rounding may leave the sum at the target.
+        ids.iter().rev().copied().find(|id| weight(*id) > 0.0).unwrap_or_else(|| greedy(logits))
+    }
+}
+
+/// The most probable token, the lowest id among equals.
+fn greedy(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (id, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = id;
+        }
+    }
+    best as u32
+}
+
+/// Keeps the most probable tokens, in falling order, until their weights reach `target`; at least one.
+///
+/// Sorting stops where the cut is: a vocabulary has 100,000 entries, a nucleus a few hundred.
+fn cut_to_mass(ids: &mut Vec<u32>, logits: &[f32], weight: impl Fn(u32) -> f64, target: f64) {
+    let mut sorted = 0;
+    let mut sum = 0.0;
+    while sorted < ids.len() {
+        let rest = &mut ids[sorted..];
+        let size = sorted.max(FIRST_SORTED).min(rest.len());
+        if size < rest.len() {
+            rest.select_nth_unstable_by(size, |a, b| by_rank(logits, *a, *b));
+        }
+        rest[..size].sort_unstable_by(|a, b| by_rank(logits, *a, *b));
+        for (place, id) in rest[..size].iter().enumerate() {
+            sum += weight(*id);
+            if sum >= target {
+                ids.truncate(sorted + place + 1);
+                return;
+            }
+        }
+        sorted += size;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampler(params: SamplingParams) -> Sampler {
+        Sampler::new(&params, &[])
+    }
+
+    /// Which tokens come up, and how often, in 20,000 draws.
+    fn histogram(params: SamplingParams, logits: &[f32]) -> Vec<f64> {
+        let mut sampler = sampler(SamplingParams { seed: Some(7), ..params });
+        let mut counts = vec![0.0; logits.len()];
+        (0..20_000).for_each(|_| counts[sampler.sample(logits) as usize] += 1.0 / 20_000.0);
+        counts
+    }
+
+    fn close(found: &[f64], expected: &[f64]) {
+        for (f, e) in found.iter().zip(expected) {
+            assert!((f - e).abs() < 0.02 && (*e > 0.0 || *f == 0.0), "{found:?} is not {expected:?}");
+        }
+    }
+
+    /// Logits of these probabilities.
+    fn logits(probabilities: &[f32]) -> Vec<f32> {
+        probabilities.iter().map(|p| p.ln()).collect()
+    }
+
+    #[test]
+    fn greedy_takes_the_lowest_id_among_equals() {
+        assert_eq!(sampler(SamplingParams::greedy()).sample(&[1.0, 3.0, 3.0, 2.0]), 1);
+        assert_eq!(sampler(SamplingParams::greedy()).sample(&[0.0, 0.0]), 0);
+    }
+
+    #[test]
+    fn draws_follow_the_distribution() {
+        let probabilities = logits(&[0.5, 0.1, 0.3, 0.1]);
+        close(&histogram(SamplingParams::default(), &probabilities), &[0.5, 0.1, 0.3, 0.1]);
+    }
+
+    #[test]
+    fn temperature_sharpens_and_flattens() {
+        let probabilities = logits(&[0.8, 0.2]);
+        let cold = SamplingParams { temperature: 0.5, ..Default::default() };
+        close(&histogram(cold, &probabilities), &[16.0 / 17.0, 1.0 / 17.0]);
+        let frozen = SamplingParams { temperature: 1e-6, ..Default::default() };
+        close(&histogram(frozen, &probabilities), &[1.0, 0.0]);
+        let hot = SamplingParams { temperature: 1e6, ..Default::default() };
+        close(&histogram(hot, &probabilities), &[0.5, 0.5]);
+    }
+
+    #[test]
+    fn top_k_keeps_k_and_the_lower_id_among_equals() {
+        let probabilities = logits(&[0.2, 0.4, 0.2, 0.2]);
+        let params = SamplingParams { top_k: Some(2), ..Default::default() };
+        close(&histogram(params, &probabilities), &[1.0 / 3.0, 2.0 / 3.0, 0.0, 0.0]);
+        let all = SamplingParams { top_k: Some(0), ..Default::default() };
+        close(&histogram(all, &probabilities), &[0.2, 0.4, 0.2, 0.2]);
+    }
+
+    #[test]
+    fn top_p_keeps_the_token_that_crosses_the_line() {
+        let probabilities = logits(&[0.1, 0.5, 0.1, 0.3]);
+        let params = SamplingParams { top_p: 0.6, ..Default::default() };
+        close(&histogram(params, &probabilities), &[0.0, 0.625, 0.0, 0.375]);
+        let tiny = SamplingParams { top_p: 1e-6, ..Default::default() };
+        close(&histogram(tiny, &probabilities), &[0.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn top_p_is_exact_on_a_flat_large_vocabulary() {
+        let flat = vec![0.0f32; 5000];
+        let mut ids: Vec<u32> = (0..5000).collect();
+        cut_to_mass(&mut ids, &flat, |_| 1.0, 1234.0);
+        assert_eq!(ids, (0..1234).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn min_p_is_relative_to_the_most_probable_token() {
+        let probabilities = logits(&[0.6, 0.25, 0.1, 0.05]);
+        let params = SamplingParams { min_p: 0.4, ..Default::default() };
+        close(&histogram(params, &probabilities), &[0.6 / 0.85, 0.25 / 0.85, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn temperature_comes_before_the_cuts() {
+        // At temperature 2 the probabilities are about 0.55, 0.27, 0.18: top-p 0.6 keeps two of them, not one.
+        let probabilities = logits(&[0.75, 0.17, 0.08]);
+        let params = SamplingParams { temperature: 2.0, top_p: 0.6, ..Default::default() };
+        assert!(histogram(params, &probabilities)[1] > 0.2);
+    }
+
+    #[test]
+    fn a_seed_fixes_the_draws_and_no_seed_does_not() {
+        let flat = vec![0.0f32; 1000];
+        let run = |seed| {
+            let mut sampler = sampler(SamplingParams { seed, ..Default::default() });
+            (0..16).map(|_| sampler.sample(&flat)).collect::<Vec<_>>()
+        };
+        assert_eq!(run(Some(1)), run(Some(1)));
+        assert_ne!(run(Some(1)), run(Some(2)));
+        assert_ne!(run(None), run(None));
+    }
+}

@@ -1,0 +1,312 @@
+//! The engine thread: commands, plan, execute, sample, commit, and again.
+
+use crate::active::{Active, End, Job};
+use crate::executor::{Batch, DecodeInput, Executor, MemberInput, TileInput};
+use crate::shared::Shared;
+use crate::{EngineError, EngineStats, FinishReason};
+use laminar_model::ExpertLoads;
+use laminar_model::tokenizer::Tokenizer;
+use laminar_schedule::{NewSequence, Report, Scheduler, SequenceId, Step, SubmitError};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Instant;
+
+/// What a handle asks of the thread.
+pub(crate) enum Command {
+    /// Take a request in.
+    Submit(Box<Job>),
+    /// Finish the requests that are in, then stop.
+    Drain,
+    /// Cancel the requests that are in, then stop.
+    Shutdown,
+}
+
+/// How the thread goes on after its commands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Serving,
+    Draining,
+    Stopping,
+}
+
+/// Everything the engine thread owns.
+pub(crate) struct Worker {
+    pub scheduler: Scheduler,
+    pub executor: Box<dyn Executor>,
+    pub tokenizer: Arc<Tokenizer>,
+    pub commands: Receiver<Command>,
+    pub shared: Arc<Shared>,
+    requests: BTreeMap<SequenceId, Active>,
+    next_id: u64,
+    mode: Mode,
+    stats: EngineStats,
+    logits: Vec<f32>,
+    started: Instant,
+}
+
+impl Worker {
+    /// A thread's worth of state, before its first step.
+    pub fn new(
+        scheduler: Scheduler,
+        executor: Box<dyn Executor>,
+        tokenizer: Arc<Tokenizer>,
+        commands: Receiver<Command>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            scheduler,
+            executor,
+            tokenizer,
+            commands,
+            shared,
+            requests: BTreeMap::new(),
+            next_id: 0,
+            mode: Mode::Serving,
+            stats: EngineStats::default(),
+            logits: Vec::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Serves until it is told to stop or the last handle is gone.
+    pub fn run(mut self) {
+        self.publish();
+        loop {
+            self.take_commands();
+            self.cancel_abandoned();
+            if self.mode == Mode::Stopping {
+                break;
+            }
+            if self.scheduler.is_idle() {
+                if self.mode == Mode::Draining {
+                    break;
+                }
+                continue;
+            }
+            if let Err(error) = self.step() {
+                tracing::error!("the engine stops: {error}");
+                break;
+            }
+        }
+        self.cancel_all();
+    }
+
+    /// Handles every command that is there; sleeps for one only when there is nothing to run.
+    fn take_commands(&mut self) {
+        if self.scheduler.is_idle() && self.mode == Mode::Serving {
+            match self.commands.recv() {
+                Ok(command) => self.handle(command),
+                Err(_) => self.mode = Mode::Stopping,
+            }
+        }
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.handle(command),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.mode = Mode::Stopping;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Submit(job) => self.submit(*job),
+            Command::Drain if self.mode == Mode::Serving => self.mode = Mode::Draining,
+            Command::Drain => {}
+            Command::Shutdown => self.mode = Mode::Stopping,
+        }
+    }
+
+    fn submit(&mut self, job: Job) {
+        let active = Active::new(job, &self.tokenizer);
+        if self.mode != Mode::Serving {
+            return self.end(active, End::Failed(EngineError::ShuttingDown));
+        }
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        let (prompt_tokens, max_tokens) = (active.prompt().len(), active.max_tokens());
+        match self.scheduler.submit(NewSequence { id, prompt_tokens, max_tokens }) {
+            Ok(()) => {
+                self.requests.insert(id, active);
+                self.publish();
+            }
+            Err(error) => self.end(active, End::Failed(refusal(error))),
+        }
+    }
+
+    /// Invariant 5: a client that is gone frees its blocks by the next step, wherever its request stands.
+    fn cancel_abandoned(&mut self) {
+        let abandoned: Vec<SequenceId> =
+            self.requests.iter().filter(|(_, request)| request.is_abandoned()).map(|(id, _)| *id).collect();
+        if abandoned.is_empty() {
+            return;
+        }
+        for id in &abandoned {
+            self.scheduler.cancel(*id);
+            self.executor.forget(*id);
+            self.requests.remove(id);
+        }
+        self.stats.requests_cancelled += abandoned.len() as u64;
+        self.publish();
+    }
+
+    fn cancel_all(&mut self) {
+        for id in self.requests.keys() {
+            self.scheduler.cancel(*id);
+            self.executor.forget(*id);
+        }
+        self.publish();
+        for (_, request) in std::mem::take(&mut self.requests) {
+            self.end(request, End::Finished(FinishReason::Cancelled));
+        }
+        self.publish();
+    }
+
+    /// One step. Whatever goes wrong inside it fails the requests in it and no other.
+    fn step(&mut self) -> Result<(), laminar_schedule::CommitError> {
+        let begun = Instant::now();
+        let step = self.scheduler.plan(begun - self.started);
+        let result = catch_unwind(AssertUnwindSafe(|| self.execute(&step, begun)));
+        let (ended, loads) = result.unwrap_or_else(|panic| Err(panic_message(&*panic).into())).unwrap_or_else(
+            |error: Box<dyn std::error::Error + Send + Sync>| {
+                tracing::error!("step {} failed: {error}", step.number);
+                let end = End::Failed(EngineError::StepFailed { message: error.to_string() });
+                let ended = self.requests.keys().filter(|id| step.involves(**id)).map(|id| (*id, end.clone()));
+                (ended.collect(), ExpertLoads::default())
+            },
+        );
+
+        self.scheduler.commit(&Report {
+            step: step.number,
+            finished: ended.iter().map(|(id, _)| *id).collect(),
+            duration: begun.elapsed(),
+            prefill_expert_loads: loads.prefill,
+            total_expert_loads: loads.total,
+        })?;
+        self.stats.steps += 1;
+        self.stats.prefill_expert_loads += loads.prefill;
+        self.stats.total_expert_loads += loads.total;
+        self.stats.prefill_expert_bytes += loads.prefill_bytes;
+        self.stats.total_expert_bytes += loads.total_bytes;
+        // The books are right before a client can look at them.
+        self.publish();
+        let ended: Vec<(Active, End)> = ended
+            .into_iter()
+            .filter_map(|(id, end)| {
+                self.executor.forget(id);
+                Some((self.requests.remove(&id)?, end))
+            })
+            .collect();
+        for (request, end) in ended {
+            self.end(request, end);
+        }
+        Ok(())
+    }
+
+    /// Executes a step and hands out its tokens; returns the requests that ended with it.
+    fn execute(
+        &mut self,
+        step: &Step,
+        begun: Instant,
+    ) -> Result<(Vec<(SequenceId, End)>, ExpertLoads), Box<dyn std::error::Error + Send + Sync>> {
+        let layers = self.executor.layers();
+        let members = || step.tiles.iter().flat_map(|tile| &tile.members);
+        for member in members() {
+            if let Some(request) = self.requests.get_mut(&member.sequence) {
+                request.starts_prefill(begun);
+            }
+        }
+        let batch = batch(step, &self.requests, &self.scheduler).ok_or("a sequence of the step is unknown")?;
+        let sampling = batch.sampling(layers);
+        let loads = self.executor.execute(&batch, &mut self.logits)?;
+
+        let vocab = self.executor.vocab_size();
+        if self.logits.len() != sampling.len() * vocab {
+            let (found, rows) = (self.logits.len(), sampling.len());
+            return Err(format!("{found} logits came back for {rows} rows of {vocab}").into());
+        }
+        for member in members() {
+            if let Some(request) = self.requests.get_mut(&member.sequence) {
+                request.count_loads(loads.prefill);
+            }
+        }
+        let now = Instant::now();
+        let mut ended = Vec::new();
+        for ((id, position), logits) in sampling.into_iter().zip(self.logits.chunks_exact(vocab)) {
+            if let Some(request) = self.requests.get_mut(&id)
+                && let Some(end) = request.advance(logits, position, now)
+            {
+                ended.push((id, end));
+            }
+        }
+        self.stats.tokens_generated += (self.logits.len() / vocab) as u64;
+        let through = step.tiles.iter().filter(|tile| tile.layers.end == layers);
+        self.stats.prompt_tokens += through.map(|tile| tile.rows() as u64).sum::<u64>();
+        Ok((ended, loads))
+    }
+
+    /// Counts the end of a request and tells its client.
+    fn end(&mut self, request: Active, end: End) {
+        match end {
+            End::Failed(_) => self.stats.requests_failed += 1,
+            End::Finished(FinishReason::Cancelled) => self.stats.requests_cancelled += 1,
+            End::Finished(_) => self.stats.requests_finished += 1,
+        }
+        self.publish();
+        request.end(end, Instant::now());
+    }
+
+    fn publish(&mut self) {
+        let now = self.scheduler.stats();
+        self.stats.running = now.running;
+        self.stats.prefilling = now.prefilling;
+        self.stats.waiting = now.waiting;
+        self.stats.used_blocks = now.used_blocks;
+        self.stats.total_blocks = now.total_blocks;
+        self.shared.publish(self.stats);
+    }
+}
+
+/// The step with the tokens and block tables of its sequences.
+fn batch<'a>(step: &Step, requests: &'a BTreeMap<SequenceId, Active>, scheduler: &'a Scheduler) -> Option<Batch<'a>> {
+    let decode = step.decode.iter().map(|row| {
+        let (sequence, position) = (row.sequence, row.position);
+        let token = requests.get(&sequence)?.newest();
+        Some(DecodeInput { sequence, token, position, blocks: scheduler.blocks(sequence)? })
+    });
+    let tiles = step.tiles.iter().map(|tile| {
+        let members = tile.members.iter().map(|member| {
+            let (sequence, start, ends_prompt) = (member.sequence, member.start, member.ends_prompt);
+            let tokens = requests.get(&sequence)?.prompt().get(start..start + member.rows)?;
+            Some(MemberInput { sequence, tokens, start, blocks: scheduler.blocks(sequence)?, ends_prompt })
+        });
+        Some(TileInput { members: members.collect::<Option<_>>()?, layers: tile.layers.clone() })
+    });
+    Some(Batch { decode: decode.collect::<Option<_>>()?, tiles: tiles.collect::<Option<_>>()? })
+}
+
+/// The scheduler's refusal in the words of the engine. Most of these the handle has told the client already.
+fn refusal(error: SubmitError) -> EngineError {
+    match error {
+        SubmitError::TooLong { prompt_tokens, context } => EngineError::PromptTooLong { prompt_tokens, context },
+        SubmitError::QueueFull { waiting } => EngineError::QueueFull { requests: waiting },
+        SubmitError::EmptyPrompt | SubmitError::Duplicate { .. } => {
+            EngineError::InvalidRequest { field: "prompt", message: error.to_string() }
+        }
+        SubmitError::NothingToGenerate | SubmitError::NeverFits { .. } => {
+            EngineError::InvalidRequest { field: "max_tokens", message: error.to_string() }
+        }
+    }
+}
+
+/// What a panic said.
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("a panic: {}", text.unwrap_or("without a message"))
+}
