@@ -1,0 +1,12 @@
+//! The OpenAI wire format: requests, responses and their handlers, one file per endpoint.
+
+pub mod chat;
+pub mod chat_response;
+pub mod completions;
+pub mod completions_response;
+pub mod head;
+pub mod logprobs;
+pub mod message;
+pub mod models;
+pub mod options;
+pub mod parse;

@@ -1,0 +1,49 @@
+//! Routes and layers.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::routing::{get, post};
+use laminar_engine::Engine;
+use laminar_model::tokenizer::Tokenizer;
+use tower_http::cors::CorsLayer;
+
+use crate::error::ApiError;
+use crate::health;
+use crate::openai::{chat, completions, models};
+use crate::state::{AppState, ServerConfig};
+use crate::template::ChatTemplate;
+
+/// The whole API as one axum router.
+///
+/// Routes: `POST /v1/chat/completions`, `POST /v1/completions`, `GET /v1/models`,
+/// `GET /v1/models/{id}`, `GET /health`. Anything else is a JSON 404 or 405.
+pub fn router(
+    engine: Engine,
+    tokenizer: Arc<Tokenizer>,
+    template: Option<ChatTemplate>,
+    config: ServerConfig,
+) -> Router {
+    let state = AppState::new(engine, tokenizer, template, config);
+    let cors = state.config.cors;
+    let routes = Router::new()
+        .route("/v1/chat/completions", post(chat::handle))
+        .route("/v1/completions", post(completions::handle))
+        .route("/v1/models", get(models::list))
+        // Hub ids hold a slash, so the id is the rest of the path.
+        .route("/v1/models/{*id}", get(models::one))
+        .route("/health", get(health::health))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(state);
+    if cors { routes.layer(CorsLayer::permissive()) } else { routes }
+}
+
+async fn unknown_route(method: Method, uri: Uri) -> ApiError {
+    ApiError::UnknownRoute { method: method.to_string(), path: uri.path().to_owned() }
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    ApiError::MethodNotAllowed { method: method.to_string(), path: uri.path().to_owned() }
+}

@@ -1,0 +1,11 @@
+//! The HTTP API against a tiny random model, in process and over loopback TCP. Tests are named by
+//! the public bug report they stand for (`t06_...`) where there is one.
+
+mod chat;
+mod clients;
+mod completions;
+mod errors;
+mod prompts;
+mod service;
+mod streaming;
+mod support;
