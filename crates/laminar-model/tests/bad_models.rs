@@ -1,0 +1,99 @@
+//! Well-formed files that do not make a model: each is one clear error that names the key or the tensor.
+
+use std::collections::HashMap;
+
+use laminar_kernels::{Pool, WeightType};
+use laminar_model::checkpoint::{Checkpoint, Gguf, GgufWriter, Value};
+use laminar_model::synth::{Preset, SynthOptions, byte_tokenizer, to_vec};
+use laminar_model::{LoadOptions, Model};
+
+/// What to change in a tiny synthetic model before it is loaded.
+#[derive(Default)]
+struct Damage<'a> {
+    set: Vec<(&'a str, Value)>,
+    drop_key: &'a str,
+    drop_tensor: &'a str,
+    reshape: Option<(&'a str, Vec<usize>)>,
+}
+
+fn load(damage: &Damage<'_>) -> Result<Model, String> {
+    let bytes = to_vec(&SynthOptions::new(Preset::Tiny), &byte_tokenizer()).unwrap();
+    let good = Gguf::from_vec(bytes).unwrap();
+    let mut writer = GgufWriter::new("qwen3moe");
+    for (key, value) in good.metadata().iter() {
+        if key != damage.drop_key {
+            writer.set(key, value.clone());
+        }
+    }
+    for (key, value) in &damage.set {
+        writer.set(*key, value.clone());
+    }
+    let mut data: HashMap<String, Vec<u8>> = HashMap::new();
+    for tensor in good.tensors().filter(|t| t.name != damage.drop_tensor) {
+        match &damage.reshape {
+            Some((name, shape)) if *name == tensor.name => {
+                writer.add_tensor(tensor.name, WeightType::F32, shape).unwrap();
+                let elements: usize = shape.iter().product();
+                data.insert(tensor.name.to_owned(), vec![0; elements * 4]);
+            }
+            _ => {
+                writer.add_tensor(tensor.name, tensor.ty, &tensor.shape).unwrap();
+                data.insert(tensor.name.to_owned(), tensor.data.to_vec());
+            }
+        }
+    }
+    let mut bytes = Vec::new();
+    writer
+        .write(&mut bytes, &mut |tensor, out| {
+            out.write_all(&data[&tensor.name]).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    let checkpoint = Checkpoint::Gguf(Gguf::from_vec(bytes).unwrap());
+    Model::load(&checkpoint, &Pool::new(1), &LoadOptions::default()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_undamaged_model_loads() {
+    let model = load(&Damage::default()).unwrap();
+    assert_eq!(model.config().architecture, "qwen3moe");
+}
+
+#[test]
+fn every_fault_is_one_line_that_names_its_place() {
+    let set = |key, value| Damage { set: vec![(key, value)], ..Damage::default() };
+    let without = |drop_key| Damage { drop_key, ..Damage::default() };
+    let table: Vec<(Damage<'_>, &[&str])> = vec![
+        (set("general.architecture", Value::String("mamba9".into())), &["mamba9", "supported", "qwen3moe"]),
+        (set("qwen3moe.block_count", Value::U32(0)), &["qwen3moe.block_count"]),
+        (set("qwen3moe.block_count", Value::U32(u32::MAX)), &["qwen3moe.block_count"]),
+        (set("qwen3moe.block_count", Value::U32(4000)), &["blk.", "missing"]),
+        (set("qwen3moe.embedding_length", Value::U32(96)), &["token_embd.weight", "shape"]),
+        (set("qwen3moe.attention.head_count_kv", Value::U32(3)), &["head_count_kv", "3"]),
+        (set("qwen3moe.attention.key_length", Value::U32(31)), &["value_length", "31"]),
+        (set("qwen3moe.expert_used_count", Value::U32(99)), &["expert_used_count", "99"]),
+        (set("qwen3moe.expert_count", Value::U32(16)), &["_exps.weight", "shape"]),
+        (set("qwen3moe.rope.freq_base", Value::F32(f32::NAN)), &["rope.freq_base"]),
+        (set("qwen3moe.rope.scaling.type", Value::String("yarn".into())), &["rope.scaling.type", "yarn"]),
+        (set("qwen3moe.attention.layer_norm_rms_epsilon", Value::String("x".into())), &["layer_norm_rms_epsilon"]),
+        (without("qwen3moe.context_length"), &["qwen3moe.context_length", "missing"]),
+        (without("qwen3moe.expert_count"), &["qwen3moe.expert_count", "missing"]),
+        (Damage { drop_tensor: "blk.1.attn_q.weight", ..Damage::default() }, &["blk.1.attn_q.weight", "missing"]),
+        (Damage { drop_tensor: "token_embd.weight", ..Damage::default() }, &["token_embd.weight", "missing"]),
+        (
+            Damage { reshape: Some(("blk.0.attn_norm.weight", vec![63])), ..Damage::default() },
+            &["blk.0.attn_norm.weight", "63"],
+        ),
+        (
+            Damage { reshape: Some(("blk.2.attn_k.weight", vec![64, 128])), ..Damage::default() },
+            &["blk.2.attn_k.weight", "128"],
+        ),
+    ];
+    for (damage, words) in &table {
+        let Err(error) = load(damage) else { panic!("loaded despite {words:?}") };
+        for word in *words {
+            assert!(error.contains(word), "\"{error}\" does not mention {word}");
+        }
+        assert!(!error.contains('\n'), "more than one line: {error}");
+    }
+}
