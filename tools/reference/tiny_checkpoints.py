@@ -1,0 +1,189 @@
+"""Writes tiny random Hugging Face checkpoints and the logits that `transformers` computes for them.
+
+    python3 tiny_checkpoints.py [OUT] [NAME ...]
+
+Each folder in OUT (default crates/laminar-model/tests/fixtures) is a checkpoint in the layout that real ones on the hub
+have, plus expected.safetensors with `input_ids` (i32) and `logits` (f32 [tokens, vocabulary]) of one whole forward pass
+in f32 on the CPU. All weights are random, norms and biases included, so that a weight that is ignored shows. Needs the
+packages torch, transformers, safetensors and tokenizers; Laminar's tests need none of them.
+
+Transformers 5 writes rope settings as `rope_parameters` and some names of its own; nearly all checkpoints on the hub carry
+the older form. Folders marked `hub=True` are rewritten to that form, the others keep the new one, so both are tested.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
+    Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM,
+)
+
+DEFAULT_OUT = Path(__file__).resolve().parents[2] / "crates/laminar-model/tests/fixtures"
+TOKENS = 40
+
+DENSE = dict(
+    vocab_size=96, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+    max_position_embeddings=256, tie_word_embeddings=False,
+)
+SMALL = DENSE | dict(hidden_size=32, intermediate_size=64, head_dim=16)
+MOE = SMALL | dict(num_hidden_layers=3, moe_intermediate_size=32, num_experts=8, num_experts_per_tok=2)
+
+
+def rope(theta, **scaling):
+    return {"rope_type": "default", "rope_theta": theta} | scaling
+
+
+LLAMA3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
+GEMMA_ROPE = {"sliding_attention": rope(10000.0), "full_attention": rope(1000000.0)}
+
+# name -> (model class, configuration, options)
+FIXTURES = {
+    "llama": (LlamaForCausalLM, LlamaConfig(**DENSE, rope_parameters=rope(10000.0), rms_norm_eps=1e-5), {}),
+    "llama_rope_scaled": (LlamaForCausalLM, LlamaConfig(**SMALL, rope_parameters=rope(500000.0, **LLAMA3)), {}),
+    "llama_tied": (LlamaForCausalLM, LlamaConfig(**(SMALL | dict(tie_word_embeddings=True, head_dim=8)), rope_parameters=rope(20000.0)), dict(hub=False)),
+    "mistral": (MistralForCausalLM, MistralConfig(**SMALL, sliding_window=None, rope_parameters=rope(1000000.0)), {}),
+    "mistral_window": (MistralForCausalLM, MistralConfig(**SMALL, sliding_window=12, rope_parameters=rope(10000.0)), {}),
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config(**{k: v for k, v in SMALL.items() if k != "head_dim"}, rope_parameters=rope(1000000.0)), {}),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config(**(SMALL | dict(head_dim=32)), rope_parameters=rope(1000000.0)), {}),
+    "qwen3_moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**(MOE | dict(head_dim=32)), norm_topk_prob=True, rope_parameters=rope(1000000.0)), {}),
+    "qwen3_moe_plain_weights": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**(MOE | dict(num_hidden_layers=2, num_experts=6, num_experts_per_tok=3)), norm_topk_prob=False, rope_parameters=rope(10000.0)), {}),
+    "qwen3_moe_sharded": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**(MOE | dict(num_hidden_layers=2)), norm_topk_prob=True, rope_parameters=rope(10000.0)), dict(hub=False, shard="80KB")),
+    "qwen3_moe_bf16": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**(MOE | dict(vocab_size=288, tie_word_embeddings=True)), norm_topk_prob=True, rope_parameters=rope(1000000.0)), dict(dtype=torch.bfloat16, chat=True)),
+    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig(
+        vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=7, num_attention_heads=4, num_key_value_heads=1, head_dim=16,
+        max_position_embeddings=256, sliding_window=12, query_pre_attn_scalar=24, rope_parameters=GEMMA_ROPE), {}),
+    "gemma3_new_config": (Gemma3ForCausalLM, Gemma3TextConfig(
+        vocab_size=96, hidden_size=32, intermediate_size=32, num_hidden_layers=4, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+        max_position_embeddings=256, sliding_window=8, query_pre_attn_scalar=16,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+        rope_parameters={"sliding_attention": rope(10000.0), "full_attention": rope(1000000.0, rope_type="linear", factor=8.0)}), dict(hub=False)),
+}
+
+
+@torch.no_grad()
+def randomise(model, generator):
+    for name, p in model.named_parameters():
+        noise = torch.randn(p.shape, generator=generator)
+        if p.dim() == 1:
+            # Gemma stores a norm's weight minus one.
+            centre = 0.0 if "norm" not in name or "gemma" in model.config.model_type else 1.0
+            p.copy_(centre + 0.3 * noise)
+        elif "embed" in name:
+            p.copy_(noise * (0.3 if model.config.tie_word_embeddings else 1.0))
+        else:
+            p.copy_(noise * 1.4 / p.shape[-1] ** 0.5)
+
+
+def routing_margin(model, output, top_k):
+    """The smallest gap between the last chosen expert and the first one left out: rounding must not decide."""
+    gaps = []
+    for logits in output.router_logits:
+        values = logits.softmax(-1).topk(top_k + 1).values
+        gaps.append((values[:, top_k - 1] - values[:, top_k]).min().item())
+    return min(gaps)
+
+
+def hub_config(config):
+    """The form that checkpoints on the hub have: rope settings at top level, Qwen's name for the number of experts."""
+    parameters = config.pop("rope_parameters")
+    if "full_attention" in parameters:
+        config["rope_theta"] = parameters["full_attention"]["rope_theta"]
+        config["rope_local_base_freq"] = parameters["sliding_attention"]["rope_theta"]
+        config["rope_scaling"] = None
+        config["sliding_window_pattern"] = 6
+        config.pop("layer_types", None)
+        config.pop("_sliding_window_pattern", None)
+    else:
+        config["rope_theta"] = parameters.pop("rope_theta")
+        config["rope_scaling"] = None if parameters["rope_type"] == "default" else parameters
+        if config["model_type"] in ("qwen2", "qwen3"):
+            config.pop("layer_types", None)
+    if "num_local_experts" in config:
+        config["num_experts"] = config.pop("num_local_experts")
+    config["torch_dtype"] = config.pop("dtype", "float32")
+    return config
+
+
+def chat_files(folder, vocab):
+    """A tokenizer and a chat template, so that the folder can be served."""
+    end = "<|im_end|>"
+    special = ["<|endoftext|>", "<|im_start|>", end]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=special, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+    tokenizer.train_from_iterator(["the layers of the model let the other answers flow on and on"] * 4, trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    ids = {t: tokenizer.token_to_id(t) for t in special}
+    template = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    (folder / "chat_template.jinja").write_text(template)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "pad_token": "<|endoftext|>", "bos_token": None, "add_bos_token": False}, indent=1) + "\n")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [ids[end], ids["<|endoftext|>"]], "temperature": 0.7, "top_p": 0.9}, indent=1) + "\n")
+
+
+def build(name, out):
+    kind, config, options = FIXTURES[name]
+    dtype = options.get("dtype", torch.float32)
+    folder = out / name
+    shutil.rmtree(folder, ignore_errors=True)
+    for seed in range(100):
+        generator = torch.Generator().manual_seed(1000 + seed)
+        config._attn_implementation = "eager"
+        model = kind(config).float().eval()
+        randomise(model, generator)
+        # Values that the stored type can hold exactly; the forward pass itself stays in f32.
+        with torch.no_grad():
+            for p in model.parameters():
+                p.copy_(p.to(dtype).float())
+        ids = torch.randint(0, config.vocab_size, (1, TOKENS), generator=generator)
+        moe = hasattr(config, "num_experts_per_tok")
+        with torch.no_grad():
+            output = model(ids, **({"output_router_logits": True} if moe else {}))
+        if not moe or routing_margin(model, output, config.num_experts_per_tok) > 2e-3:
+            break
+    else:
+        raise SystemExit(f"{name}: no seed gives clear routing")
+    logits = output.logits[0].float().contiguous()
+    stored = model.to(dtype)
+    stored.save_pretrained(folder, **({"max_shard_size": options["shard"]} if "shard" in options else {}))
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    written = json.loads((folder / "config.json").read_text())
+    if options.get("hub", True):
+        written = hub_config(written)
+    (folder / "config.json").write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
+    if options.get("chat"):
+        chat_files(folder, config.vocab_size)
+    save_file({"input_ids": ids[0].int(), "logits": logits}, folder / "expected.safetensors")
+
+    # The folder as it lies on the disk gives the same logits: nothing was lost or renamed on the way.
+    again = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        difference = (again(ids).logits[0] - logits).abs().max().item()
+    assert difference < 1e-5, (name, difference)
+    names = [n for f in folder.glob("model*.safetensors") for n in load_file(f)]
+    if moe:
+        assert any(n.endswith(f"mlp.experts.{config.num_experts - 1}.down_proj.weight") for n in names), names
+    for f in folder.iterdir():
+        f.chmod(0o644)
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    print(f"{name}: {len(names)} tensors, {size} bytes, seed {1000 + seed}, logits std {logits.std():.2f} max {logits.abs().max():.2f}")
+    return size
+
+
+def main():
+    arguments = sys.argv[1:]
+    out = Path(arguments.pop(0)) if arguments and ("/" in arguments[0] or arguments[0] == ".") else DEFAULT_OUT
+    torch.set_num_threads(1)
+    transformers.logging.disable_progress_bar()
+    print("total", sum(build(name, out) for name in arguments or FIXTURES))
+
+
+if __name__ == "__main__":
+    main()
