@@ -1,0 +1,63 @@
+"""Check that a GGUF file means the same to Laminar and to llama.cpp.
+
+usage: check_synth.py FILE.gguf path/to/laminar [--tokens N] [--gap G] [--prompt-tokens N] [--seed S]
+
+`laminar run` continues a prompt of random token ids greedily. llama.cpp (llama-cpp-python) then reads the same prompt and
+Laminar's tokens (teacher forcing), so that one near tie does not decide the rest. At every step Laminar's token must be
+llama.cpp's first choice, or lie at most G below it in llama.cpp's own logits: two engines round differently, and a
+random model has many near ties. Steps that differ are printed with that gap. Exit code 1 if a step fails.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+from llama_cpp import Llama
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file")
+    parser.add_argument("laminar")
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--prompt-tokens", type=int, default=24)
+    parser.add_argument("--gap", type=float, default=0.1)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+
+    context = args.prompt_tokens + args.tokens + 8
+    llama = Llama(args.file, n_ctx=context, n_batch=context, logits_all=True, verbose=False)
+    draw = random.Random(args.seed)
+    prompt = [draw.randrange(llama.n_vocab()) for _ in range(args.prompt_tokens)]
+
+    command = [args.laminar, "run", "--model", args.file, "--json", "--temperature", "0", "--ignore-eos"]
+    command += ["--max-tokens", str(args.tokens), "--prompt-ids", ",".join(map(str, prompt))]
+    answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    ids = answer["token_ids"]
+    if answer["prompt_token_ids"] != prompt or len(ids) != args.tokens:
+        print(f"laminar read {len(answer['prompt_token_ids'])} prompt tokens and wrote {len(ids)} of {args.tokens}")
+        return 1
+
+    llama.eval(prompt + ids[:-1])
+    logits = np.asarray(llama.scores[args.prompt_tokens - 1 : args.prompt_tokens - 1 + len(ids)])
+    equal, worst = 0, 0.0
+    for step, token in enumerate(ids):
+        second, first = np.argsort(logits[step])[-2:]
+        gap = float(logits[step][first] - logits[step][token])
+        worst = max(worst, gap)
+        equal += int(token == first)
+        if token != first:
+            top2 = float(logits[step][first] - logits[step][second])
+            print(f"step {step}: laminar {token}, llama.cpp {first}; gap {gap:.4f}, llama.cpp's top-2 gap {top2:.4f}")
+    print(
+        f"{args.file}: {equal} of {len(ids)} greedy tokens equal, largest gap {worst:.4f} (allowed {args.gap}), "
+        f"logits spread {logits.std():.3f}"
+    )
+    return int(worst > args.gap)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
