@@ -1,0 +1,225 @@
+//! The command line: every flag, its default and its help, in one place.
+
+use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// What `laminar --help` shows after the commands.
+const EXAMPLES: &str = "\
+Examples:
+  laminar serve                                   the model built into the program
+  laminar serve --model ./Qwen3-30B-A3B-Q4_K_M.gguf --policy layered
+  laminar run --model Qwen/Qwen3-0.6B-GGUF 'Why is the sky blue?'
+  laminar inspect ./model.gguf --json
+  laminar synth --preset tiny --out tiny.gguf
+
+MODEL is a .gguf file (name the first part of a split one), a Hugging Face
+folder, or a hub id: org/name, or org/name/file.gguf for one file of it.
+Hub ids honour HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE.";
+
+/// An LLM server that moves prompts through the model layer by layer, so that
+/// running streams keep flowing.
+#[derive(Debug, Parser)]
+#[command(name = "laminar", version, after_help = EXAMPLES, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much to log.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+}
+
+/// How much goes to stderr.
+#[derive(Debug, Args)]
+pub struct Verbosity {
+    /// Log more: -v info, -vv debug, -vvv trace (LAMINAR_LOG sets a precise filter)
+    #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Log nothing and draw no progress bars; errors are still printed
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a model over an OpenAI-compatible HTTP API
+    Serve(ServeArgs),
+    /// Answer one prompt on stdout
+    Run(RunArgs),
+    /// Show what a model file holds: architecture, tensors, types, memory
+    Inspect(InspectArgs),
+    /// Write a GGUF of a published shape with seeded random weights
+    Synth(SynthArgs),
+}
+
+/// How the engine is set up, for `serve` and `run` alike.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// GGUF file, Hugging Face folder or hub id; without it, the built-in tiny model
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// How prompts share the machine with running streams
+    #[arg(long, value_enum, default_value_t = PolicyName::Layered)]
+    pub policy: PolicyName,
+    /// Prompt tokens a step under --policy chunked
+    #[arg(long, value_name = "N", default_value = "512")]
+    pub chunk: NonZeroUsize,
+    /// Worker threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Longest context in tokens, prompt and answer together [default: the model's, at most 32768]
+    #[arg(long, value_name = "N")]
+    pub ctx: Option<NonZeroUsize>,
+    /// Number type of the KV cache
+    #[arg(long, value_enum, default_value_t = KvTypeName::F16)]
+    pub kv_type: KvTypeName,
+}
+
+/// `laminar serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Model and engine.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// Sequences that run at once; more requests wait in a queue
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub max_seqs: NonZeroUsize,
+    /// Requests that may wait; beyond it the answer is 429
+    #[arg(long, value_name = "N", default_value = "1024")]
+    pub max_waiting: NonZeroUsize,
+    /// Name of the model in the API [default: from the model's file or id]
+    #[arg(long, value_name = "NAME")]
+    pub model_name: Option<String>,
+    /// Let browsers on any origin call the API
+    #[arg(long)]
+    pub cors: bool,
+}
+
+/// `laminar run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Model and engine.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Most tokens to write [default: until the model stops or the context is full]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub max_tokens: Option<NonZeroUsize>,
+    /// How tokens are chosen.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Print one JSON object: text, token ids, finish reason, timings
+    #[arg(long)]
+    pub json: bool,
+    /// Take the prompt as it is, without the model's chat template
+    #[arg(long)]
+    pub raw: bool,
+    /// Prompt as token ids (1,2,3) in place of a text; implies --raw
+    #[arg(long, value_name = "IDS", value_delimiter = ',', conflicts_with = "prompt")]
+    pub prompt_ids: Vec<u32>,
+    /// Go on after the model's end-of-text token, up to --max-tokens
+    #[arg(long, requires = "max_tokens")]
+    pub ignore_eos: bool,
+    /// The prompt; `-` reads it from stdin
+    #[arg(required_unless_present = "prompt_ids")]
+    pub prompt: Option<String>,
+}
+
+/// How `run` chooses tokens.
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    /// 0 takes the likeliest token; higher is more varied
+    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub temperature: f32,
+    /// Choose among the K likeliest tokens only
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<NonZeroUsize>,
+    /// Choose among the likeliest tokens whose probabilities add up to P
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub top_p: f32,
+    /// Drop tokens less likely than P times the likeliest
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub min_p: f32,
+    /// Make tokens that are already there less likely; 1 changes nothing
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub repetition_penalty: f32,
+    /// Seed of the random numbers; the same seed gives the same answer
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Stop before this text (may be repeated)
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+/// `laminar inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// GGUF file, Hugging Face folder or hub id; without it, the built-in tiny model
+    pub model: Option<String>,
+    /// Print everything, every tensor included, as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `laminar synth`.
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// Published shape to follow (an unknown name lists them)
+    #[arg(long)]
+    pub preset: String,
+    /// Layers to write [default: the preset's]
+    #[arg(long, value_name = "N")]
+    pub layers: Option<NonZeroUsize>,
+    /// Type of the large matrices
+    #[arg(long, value_name = "TYPE", default_value = "q8_0")]
+    pub quant: String,
+    /// Seed of the random weights
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Vocabulary rows, at least the tokenizer's own [default: the tokenizer's]
+    #[arg(long, value_name = "N")]
+    pub vocab: Option<NonZeroU32>,
+    /// File to write; an existing one is replaced once the new one is complete
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Scheduling policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PolicyName {
+    /// A prompt runs whole in one step; streams wait for it
+    Whole,
+    /// A prompt runs in chunks of --chunk tokens
+    Chunked,
+    /// A prompt runs through one group of layers a step
+    Layered,
+}
+
+/// Number types of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KvTypeName {
+    /// Half precision
+    F16,
+    /// Single precision, for comparisons with references
+    F32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,6 @@
+//! One file per command.
+
+pub mod inspect;
+pub mod run;
+pub mod serve;
+pub mod synth;

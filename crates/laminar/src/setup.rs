@@ -1,0 +1,106 @@
+//! From flags to a running engine: checkpoint, tokenizer, template, weights.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use laminar_engine::{Engine, EngineConfig};
+use laminar_kernels::Pool;
+use laminar_model::tokenizer::Tokenizer;
+use laminar_model::{KvType, LoadOptions, Model};
+use laminar_schedule::Policy;
+use laminar_server::template::ChatTemplate;
+
+use crate::cli::{EngineArgs, KvTypeName, PolicyName};
+use crate::{progress, source};
+
+/// The default context is the model's own up to here. KV memory is only used
+/// as sequences fill it, so this bounds the address space, not the memory.
+const DEFAULT_CONTEXT_LIMIT: usize = 32_768;
+
+/// Prompt tokens that one layer group is worth under `layered` (the paper's
+/// choice), and the most prompt tokens that move through the layers together.
+const GROUP_TOKENS: usize = 512;
+const COHORT_TOKENS: usize = 8_192;
+
+/// A model that is ready to answer.
+pub struct Ready {
+    /// The engine's handle.
+    pub engine: Engine,
+    /// The model's tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The model's chat template, if it has one.
+    pub template: Option<ChatTemplate>,
+    /// File stem, folder name or hub id.
+    pub name: String,
+    /// Longest context, in tokens.
+    pub context: usize,
+    /// Time from opening the checkpoint to here.
+    pub load_time: Duration,
+}
+
+/// Loads the model and starts the engine.
+pub fn start(args: &EngineArgs, max_sequences: usize, max_waiting: usize, quiet: bool) -> anyhow::Result<Ready> {
+    let source = source::open(args.model.as_deref(), quiet)?;
+    let began = Instant::now();
+    let in_model = || format!("model {}", source.name);
+    let tokenizer = Tokenizer::from_checkpoint(&source.checkpoint).with_context(in_model)?;
+    let template = ChatTemplate::from_tokenizer(&tokenizer).context("chat template").with_context(in_model)?;
+    let threads = match args.threads {
+        Some(threads) => threads.get(),
+        None => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+    };
+    let pool = Pool::new(threads);
+    let kv_type = match args.kv_type {
+        KvTypeName::F16 => KvType::F16,
+        KvTypeName::F32 => KvType::F32,
+    };
+    let bar = progress::Bytes::new(&format!("loading {}", source.name), quiet);
+    let on_progress = |done, total| bar.update(done, total);
+    let options = LoadOptions { kv: kv_type, progress: Some(&on_progress) };
+    let model = Model::load(&source.checkpoint, &pool, &options).with_context(in_model)?;
+    bar.finish();
+    let context = context_length(args, &model)?;
+    if tokenizer.vocab_size() > model.vocab_size() {
+        bail!(
+            "model {}: the tokenizer has {} tokens but the model knows {}; tokenizer and weights do not belong together",
+            source.name,
+            tokenizer.vocab_size(),
+            model.vocab_size()
+        );
+    }
+    let tokenizer = Arc::new(tokenizer);
+    let config = EngineConfig { policy: policy(args), max_sequences, context, max_waiting, kv_type, kv_blocks: None };
+    let engine = Engine::start(model, Arc::clone(&tokenizer), pool, config)?;
+    Ok(Ready {
+        // Little memory can make it shorter than asked.
+        context: engine.context(),
+        engine,
+        tokenizer,
+        template,
+        name: source.name,
+        load_time: began.elapsed(),
+    })
+}
+
+/// `--ctx`, checked against the model.
+fn context_length(args: &EngineArgs, model: &Model) -> anyhow::Result<usize> {
+    let longest = model.context_length();
+    match args.ctx.map(|tokens| tokens.get()) {
+        None => Ok(longest.min(DEFAULT_CONTEXT_LIMIT)),
+        Some(tokens) if tokens <= longest => Ok(tokens),
+        Some(tokens) => {
+            bail!("--ctx {tokens}: the model was made for at most {longest} tokens; use --ctx {longest} or less")
+        }
+    }
+}
+
+fn policy(args: &EngineArgs) -> Policy {
+    match args.policy {
+        PolicyName::Whole => Policy::Whole,
+        PolicyName::Chunked => Policy::Chunked { tokens: args.chunk.get() },
+        PolicyName::Layered => {
+            Policy::Layered { group_tokens: GROUP_TOKENS, cohort_tokens: COHORT_TOKENS, groups: None }
+        }
+    }
+}
