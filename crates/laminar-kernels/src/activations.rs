@@ -35,11 +35,7 @@ impl Activations {
     }
 
     pub(crate) fn load_for(&mut self, isa: Isa, pool: &Pool, x: &[f32], cols: usize) {
-        assert!(
-            cols > 0 && x.len().is_multiple_of(cols),
-            "{} values are not whole rows of {cols}",
-            x.len()
-        );
+        assert!(cols > 0 && x.len().is_multiple_of(cols), "{} values are not whole rows of {cols}", x.len());
         self.rows = x.len() / cols;
         let tiles = self.rows.div_ceil(TILE);
         self.tiles.resize(tiles, cols, Forms::all(isa));

@@ -60,14 +60,7 @@ pub fn gate_mul(pool: &Pool, kind: Gate, gate: &mut [f32], up: &[f32], row_len: 
     gate_mul_for(isa(), pool, kind, gate, up, row_len);
 }
 
-pub(crate) fn gate_mul_for(
-    isa: Isa,
-    pool: &Pool,
-    kind: Gate,
-    gate: &mut [f32],
-    up: &[f32],
-    row_len: usize,
-) {
+pub(crate) fn gate_mul_for(isa: Isa, pool: &Pool, kind: Gate, gate: &mut [f32], up: &[f32], row_len: usize) {
     assert!(gate.len() == up.len(), "gate and up differ in length");
     for_each_row(pool, gate, row_len, &|row, gate| {
         gate_values(isa, kind, gate, &up[row * row_len..][..row_len]);

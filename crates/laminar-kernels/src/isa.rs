@@ -20,9 +20,8 @@ impl Isa {
         let mut list = vec![Isa::Portable];
         #[cfg(target_arch = "x86_64")]
         {
-            let avx2 = is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c");
+            let avx2 =
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
             let vnni = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bw")
@@ -52,11 +51,7 @@ pub(crate) fn isa() -> Isa {
             Ok("vnni") => Isa::Vnni,
             _ => best,
         };
-        if available.contains(&wanted) {
-            wanted
-        } else {
-            best
-        }
+        if available.contains(&wanted) { wanted } else { best }
     })
 }
 

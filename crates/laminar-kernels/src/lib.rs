@@ -14,6 +14,8 @@ mod pool;
 mod quant;
 mod rope;
 mod route;
+#[cfg(test)]
+mod testing;
 mod tiles;
 mod types;
 

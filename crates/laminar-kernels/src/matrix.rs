@@ -74,12 +74,7 @@ impl Matrix {
     ///
     /// If the matrix is empty or too large, `cols` is not a whole number of blocks, or `data` is not exactly
     /// as long as the matrix takes.
-    pub fn pack(
-        ty: WeightType,
-        rows: usize,
-        cols: usize,
-        data: &[u8],
-    ) -> Result<Matrix, KernelError> {
+    pub fn pack(ty: WeightType, rows: usize, cols: usize, data: &[u8]) -> Result<Matrix, KernelError> {
         if rows == 0 || cols == 0 {
             return Err(KernelError::Empty { rows, cols });
         }
@@ -91,18 +86,11 @@ impl Matrix {
         let values = rows.checked_mul(cols).ok_or(too_large.clone())?;
         let expected = rows.checked_mul(row_bytes).ok_or(too_large.clone())?;
         if data.len() != expected {
-            return Err(KernelError::ByteLength {
-                ty,
-                values,
-                expected,
-                found: data.len(),
-            });
+            return Err(KernelError::ByteLength { ty, values, expected, found: data.len() });
         }
         let (codes, scales) = panel_layout(ty, cols).ok_or(too_large.clone())?;
-        let panel_bytes = codes
-            .checked_add(scales)
-            .and_then(|bytes| bytes.checked_next_multiple_of(64))
-            .ok_or(too_large.clone())?;
+        let panel_bytes =
+            codes.checked_add(scales).and_then(|bytes| bytes.checked_next_multiple_of(64)).ok_or(too_large.clone())?;
         let lines = rows
             .div_ceil(LANES)
             .checked_mul(panel_bytes / 64)
@@ -184,10 +172,7 @@ fn as_bytes_mut(lines: &mut [Line]) -> &mut [u8] {
 
 /// Spreads a row of floats of `size` bytes over the panel.
 fn pack_floats(size: usize, lane: usize, row: &[u8], panel: &mut [u8]) {
-    for (value, group) in row
-        .chunks_exact(size)
-        .zip(panel.chunks_exact_mut(size * LANES))
-    {
+    for (value, group) in row.chunks_exact(size).zip(panel.chunks_exact_mut(size * LANES)) {
         group[lane * size..][..size].copy_from_slice(value);
     }
 }
@@ -198,18 +183,15 @@ fn pack_blocks(ty: WeightType, lane: usize, row: &[u8], codes: &mut [u8], scales
     let nibbles = matches!(ty, WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q4K);
     let per_block = if nibbles { 128 } else { 256 };
     let sub_blocks = ty.block_len() / BLOCK;
-    let block_scales = sub_blocks * scales.len() / (codes.len() / per_block);
+    // The scales may be followed by padding up to a whole cache line.
+    let block_scales = panel_layout(ty, ty.block_len()).map_or(1, |(_, scales)| scales);
     for ((source, codes), scales) in row
         .chunks_exact(ty.block_bytes())
         .zip(codes.chunks_exact_mut(per_block * sub_blocks))
         .zip(scales.chunks_exact_mut(block_scales))
     {
         block.unpack(ty, source);
-        for (values, codes) in block
-            .codes
-            .chunks_exact(BLOCK)
-            .zip(codes.chunks_exact_mut(per_block))
-        {
+        for (values, codes) in block.codes.chunks_exact(BLOCK).zip(codes.chunks_exact_mut(per_block)) {
             // Vector `step` holds columns 4 step .. 4 step + 4 of each lane.
             for (step, vector) in codes.chunks_exact_mut(32).enumerate() {
                 let four = &mut vector[lane * 4..lane * 4 + 4];

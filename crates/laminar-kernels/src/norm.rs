@@ -66,14 +66,7 @@ pub fn rms_norm(pool: &Pool, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32
     rms_norm_for(isa(), pool, x, weight, eps, out);
 }
 
-pub(crate) fn rms_norm_for(
-    isa: Isa,
-    pool: &Pool,
-    x: &[f32],
-    weight: &[f32],
-    eps: f32,
-    out: &mut [f32],
-) {
+pub(crate) fn rms_norm_for(isa: Isa, pool: &Pool, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     assert!(x.len() == out.len(), "input and output differ in length");
     for_each_row(pool, out, weight.len(), &|row, out| {
         let x = &x[row * weight.len()..][..weight.len()];
@@ -108,8 +101,7 @@ mod tests {
                 let mut out = vec![0.0; x.len()];
                 rms_norm_for(isa, &pool, &x, &weight, 1e-5, &mut out);
                 for (x, out) in x.chunks(len).zip(out.chunks(len)) {
-                    let mean: f64 =
-                        x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / len as f64;
+                    let mean: f64 = x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / len as f64;
                     for i in 0..len {
                         let exact = f64::from(x[i]) / (mean + 1e-5).sqrt() * f64::from(weight[i]);
                         assert!((f64::from(out[i]) - exact).abs() < 1e-5 * (1.0 + exact.abs()));

@@ -28,11 +28,7 @@ impl RopeTable {
     /// With fewer frequencies than half a head, only the first `2 * inv_freq.len()` values of a head are
     /// rotated.
     pub fn new(inv_freq: Vec<f32>, attention_factor: f32) -> RopeTable {
-        RopeTable {
-            inv_freq,
-            attention_factor,
-            values: Vec::new(),
-        }
+        RopeTable { inv_freq, attention_factor, values: Vec::new() }
     }
 
     /// Makes the positions `0..positions` available.
@@ -138,10 +134,8 @@ mod tests {
                         };
                         let angle = f64::from(*position as f32 * frequencies[i]);
                         let (re, im) = (f64::from(x[a]), f64::from(x[b]));
-                        let expected = (
-                            1.5 * (re * angle.cos() - im * angle.sin()),
-                            1.5 * (re * angle.sin() + im * angle.cos()),
-                        );
+                        let expected =
+                            (1.5 * (re * angle.cos() - im * angle.sin()), 1.5 * (re * angle.sin() + im * angle.cos()));
                         assert!((f64::from(y[a]) - expected.0).abs() < 1e-6);
                         assert!((f64::from(y[b]) - expected.1).abs() < 1e-6);
                     }

@@ -23,14 +23,7 @@ pub struct Routing {
 /// # Panics
 ///
 /// If `top_k` is 0 or larger than `experts`, or `logits` is not whole rows.
-pub fn route_top_k(
-    pool: &Pool,
-    logits: &[f32],
-    experts: usize,
-    top_k: usize,
-    normalise: bool,
-    routing: &mut Routing,
-) {
+pub fn route_top_k(pool: &Pool, logits: &[f32], experts: usize, top_k: usize, normalise: bool, routing: &mut Routing) {
     assert!(
         (1..=experts).contains(&top_k) && logits.len().is_multiple_of(experts),
         "{top_k} of {experts} experts, {} logits",
@@ -49,12 +42,7 @@ pub fn route_top_k(
     pool.run(rows.div_ceil(ROWS), &|task| {
         for row in task * ROWS..rows.min((task + 1) * ROWS) {
             // SAFETY: each row is visited once.
-            let (ids, weights) = unsafe {
-                (
-                    ids.slice(row * top_k, top_k),
-                    weights.slice(row * top_k, top_k),
-                )
-            };
+            let (ids, weights) = unsafe { (ids.slice(row * top_k, top_k), weights.slice(row * top_k, top_k)) };
             route_row(&logits[row * experts..][..experts], normalise, ids, weights);
         }
     });
@@ -96,9 +84,7 @@ mod tests {
     #[test]
     fn the_largest_are_chosen_and_weighted_by_softmax() {
         let (experts, top_k, rows) = (16, 4, 70);
-        let logits: Vec<f32> = (0..rows * experts)
-            .map(|i| ((i * 7919) % 613) as f32 / 100.0 - 3.0)
-            .collect();
+        let logits: Vec<f32> = (0..rows * experts).map(|i| ((i * 7919) % 613) as f32 / 100.0 - 3.0).collect();
         for normalise in [false, true] {
             let mut routing = Routing::default();
             route_top_k(&Pool::new(2), &logits, experts, top_k, normalise, &mut routing);

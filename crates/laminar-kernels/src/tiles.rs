@@ -47,11 +47,7 @@ pub(crate) struct Forms {
 
 impl Forms {
     pub(crate) fn all(isa: Isa) -> Forms {
-        Forms {
-            codes: true,
-            wide: isa == Isa::Avx2,
-            floats: true,
-        }
+        Forms { codes: true, wide: isa == Isa::Avx2, floats: true }
     }
 }
 
@@ -206,11 +202,7 @@ fn quantise_block(values: &[f32; BLOCK], row: usize, block: &mut TileBlock) {
     }
     let max = lanes.iter().fold(0f32, |a, b| if *b > a { *b } else { a });
     let finite = finite.iter().all(|f| *f);
-    let (mut scale, inverse) = if max >= TINY && finite {
-        (max / 127.0, 127.0 / max)
-    } else {
-        (0.0, 0.0)
-    };
+    let (mut scale, inverse) = if max >= TINY && finite { (max / 127.0, 127.0 / max) } else { (0.0, 0.0) };
     let mut codes = [0i8; BLOCK];
     if finite {
         for (code, value) in codes.iter_mut().zip(values) {

@@ -50,11 +50,7 @@ impl WeightType {
     pub fn block_len(self) -> usize {
         match self {
             WeightType::F32 | WeightType::F16 | WeightType::Bf16 => 1,
-            WeightType::Q8_0
-            | WeightType::Q4_0
-            | WeightType::Q4_1
-            | WeightType::Q5_0
-            | WeightType::Q5_1 => 32,
+            WeightType::Q8_0 | WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q5_0 | WeightType::Q5_1 => 32,
             WeightType::Q4K | WeightType::Q5K | WeightType::Q6K => 256,
         }
     }
@@ -108,9 +104,7 @@ impl WeightType {
 
     /// The type with a number of `enum ggml_type`; `None` for types not supported here.
     pub fn from_ggml(number: u32) -> Option<WeightType> {
-        WeightType::ALL
-            .into_iter()
-            .find(|ty| ty.to_ggml() == number)
+        WeightType::ALL.into_iter().find(|ty| ty.to_ggml() == number)
     }
 
     /// The number of this type in `enum ggml_type`.

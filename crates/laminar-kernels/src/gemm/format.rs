@@ -57,21 +57,9 @@ pub(super) struct ScaleOffsets {
 #[inline(always)]
 pub(super) fn scale_offsets<F: Format>(block: usize) -> ScaleOffsets {
     match F::SCALES {
-        Scales::Half => ScaleOffsets {
-            d: block * 16,
-            factors: 0,
-        },
-        Scales::HalfAndOffset => ScaleOffsets {
-            d: block * 32,
-            factors: 0,
-        },
-        Scales::Super => ScaleOffsets {
-            d: block / 8 * 160,
-            factors: block / 8 * 160 + 32 + block % 8 * 16,
-        },
-        Scales::SuperHalves => ScaleOffsets {
-            d: block / 8 * 144,
-            factors: block / 8 * 144 + 16 + block % 8 * 16,
-        },
+        Scales::Half => ScaleOffsets { d: block * 16, factors: 0 },
+        Scales::HalfAndOffset => ScaleOffsets { d: block * 32, factors: 0 },
+        Scales::Super => ScaleOffsets { d: block / 8 * 160, factors: block / 8 * 160 + 32 + block % 8 * 16 },
+        Scales::SuperHalves => ScaleOffsets { d: block / 8 * 144, factors: block / 8 * 144 + 16 + block % 8 * 16 },
     }
 }

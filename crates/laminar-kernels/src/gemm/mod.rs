@@ -58,19 +58,8 @@ const TILES_AT_ONCE: usize = 16;
 const TASK_BYTES: usize = 128 << 10;
 
 pub(crate) fn linear_for(isa: Isa, pool: &Pool, w: &Matrix, x: &Activations, out: &mut [f32]) {
-    assert!(
-        x.cols() == w.cols() || x.rows() == 0,
-        "rows of {} values for a matrix of {} columns",
-        x.cols(),
-        w.cols()
-    );
-    assert!(
-        out.len() == x.rows() * w.rows(),
-        "room for {} outputs, not {} rows x {}",
-        out.len(),
-        x.rows(),
-        w.rows()
-    );
+    assert!(x.cols() == w.cols() || x.rows() == 0, "rows of {} values for a matrix of {} columns", x.cols(), w.cols());
+    assert!(out.len() == x.rows() * w.rows(), "room for {} outputs, not {} rows x {}", out.len(), x.rows(), w.rows());
     let tiles = x.rows().div_ceil(TILE);
     if tiles == 0 {
         return;

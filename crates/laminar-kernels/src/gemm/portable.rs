@@ -9,27 +9,14 @@ use crate::matrix::{LANES, Matrix};
 use crate::tiles::{TILE, TileRef};
 
 /// `out[row][8 * i ..]` = rows of the tile times panel `first + i`, for `count` panels.
-pub(super) fn tile(
-    matrix: &Matrix,
-    first: usize,
-    count: usize,
-    tile: TileRef<'_>,
-    rows: usize,
-    out: &mut OutTile,
-) {
+pub(super) fn tile(matrix: &Matrix, first: usize, count: usize, tile: TileRef<'_>, rows: usize, out: &mut OutTile) {
     for i in 0..count.min(PANELS) {
         let (codes, scales) = matrix.panel(first + i);
         for row in 0..rows {
             let lanes = match matrix.weight_type() {
-                WeightType::F32 => floats(codes, 4, tile, row, |b| {
-                    f32::from_le_bytes([b[0], b[1], b[2], b[3]])
-                }),
-                WeightType::F16 => floats(codes, 2, tile, row, |b| {
-                    f16::from_le_bytes([b[0], b[1]]).to_f32()
-                }),
-                WeightType::Bf16 => floats(codes, 2, tile, row, |b| {
-                    bf16::from_le_bytes([b[0], b[1]]).to_f32()
-                }),
+                WeightType::F32 => floats(codes, 4, tile, row, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+                WeightType::F16 => floats(codes, 2, tile, row, |b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
+                WeightType::Bf16 => floats(codes, 2, tile, row, |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
                 WeightType::Q8_0 => blocks::<Q8_0>(codes, scales, tile, row),
                 WeightType::Q4_0 => blocks::<Q4_0>(codes, scales, tile, row),
                 WeightType::Q4_1 => blocks::<Q4_1>(codes, scales, tile, row),
@@ -44,13 +31,7 @@ pub(super) fn tile(
     }
 }
 
-fn floats(
-    panel: &[u8],
-    size: usize,
-    tile: TileRef<'_>,
-    row: usize,
-    value: impl Fn(&[u8]) -> f32,
-) -> [f32; LANES] {
+fn floats(panel: &[u8], size: usize, tile: TileRef<'_>, row: usize, value: impl Fn(&[u8]) -> f32) -> [f32; LANES] {
     let mut acc = [0f32; LANES];
     let weights = panel.chunks_exact(size * LANES);
     for (weights, x) in weights.zip(tile.floats.chunks_exact(TILE)) {
@@ -65,20 +46,10 @@ fn half_at(bytes: &[u8], at: usize, lane: usize) -> f32 {
     f16::from_le_bytes([bytes[at + lane * 2], bytes[at + lane * 2 + 1]]).to_f32()
 }
 
-fn blocks<F: Format>(
-    codes: &[u8],
-    scales: &[u8],
-    tile: TileRef<'_>,
-    row: usize,
-) -> [f32; LANES] {
+fn blocks<F: Format>(codes: &[u8], scales: &[u8], tile: TileRef<'_>, row: usize) -> [f32; LANES] {
     let mut acc = [0f32; LANES];
     let per_block = if F::NIBBLES { 128 } else { 256 };
-    for (b, (x, codes)) in tile
-        .blocks
-        .iter()
-        .zip(codes.chunks_exact(per_block))
-        .enumerate()
-    {
+    for (b, (x, codes)) in tile.blocks.iter().zip(codes.chunks_exact(per_block)).enumerate() {
         let at = scale_offsets::<F>(b);
         for (lane, acc) in acc.iter_mut().enumerate() {
             let zero = F::ZERO_SHIFT.map_or(0, |shift| 1 << shift);
@@ -106,8 +77,7 @@ fn blocks<F: Format>(
                 Scales::Super => {
                     let scale = d * f32::from(scales[at.factors + lane]);
                     *acc = (scale * x_scale).mul_add((low + high) as f32, *acc);
-                    let min =
-                        half_at(scales, at.d + 16, lane) * f32::from(scales[at.factors + 8 + lane]);
+                    let min = half_at(scales, at.d + 16, lane) * f32::from(scales[at.factors + 8 + lane]);
                     *acc = (-min).mul_add(x.scaled_sum[row], *acc);
                 }
                 Scales::SuperHalves => {

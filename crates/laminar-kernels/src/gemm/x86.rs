@@ -211,16 +211,8 @@ unsafe fn block_scales<F: Format>(scales: *const u8, block: usize) -> BlockScale
         let zero = _mm256_setzero_ps();
         let d = half(at.d);
         match F::SCALES {
-            Scales::Half => BlockScales {
-                scale: d,
-                high: zero,
-                offset: zero,
-            },
-            Scales::HalfAndOffset => BlockScales {
-                scale: d,
-                high: zero,
-                offset: half(at.d + 16),
-            },
+            Scales::Half => BlockScales { scale: d, high: zero, offset: zero },
+            Scales::HalfAndOffset => BlockScales { scale: d, high: zero, offset: half(at.d + 16) },
             Scales::Super => {
                 let min = _mm256_mul_ps(half(at.d + 16), unsigned(at.factors + 8));
                 BlockScales {
@@ -281,10 +273,7 @@ fn start<F: Format>(x: &TileBlock, row: usize) -> (__m256i, __m256i) {
         Scales::SuperHalves => {
             let low = x.neg_sum_low[row];
             let high = x.neg_sum[row] - low;
-            (
-                _mm256_set1_epi32(low << shift),
-                _mm256_set1_epi32(high << shift),
-            )
+            (_mm256_set1_epi32(low << shift), _mm256_set1_epi32(high << shift))
         }
         _ => (_mm256_set1_epi32(x.neg_sum[row] << shift), zero),
     }
@@ -302,11 +291,7 @@ unsafe fn load_codes<F: Format>(codes: *const u8, step: usize) -> __m256i {
         if F::NIBBLES {
             let mask = _mm256_set1_epi8(15);
             let both = _mm256_loadu_si256(codes.add(step % 4 * 32).cast());
-            if step < 4 {
-                _mm256_and_si256(both, mask)
-            } else {
-                _mm256_and_si256(_mm256_srli_epi16::<4>(both), mask)
-            }
+            if step < 4 { _mm256_and_si256(both, mask) } else { _mm256_and_si256(_mm256_srli_epi16::<4>(both), mask) }
         } else {
             _mm256_loadu_si256(codes.add(step * 32).cast())
         }
@@ -480,10 +465,7 @@ unsafe fn dots_by_i16<F: Format, const R: usize, const P: usize>(
             let mut weights = [[_mm256_setzero_si256(); 2]; P];
             for (p, weights) in weights.iter_mut().enumerate() {
                 let codes = load_codes::<F>(codes.add(p * stride), step);
-                *weights = [
-                    _mm256_and_si256(codes, even),
-                    _mm256_srli_epi16::<8>(codes),
-                ];
+                *weights = [_mm256_and_si256(codes, even), _mm256_srli_epi16::<8>(codes)];
             }
             for (r, dots) in dots.iter_mut().enumerate() {
                 let pairs: *const i32 = wide.0[r].as_ptr().add(step * 4).cast();

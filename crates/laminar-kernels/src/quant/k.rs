@@ -124,10 +124,7 @@ fn fit_affine(values: &[f32], max: f32) -> (f32, f32) {
             min = 0.0;
             scale = cv / c2;
         }
-        let error: f32 = values
-            .iter()
-            .map(|&v| (scale * code(v) - min - v).powi(2))
-            .sum();
+        let error: f32 = values.iter().map(|&v| (scale * code(v) - min - v).powi(2)).sum();
         if error < best_error {
             best_error = error;
             best = (scale, min);
@@ -148,10 +145,7 @@ fn affine_codes(values: &[f32], max: f32, out: &mut Vec<u8>) -> [u8; 256] {
     }
     let max_scale = fits.iter().fold(0f32, |a, f| a.max(f.0));
     let max_min = fits.iter().fold(0f32, |a, f| a.max(f.1));
-    let (d, m) = (
-        f16::from_f32(max_scale / 63.0),
-        f16::from_f32(max_min / 63.0),
-    );
+    let (d, m) = (f16::from_f32(max_scale / 63.0), f16::from_f32(max_min / 63.0));
     let (d_inverse, m_inverse) = (inverse(d.to_f32()), inverse(m.to_f32()));
     let (mut scales, mut mins) = ([0u8; 8], [0u8; 8]);
     let mut codes = [0u8; 256];
@@ -177,17 +171,13 @@ pub(super) fn pack_q4(values: &[f32], out: &mut Vec<u8>) {
 
 pub(super) fn pack_q5(values: &[f32], out: &mut Vec<u8>) {
     let codes = affine_codes(values, 31.0, out);
-    out.extend((0..32).map(|l| {
-        (0..8).fold(0u8, |bits, j| bits | (codes[j * 32 + l] >> 4) << j)
-    }));
+    out.extend((0..32).map(|l| (0..8).fold(0u8, |bits, j| bits | (codes[j * 32 + l] >> 4) << j)));
     push_nibbles(&codes, out);
 }
 
 /// A scale such that `scale * code`, codes in `-32..=31`, is close to `values` in the least-squares sense.
 fn fit_symmetric(values: &[f32]) -> f32 {
-    let extreme = values
-        .iter()
-        .fold(0f32, |max, v| if v.abs() > max.abs() { *v } else { max });
+    let extreme = values.iter().fold(0f32, |max, v| if v.abs() > max.abs() { *v } else { max });
     if extreme == 0.0 {
         return 0.0;
     }
@@ -217,9 +207,7 @@ pub(super) fn pack_q6(values: &[f32], out: &mut Vec<u8>) {
     for (fit, group) in fits.iter_mut().zip(values.chunks_exact(16)) {
         *fit = fit_symmetric(group);
     }
-    let extreme = fits
-        .iter()
-        .fold(0f32, |max, v| if v.abs() > max.abs() { *v } else { max });
+    let extreme = fits.iter().fold(0f32, |max, v| if v.abs() > max.abs() { *v } else { max });
     let d = f16::from_f32(extreme / -128.0);
     let d_inverse = inverse(d.to_f32());
     let mut scales = [0u8; 16];
@@ -236,9 +224,7 @@ pub(super) fn pack_q6(values: &[f32], out: &mut Vec<u8>) {
         out.extend((0..64).map(|l| half[l] & 15 | (half[l + 64] & 15) << 4));
     }
     for half in codes.chunks_exact(128) {
-        out.extend((0..32).map(|l| {
-            (0..4).fold(0u8, |bits, p| bits | (half[l + 32 * p] >> 4) << (2 * p))
-        }));
+        out.extend((0..32).map(|l| (0..4).fold(0u8, |bits, p| bits | (half[l + 32 * p] >> 4) << (2 * p))));
     }
     out.extend(scales);
     out.extend(d.to_le_bytes());

@@ -65,9 +65,7 @@ pub(super) fn pack_q8_0(values: &[f32], out: &mut Vec<u8>) {
 
 /// The value of largest magnitude, with its sign; the first of equals.
 fn extreme(values: &[f32]) -> f32 {
-    values
-        .iter()
-        .fold(0f32, |max, v| if v.abs() > max.abs() { *v } else { max })
+    values.iter().fold(0f32, |max, v| if v.abs() > max.abs() { *v } else { max })
 }
 
 /// Codes for `values` in `0..=max`, the value of largest magnitude exactly at the end of the range.
@@ -102,10 +100,7 @@ fn push_nibbles(codes: &[u8; 32], out: &mut Vec<u8>) {
 }
 
 fn push_high_bits(codes: &[u8; 32], out: &mut Vec<u8>) {
-    let bits = codes
-        .iter()
-        .enumerate()
-        .fold(0u32, |bits, (i, code)| bits | u32::from(code >> 4) << i);
+    let bits = codes.iter().enumerate().fold(0u32, |bits, (i, code)| bits | u32::from(code >> 4) << i);
     out.extend(bits.to_le_bytes());
 }
 

@@ -27,13 +27,7 @@ pub(crate) struct Block {
 
 impl Block {
     pub(crate) fn new() -> Block {
-        Block {
-            codes: [0; 256],
-            d: f16::ZERO,
-            m: f16::ZERO,
-            scales: [1; 16],
-            mins: [0; 8],
-        }
+        Block { codes: [0; 256], d: f16::ZERO, m: f16::ZERO, scales: [1; 16], mins: [0; 8] }
     }
 
     /// Unpacks `bytes`, one block of the block format `ty`.
@@ -111,17 +105,9 @@ pub(crate) fn zero_code(ty: WeightType) -> u8 {
 ///
 /// If `out.len()` is not a whole number of blocks, or `bytes` is not exactly as long as these values take.
 pub fn dequantize(ty: WeightType, bytes: &[u8], out: &mut [f32]) -> Result<(), KernelError> {
-    let expected = ty.row_bytes(out.len()).ok_or(KernelError::PartialBlock {
-        ty,
-        cols: out.len(),
-    })?;
+    let expected = ty.row_bytes(out.len()).ok_or(KernelError::PartialBlock { ty, cols: out.len() })?;
     if bytes.len() != expected {
-        return Err(KernelError::ByteLength {
-            ty,
-            values: out.len(),
-            expected,
-            found: bytes.len(),
-        });
+        return Err(KernelError::ByteLength { ty, values: out.len(), expected, found: bytes.len() });
     }
     match ty {
         WeightType::F32 => {
@@ -160,12 +146,7 @@ pub fn dequantize(ty: WeightType, bytes: &[u8], out: &mut [f32]) -> Result<(), K
 ///
 /// If `values.len()` is not a whole number of blocks.
 pub fn quantize(ty: WeightType, values: &[f32], out: &mut Vec<u8>) -> Result<(), KernelError> {
-    let bytes = ty
-        .row_bytes(values.len())
-        .ok_or(KernelError::PartialBlock {
-            ty,
-            cols: values.len(),
-        })?;
+    let bytes = ty.row_bytes(values.len()).ok_or(KernelError::PartialBlock { ty, cols: values.len() })?;
     out.reserve(bytes);
     let blocks = values.chunks_exact(ty.block_len());
     match ty {

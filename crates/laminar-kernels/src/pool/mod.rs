@@ -86,19 +86,13 @@ impl Pool {
         let mut workers = Vec::new();
         for number in 1..threads {
             let shared = Arc::clone(&shared);
-            let spawned = std::thread::Builder::new()
-                .name(format!("laminar-{number}"))
-                .spawn(move || shared.work());
+            let spawned = std::thread::Builder::new().name(format!("laminar-{number}")).spawn(move || shared.work());
             match spawned {
                 Ok(handle) => workers.push(handle),
                 Err(_) => break,
             }
         }
-        Pool {
-            shared,
-            workers,
-            turn: Mutex::new(()),
-        }
+        Pool { shared, workers, turn: Mutex::new(()) }
     }
 
     /// Threads that take part in a run, the caller included.
@@ -129,10 +123,7 @@ impl Pool {
         // left the function and before `f` can go out of scope; nothing between can unwind, since
         // `claim_tasks` catches the panics of tasks.
         let function = unsafe {
-            std::mem::transmute::<
-                *const (dyn Fn(usize) + Sync + '_),
-                *const (dyn Fn(usize) + Sync + 'static),
-            >(f)
+            std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync + 'static)>(f)
         };
         let job = Job { function, tasks };
         self.shared.open(job);
@@ -238,17 +229,14 @@ impl Shared {
         loop {
             self.wait(|| {
                 let state = self.state.load(Ordering::SeqCst);
-                (state & OPEN != 0 && state / GENERATION != seen)
-                    || self.stop.load(Ordering::SeqCst)
+                (state & OPEN != 0 && state / GENERATION != seen) || self.stop.load(Ordering::SeqCst)
             });
             if self.stop.load(Ordering::SeqCst) {
                 return;
             }
             let entered = self
                 .state
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| {
-                    (state & OPEN != 0).then_some(state + 1)
-                });
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| (state & OPEN != 0).then_some(state + 1));
             let Ok(before) = entered else {
                 // Too late for this run.
                 continue;
@@ -271,20 +259,11 @@ impl Shared {
 /// # Panics
 ///
 /// If `row_len` is zero while `out` is not empty, or `out` is not a whole number of rows.
-pub fn for_each_row(
-    pool: &Pool,
-    out: &mut [f32],
-    row_len: usize,
-    f: &(dyn Fn(usize, &mut [f32]) + Sync),
-) {
+pub fn for_each_row(pool: &Pool, out: &mut [f32], row_len: usize, f: &(dyn Fn(usize, &mut [f32]) + Sync)) {
     if out.is_empty() {
         return;
     }
-    assert!(
-        row_len > 0 && out.len().is_multiple_of(row_len),
-        "{} values are not whole rows of {row_len}",
-        out.len()
-    );
+    assert!(row_len > 0 && out.len().is_multiple_of(row_len), "{} values are not whole rows of {row_len}", out.len());
     let rows = out.len() / row_len;
     let out = SharedMut::new(out);
     // Enough tasks for an even share, few enough that claiming one costs nothing beside it.
@@ -312,11 +291,7 @@ unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
 
 impl<'a, T> SharedMut<'a, T> {
     pub(crate) fn new(slice: &'a mut [T]) -> Self {
-        SharedMut {
-            start: slice.as_mut_ptr(),
-            len: slice.len(),
-            borrow: std::marker::PhantomData,
-        }
+        SharedMut { start: slice.as_mut_ptr(), len: slice.len(), borrow: std::marker::PhantomData }
     }
 
     /// The part of `len` elements from `from`.
@@ -330,12 +305,11 @@ impl<'a, T> SharedMut<'a, T> {
     /// If the part is not inside the slice.
     #[allow(clippy::mut_from_ref)] // Disjointness is the caller's promise.
     pub(crate) unsafe fn slice(&self, from: usize, len: usize) -> &'a mut [T] {
-        assert!(
-            from <= self.len && len <= self.len - from,
-            "part {from}+{len} of {}",
-            self.len
-        );
+        assert!(from <= self.len && len <= self.len - from, "part {from}+{len} of {}", self.len);
         // SAFETY: in bounds by the assertion; disjoint by the caller's promise; the borrow lives for 'a.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(from), len) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,390 @@
+//! The feed-forward stage of a mixture-of-experts layer.
+//!
+//! Rows are bucketed by expert once. Experts then run in ascending order, as many together as a bounded
+//! working set holds, each as small matrix products over its own rows: gather the rows, gate and up
+//! projections with the activation and the quantisation of the hidden row in one pass, then the down
+//! projection added to the output with the router's weight. A row's sum over experts is taken in ascending
+//! order of expert, whatever the batch, so results are bit-equal for any batch.
+
+use crate::elementwise::gate_values;
+use crate::gemm::{PANELS, WIDTH, group_len, multiply_tile};
+use crate::isa::{Isa, isa};
+use crate::matrix::{BLOCK, LANES};
+use crate::pool::SharedMut;
+use crate::tiles::{Forms, TILE, TileMut, Tiles};
+use crate::{Activations, Gate, Matrix, Pool, Routing};
+
+/// The experts of a layer, one matrix of each kind per expert.
+pub struct ExpertSet {
+    /// Gate projections, hidden x dim.
+    pub gate: Vec<Matrix>,
+    /// Up projections, hidden x dim.
+    pub up: Vec<Matrix>,
+    /// Down projections, dim x hidden.
+    pub down: Vec<Matrix>,
+}
+
+/// Buffers of [`moe_ffn`], kept between calls.
+#[derive(Default)]
+pub struct MoeScratch {
+    /// First entry of each expert in `pairs`, and their total.
+    starts: Vec<usize>,
+    /// Places `row * top_k + choice` in the routing, by ascending expert, then row.
+    pairs: Vec<u32>,
+    /// The experts that run together.
+    segments: Vec<Segment>,
+    /// Their gathered input rows.
+    input: Tiles,
+    /// Their hidden rows.
+    hidden: Tiles,
+}
+
+/// Some rows of one expert.
+#[derive(Clone, Copy)]
+struct Segment {
+    expert: usize,
+    first_pair: usize,
+    rows: usize,
+    /// The first of its tiles in the gathered input.
+    first_tile: usize,
+}
+
+impl Segment {
+    fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE)
+    }
+
+    fn rows_of(&self, tile: usize) -> usize {
+        TILE.min(self.rows - tile * TILE)
+    }
+}
+
+/// Tiles gathered at once: 2048 rows, about 9 MB for 2048 inputs and 768 hidden values. An expert with more
+/// rows runs in several parts.
+const MAX_TILES: usize = 512;
+
+/// Hidden columns of a task of the first pass: a block of codes.
+const PANELS_OF_BLOCK: usize = BLOCK / LANES;
+
+/// The feed-forward network of each row's experts: with `h = act(gate x) * (up x)`,
+/// `out = sum over the row's experts of weight * (down h)`.
+///
+/// `out` is `x.rows()` rows of the down projection's outputs, and is overwritten.
+///
+/// # Panics
+///
+/// If the experts' shapes disagree, `routing` does not belong to the rows of `x` or names an expert that
+/// does not exist, or `out` has another length.
+pub fn moe_ffn(
+    pool: &Pool,
+    experts: &ExpertSet,
+    gate: Gate,
+    x: &Activations,
+    routing: &Routing,
+    out: &mut [f32],
+    scratch: &mut MoeScratch,
+) {
+    moe_ffn_for(isa(), pool, experts, gate, x, routing, out, scratch);
+}
+
+#[allow(clippy::too_many_arguments)] // The public function's, and the path to take.
+pub(crate) fn moe_ffn_for(
+    isa: Isa,
+    pool: &Pool,
+    experts: &ExpertSet,
+    gate: Gate,
+    x: &Activations,
+    routing: &Routing,
+    out: &mut [f32],
+    scratch: &mut MoeScratch,
+) {
+    let (dim, hidden) = check(experts, x, routing, out);
+    out.fill(0.0);
+    if x.rows() == 0 {
+        return;
+    }
+    scratch.bucket(routing, experts.gate.len());
+    let layer = Layer {
+        isa,
+        pool,
+        experts,
+        gate,
+        dim,
+        hidden,
+        input_forms: forms(isa, experts.gate.iter().chain(&experts.up)),
+        hidden_forms: forms(isa, experts.down.iter()),
+    };
+    let mut next = Cursor::default();
+    while scratch.take_segments(&mut next) {
+        layer.gather(x, routing.top_k, scratch);
+        layer.gate_and_up(scratch);
+        layer.down(routing, scratch, out);
+    }
+}
+
+/// Output and hidden length, once everything fits together.
+fn check(experts: &ExpertSet, x: &Activations, routing: &Routing, out: &[f32]) -> (usize, usize) {
+    let count = experts.gate.len();
+    assert!(
+        count > 0 && experts.up.len() == count && experts.down.len() == count,
+        "{count} gate, {} up and {} down projections",
+        experts.up.len(),
+        experts.down.len()
+    );
+    let (dim, hidden) = (experts.down[0].rows(), experts.down[0].cols());
+    let inputs = experts.gate[0].cols();
+    let first = |m: &Matrix| m.rows() == hidden && m.cols() == inputs;
+    let second = |m: &Matrix| m.rows() == dim && m.cols() == hidden;
+    assert!(
+        experts.gate.iter().chain(&experts.up).all(first) && experts.down.iter().all(second),
+        "the experts differ in shape"
+    );
+    assert!(x.rows() == 0 || x.cols() == inputs, "rows of {} values for experts of {inputs} inputs", x.cols());
+    let pairs = x.rows() * routing.top_k;
+    assert!(
+        routing.ids.len() == pairs && routing.weights.len() == pairs,
+        "{} ids and {} weights for {} rows x {} experts",
+        routing.ids.len(),
+        routing.weights.len(),
+        x.rows(),
+        routing.top_k
+    );
+    assert!(
+        routing.ids.iter().all(|id| (*id as usize) < count),
+        "the routing names an expert beyond the last, {}",
+        count - 1
+    );
+    assert!(out.len() == x.rows() * dim, "room for {} outputs", out.len());
+    (dim, hidden)
+}
+
+fn forms<'a>(isa: Isa, mut matrices: impl Iterator<Item = &'a Matrix> + Clone) -> Forms {
+    let codes = matrices.clone().any(|m| !m.weight_type().is_float());
+    Forms { codes, wide: codes && isa == Isa::Avx2, floats: matrices.any(|m| m.weight_type().is_float()) }
+}
+
+/// Where the walk over all buckets stands.
+#[derive(Default)]
+struct Cursor {
+    expert: usize,
+    done: usize,
+}
+
+impl MoeScratch {
+    /// Sorts the routing by expert: a counting sort, stable in the rows.
+    fn bucket(&mut self, routing: &Routing, experts: usize) {
+        self.starts.clear();
+        self.starts.resize(experts + 1, 0);
+        for id in &routing.ids {
+            self.starts[*id as usize + 1] += 1;
+        }
+        for e in 0..experts {
+            self.starts[e + 1] += self.starts[e];
+        }
+        self.pairs.clear();
+        self.pairs.resize(routing.ids.len(), 0);
+        for (pair, id) in routing.ids.iter().enumerate() {
+            let place = &mut self.starts[*id as usize];
+            self.pairs[*place] = pair as u32;
+            *place += 1;
+        }
+        // Each start has moved to the next one's place.
+        self.starts.rotate_right(1);
+        self.starts[0] = 0;
+    }
+
+    /// Fills `segments` with the next experts; false if there are none left.
+    fn take_segments(&mut self, next: &mut Cursor) -> bool {
+        self.segments.clear();
+        let mut tiles = 0;
+        while next.expert + 1 < self.starts.len() && tiles < MAX_TILES {
+            let first = self.starts[next.expert] + next.done;
+            let left = self.starts[next.expert + 1] - first;
+            let rows = left.min((MAX_TILES - tiles) * TILE);
+            if rows > 0 {
+                self.segments.push(Segment { expert: next.expert, first_pair: first, rows, first_tile: tiles });
+                tiles += rows.div_ceil(TILE);
+            }
+            if rows == left {
+                next.expert += 1;
+                next.done = 0;
+            } else {
+                next.done += rows;
+            }
+        }
+        !self.segments.is_empty()
+    }
+}
+
+/// Everything that stays the same during a call.
+struct Layer<'a> {
+    isa: Isa,
+    pool: &'a Pool,
+    experts: &'a ExpertSet,
+    gate: Gate,
+    dim: usize,
+    hidden: usize,
+    input_forms: Forms,
+    hidden_forms: Forms,
+}
+
+/// A `Tiles` that several tasks fill, each its own part.
+struct SharedTiles<'a> {
+    forms: Forms,
+    cols: usize,
+    per_tile: usize,
+    blocks: SharedMut<'a, crate::tiles::TileBlock>,
+    wide: SharedMut<'a, crate::tiles::WideBlock>,
+    floats: SharedMut<'a, f32>,
+}
+
+impl<'a> SharedTiles<'a> {
+    fn new(tiles: &'a mut Tiles) -> Self {
+        SharedTiles {
+            forms: tiles.forms,
+            cols: tiles.cols,
+            per_tile: tiles.blocks_per_tile(),
+            blocks: SharedMut::new(&mut tiles.blocks),
+            wide: SharedMut::new(&mut tiles.wide),
+            floats: SharedMut::new(&mut tiles.floats),
+        }
+    }
+
+    /// The blocks `from .. from + count` of a tile.
+    ///
+    /// # Safety
+    ///
+    /// No two overlapping parts may be in use at the same time.
+    #[allow(clippy::mut_from_ref)] // Disjointness is the caller's promise.
+    unsafe fn part(&self, tile: usize, from: usize, count: usize) -> TileMut<'a> {
+        let at = tile * self.per_tile + from;
+        let columns = from * BLOCK..self.cols.min((from + count) * BLOCK);
+        // SAFETY: passed on to the caller.
+        unsafe {
+            TileMut {
+                blocks: match self.forms.codes {
+                    true => self.blocks.slice(at, count),
+                    false => &mut [],
+                },
+                wide: match self.forms.wide {
+                    true => self.wide.slice(at, count),
+                    false => &mut [],
+                },
+                floats: match self.forms.floats {
+                    true => self.floats.slice((tile * self.cols + columns.start) * TILE, columns.len() * TILE),
+                    false => &mut [],
+                },
+            }
+        }
+    }
+}
+
+impl Layer<'_> {
+    /// Copies the segments' rows into tiles of their own.
+    fn gather(&self, x: &Activations, top_k: usize, scratch: &mut MoeScratch) {
+        let Some(last) = scratch.segments.last() else {
+            return;
+        };
+        let tiles = last.first_tile + last.tiles();
+        scratch.input.resize(tiles, x.cols(), self.input_forms);
+        scratch.hidden.resize(tiles, self.hidden, self.hidden_forms);
+        let (segments, pairs) = (&scratch.segments, &scratch.pairs);
+        let to = SharedTiles::new(&mut scratch.input);
+        self.pool.run(segments.len(), &|task| {
+            let segment = &segments[task];
+            for i in 0..segment.rows {
+                let row = pairs[segment.first_pair + i] as usize / top_k;
+                // SAFETY: the tiles of a segment belong to its task.
+                let mut tile = unsafe { to.part(segment.first_tile + i / TILE, 0, to.per_tile) };
+                tile.copy_row(i % TILE, x.tiles.tile(row / TILE), row % TILE);
+            }
+        });
+    }
+
+    /// Hidden rows: gate and up projections of 32 columns at a time, activated and quantised at once.
+    fn gate_and_up(&self, scratch: &mut MoeScratch) {
+        let (segments, input) = (&scratch.segments, &scratch.input);
+        let to = SharedTiles::new(&mut scratch.hidden);
+        let blocks = self.hidden.div_ceil(BLOCK);
+        self.pool.run(segments.len() * blocks, &|task| {
+            let (segment, block) = (&segments[task / blocks], task % blocks);
+            let gate = &self.experts.gate[segment.expert];
+            let up = &self.experts.up[segment.expert];
+            let columns = BLOCK.min(self.hidden - block * BLOCK);
+            let first = block * PANELS_OF_BLOCK;
+            let panels = PANELS_OF_BLOCK.min(gate.panels() - first);
+            for tile in 0..segment.tiles() {
+                let rows = segment.rows_of(tile);
+                let source = input.tile(segment.first_tile + tile);
+                let mut gates = [[0f32; BLOCK]; TILE];
+                let mut ups = [[0f32; BLOCK]; TILE];
+                for (matrix, results) in [(gate, &mut gates), (up, &mut ups)] {
+                    for panel in (0..panels).step_by(PANELS) {
+                        let count = PANELS.min(panels - panel);
+                        let mut part = [[0.0; WIDTH]; TILE];
+                        multiply_tile(self.isa, matrix, first + panel, count, source, rows, &mut part);
+                        for (result, part) in results.iter_mut().zip(&part[..rows]) {
+                            result[panel * LANES..][..count * LANES].copy_from_slice(&part[..count * LANES]);
+                        }
+                    }
+                }
+                // SAFETY: one task for each block of columns of a segment's tiles.
+                let mut hidden = unsafe { to.part(segment.first_tile + tile, block, 1) };
+                for row in 0..rows {
+                    let gates = &mut gates[row][..columns];
+                    gate_values(self.isa, self.gate, gates, &ups[row][..columns]);
+                    hidden.set_row(self.isa, row, gates);
+                }
+            }
+        });
+    }
+
+    /// Adds the down projections to the output: a task owns some output columns and walks all experts.
+    fn down(&self, routing: &Routing, scratch: &MoeScratch, out: &mut [f32]) {
+        let (segments, hidden) = (&scratch.segments, &scratch.hidden);
+        let out = SharedMut::new(out);
+        let matrix = &self.experts.down[0];
+        let panels = matrix.panels();
+        let steps = panels.div_ceil(PANELS);
+        let group = group_len(self.pool, steps, matrix.panel_bytes() * PANELS);
+        self.pool.run(steps.div_ceil(group), &|task| {
+            for segment in segments {
+                let matrix = &self.experts.down[segment.expert];
+                for step in task * group..steps.min((task + 1) * group) {
+                    let first = step * PANELS;
+                    let count = PANELS.min(panels - first);
+                    let column = first * LANES;
+                    let width = WIDTH.min(self.dim - column);
+                    for tile in 0..segment.tiles() {
+                        let rows = segment.rows_of(tile);
+                        let mut part = [[0.0; WIDTH]; TILE];
+                        let source = hidden.tile(segment.first_tile + tile);
+                        multiply_tile(self.isa, matrix, first, count, source, rows, &mut part);
+                        for (r, part) in part[..rows].iter().enumerate() {
+                            let pair = scratch.pairs[segment.first_pair + tile * TILE + r] as usize;
+                            let weight = routing.weights[pair];
+                            let at = pair / routing.top_k * self.dim + column;
+                            // SAFETY: tasks write disjoint columns.
+                            let sums = unsafe { out.slice(at, width) };
+                            add_weighted(self.isa, weight, part, sums);
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+crate::isa::multiversion! {
+    fn add_weighted(weight: f32, values: &[f32; WIDTH], sums: &mut [f32]) = add_weighted_body;
+}
+
+#[inline(always)]
+fn add_weighted_body(weight: f32, values: &[f32; WIDTH], sums: &mut [f32]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum = weight.mul_add(*value, *sum);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{matrix, noise};
+use crate::{WeightType, gate_mul, linear};
+
+fn set(types: (WeightType, WeightType), n: usize, dim: usize, hidden: usize, seed: u32) -> ExpertSet {
+    let many = |ty, rows, cols, seed: u32| (0..n as u32).map(|e| matrix(ty, rows, cols, seed + e)).collect();
+    ExpertSet {
+        gate: many(types.0, hidden, dim, seed),
+        up: many(types.0, hidden, dim, seed + 100),
+        down: many(types.1, dim, hidden, seed + 200),
+    }
+}
+
+fn routing(rows: usize, experts: usize, top_k: usize, seed: u32) -> Routing {
+    let mut routing = Routing::default();
+    let logits = noise(rows * experts, seed);
+    crate::route_top_k(&Pool::new(1), &logits, experts, top_k, true, &mut routing);
+    routing
+}
+
+fn run(isa: Isa, threads: usize, set: &ExpertSet, kind: Gate, x: &[f32], routing: &Routing) -> Vec<f32> {
+    let pool = Pool::new(threads);
+    let mut activations = Activations::new();
+    activations.load_for(isa, &pool, x, set.gate[0].cols());
+    let mut out = vec![f32::NAN; activations.rows() * set.down[0].rows()];
+    let mut scratch = MoeScratch::default();
+    moe_ffn_for(isa, &pool, set, kind, &activations, routing, &mut out, &mut scratch);
+    out
+}
+
+/// One row and one expert at a time through the dense operations, experts in ascending order.
+fn naive(set: &ExpertSet, kind: Gate, x: &[f32], routing: &Routing) -> Vec<f32> {
+    let pool = Pool::new(1);
+    let (dim, hidden) = (set.down[0].rows(), set.down[0].cols());
+    let mut a = Activations::new();
+    let mut out = Vec::new();
+    for (row, x) in x.chunks(set.gate[0].cols()).enumerate() {
+        let mut sums = vec![0f32; dim];
+        let mut choices: Vec<usize> = (row * routing.top_k..(row + 1) * routing.top_k).collect();
+        choices.sort_by_key(|c| routing.ids[*c]);
+        for choice in choices {
+            let e = routing.ids[choice] as usize;
+            let (mut gate, mut up) = (vec![0.0; hidden], vec![0.0; hidden]);
+            a.load(&pool, x, x.len());
+            linear(&pool, &set.gate[e], &a, &mut gate);
+            linear(&pool, &set.up[e], &a, &mut up);
+            gate_mul(&pool, kind, &mut gate, &up, hidden);
+            a.load(&pool, &gate, hidden);
+            let mut y = vec![0.0; dim];
+            linear(&pool, &set.down[e], &a, &mut y);
+            for (sum, y) in sums.iter_mut().zip(y) {
+                *sum = routing.weights[choice].mul_add(y, *sum);
+            }
+        }
+        out.extend(sums);
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn experts_match_the_dense_operations_bit_for_bit_in_any_batch(
+        types in prop::sample::select(vec![
+            (WeightType::Q8_0, WeightType::Q8_0),
+            (WeightType::Q4_0, WeightType::Q5_1),
+            (WeightType::Q4K, WeightType::Q6K),
+            (WeightType::Q5K, WeightType::F16),
+            (WeightType::Bf16, WeightType::Q4_1),
+            (WeightType::F32, WeightType::F32),
+        ]),
+        kind in prop::sample::select(vec![Gate::Silu, Gate::GeluTanh]),
+        experts in 1..9usize,
+        top in 1..9usize,
+        rows in 1..40usize,
+        hidden in 1..4usize,
+        odd in 0..31usize,
+        seed in 0..1000u32,
+    ) {
+        let dim = 256;
+        let hidden = match types.1.block_len() {
+            1 => hidden * 20 + odd,
+            len => hidden * len,
+        };
+        let set = set(types, experts, dim, hidden, seed);
+        let routing = routing(rows, experts, top.min(experts), seed);
+        let x = noise(rows * dim, seed + 5);
+        let expected = naive(&set, kind, &x, &routing);
+        for isa in Isa::available() {
+            for threads in 1..=3 {
+                let got = run(isa, threads, &set, kind, &x, &routing);
+                prop_assert_eq!(&got, &expected, "{:?} {}", isa, threads);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_larger_than_the_working_set_gives_the_same_bits() {
+    let (experts, rows, dim) = (3, 2500, 32);
+    let set = set((WeightType::Q8_0, WeightType::Q8_0), experts, dim, 32, 9);
+    let routing = routing(rows, experts, 2, 4);
+    let x = noise(rows * dim, 8);
+    let all = run(isa(), 2, &set, Gate::Silu, &x, &routing);
+    for row in [0, 1, 1023, 2048, 2499] {
+        let one = Routing {
+            top_k: 2,
+            ids: routing.ids[row * 2..row * 2 + 2].to_vec(),
+            weights: routing.weights[row * 2..row * 2 + 2].to_vec(),
+        };
+        let alone = run(isa(), 1, &set, Gate::Silu, &x[row * dim..][..dim], &one);
+        assert_eq!(alone, all[row * dim..][..dim]);
+    }
+}
+
+#[test]
+fn an_empty_batch_is_fine() {
+    let set = set((WeightType::F32, WeightType::F32), 2, 8, 8, 1);
+    let routing = Routing { top_k: 2, ..Routing::default() };
+    let x = Activations::new();
+    moe_ffn(&Pool::new(1), &set, Gate::Silu, &x, &routing, &mut [], &mut MoeScratch::default());
+}
