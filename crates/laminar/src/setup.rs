@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use laminar_engine::{Engine, EngineConfig};
 use laminar_kernels::Pool;
+use laminar_model::arch::read_config;
 use laminar_model::tokenizer::Tokenizer;
 use laminar_model::{KvType, LoadOptions, Model};
 use laminar_schedule::Policy;
@@ -44,8 +45,13 @@ pub fn start(args: &EngineArgs, max_sequences: usize, max_waiting: usize, quiet:
     let source = source::open(args.model.as_deref(), quiet)?;
     let began = Instant::now();
     let in_model = || format!("model {}", source.name);
+    // Everything that can be refused at a glance comes before the weights.
+    let shape = read_config(&source.checkpoint).with_context(in_model)?;
+    let context = context_length(args, shape.context_length)?;
     let tokenizer = Tokenizer::from_checkpoint(&source.checkpoint).with_context(in_model)?;
-    let template = ChatTemplate::from_tokenizer(&tokenizer).context("chat template").with_context(in_model)?;
+    tokenizer.check_vocab(shape.vocab_size).with_context(in_model)?;
+    let template = ChatTemplate::from_tokenizer(&tokenizer).with_context(in_model)?;
+
     let threads = match args.threads {
         Some(threads) => threads.get(),
         None => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
@@ -60,15 +66,6 @@ pub fn start(args: &EngineArgs, max_sequences: usize, max_waiting: usize, quiet:
     let options = LoadOptions { kv: kv_type, progress: Some(&on_progress) };
     let model = Model::load(&source.checkpoint, &pool, &options).with_context(in_model)?;
     bar.finish();
-    let context = context_length(args, &model)?;
-    if tokenizer.vocab_size() > model.vocab_size() {
-        bail!(
-            "model {}: the tokenizer has {} tokens but the model knows {}; tokenizer and weights do not belong together",
-            source.name,
-            tokenizer.vocab_size(),
-            model.vocab_size()
-        );
-    }
     let tokenizer = Arc::new(tokenizer);
     let config = EngineConfig { policy: policy(args), max_sequences, context, max_waiting, kv_type, kv_blocks: None };
     let engine = Engine::start(model, Arc::clone(&tokenizer), pool, config)?;
@@ -84,8 +81,7 @@ pub fn start(args: &EngineArgs, max_sequences: usize, max_waiting: usize, quiet:
 }
 
 /// `--ctx`, checked against the model.
-fn context_length(args: &EngineArgs, model: &Model) -> anyhow::Result<usize> {
-    let longest = model.context_length();
+fn context_length(args: &EngineArgs, longest: usize) -> anyhow::Result<usize> {
     match args.ctx.map(|tokens| tokens.get()) {
         None => Ok(longest.min(DEFAULT_CONTEXT_LIMIT)),
         Some(tokens) if tokens <= longest => Ok(tokens),

@@ -39,7 +39,10 @@ fn files_that_are_no_models_are_named() {
         (folder.write("keys.gguf", huge_keys), &["keys.gguf"]),
         (folder.write("head.gguf", &model[..1000]), &["head.gguf"]),
         (folder.write("tail.gguf", &model[..model.len() - 1000]), &["tail.gguf"]),
-        (folder.write("mamba.gguf", gguf(&[("general.architecture", "mamba")])), &["mamba"]),
+        (
+            folder.write("mamba.gguf", gguf(&[("general.architecture", "mamba")])),
+            &["mamba", "architecture", "qwen3moe"],
+        ),
         (folder.write("nameless.gguf", gguf(&[])), &["general.architecture"]),
         (text(&empty_folder), &["empty", "config.json"]),
         (text(&broken_config), &["config.json"]),
