@@ -93,7 +93,7 @@ def main():
         text = re.sub(r"\[[\s\d.,eE+-]+\]", lambda m: re.sub(r"\s+", " ", m[0]).replace("[ ", "[").replace(" ]", "]"), text)
         (out / f"{name}.json").write_text(text + "\n")
         for c in cases:
-            print(f"{name} {c["name"]}: {len(c['prompt_ids'])} prompt ids, {sum(g > 0.3 for g in c['gaps'])} of {STEPS} gaps above 0.3: {c['text'][:90]!r}")
+            print(f"{name} {c['name']}: {len(c['prompt_ids'])} prompt ids, {sum(g > 0.3 for g in c['gaps'])} of {len(c['gaps'])} gaps above 0.3: {c['text'][:90]!r}")
 
 
 if __name__ == "__main__":
