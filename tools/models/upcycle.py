@@ -60,7 +60,9 @@ def slices(tensor, experts, name):
     if tensor.kind != Q4_1:
         raise UpcycleError(f"tensor {tensor.name} has type {gguf.TYPES[tensor.kind][0]}; only Q4_1 can be split")
     if columns % (experts * block_values):
-        raise UpcycleError(f"tensor {tensor.name}: {columns} columns do not split into {experts} experts of whole blocks")
+        raise UpcycleError(
+            f"tensor {tensor.name}: {columns} columns do not split into {experts} experts of whole blocks"
+        )
     share = columns // experts // block_values * block_bytes
     return [
         scaled_q4_1(b"".join(data[r * row + e * share : r * row + (e + 1) * share] for r in range(rows)), experts)

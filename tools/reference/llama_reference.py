@@ -33,30 +33,140 @@ CASES = {
     "SmolLM2-135M-Instruct.Q4_1.gguf": (
         "smollm2",
         [
-            ("plain", "The river rises in the mountains and flows through three countries before it reaches the sea, and along its banks"),
-            ("chat", chatml(("system", "You are a helpful AI assistant named SmolLM, trained by Hugging Face"), ("user", "What is a lighthouse? Answer in two sentences."))),
-            ("code", "def fibonacci(n):\n    \"\"\"Return the n-th Fibonacci number.\"\"\"\n"),
+            (
+                "plain",
+                "The river rises in the mountains and flows through three countries before it reaches the sea, and along its banks",
+            ),
+            (
+                "chat",
+                chatml(
+                    ("system", "You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
+                    ("user", "What is a lighthouse? Answer in two sentences."),
+                ),
+            ),
+            ("code", 'def fibonacci(n):\n    """Return the n-th Fibonacci number."""\n'),
         ],
     ),
     "gemma-3-270m-q4_k_m.gguf": (
         "gemma3-270m",
         [
-            ("plain", "The river rises in the mountains and flows through three countries before it reaches the sea, and along its banks"),
+            (
+                "plain",
+                "The river rises in the mountains and flows through three countries before it reaches the sea, and along its banks",
+            ),
             ("list", "The seven days of the week are Monday,"),
             # Longer than the sliding window of 512 tokens, so that local and global layers see different pasts.
-            ("long", "".join(f"Item {i}: the number {i} comes before the number {i + 1}.\n" for i in range(1, 41)) + "Item 41:"),
+            (
+                "long",
+                "".join(f"Item {i}: the number {i} comes before the number {i + 1}.\n" for i in range(1, 41))
+                + "Item 41:",
+            ),
         ],
     ),
-    "laminar-tiny.gguf": ("laminar-tiny", [("chat", chatml(("user", "What is the capital of France?"))), ("plain", "Once upon a time there was")]),
+    "laminar-tiny.gguf": (
+        "laminar-tiny",
+        [("chat", chatml(("user", "What is the capital of France?"))), ("plain", "Once upon a time there was")],
+    ),
 }
 
 # Recorded once on another machine (AVX2, llama-server): the same prompt as "plain", where near ties fell otherwise.
 RIVER = {
     "name": "plain, another machine",
     "prompt": CASES["gemma-3-270m-q4_k_m.gguf"][1][0][1],
-    "prompt_ids": [2, 818, 8858, 33358, 528, 506, 13254, 532, 17752, 1343, 1806, 4808, 1680, 625, 20881, 506, 5442, 236764, 532, 3008, 1061, 11196],
-    "generated_ids": [625, 563, 496, 3262, 1813, 5203, 9116, 236761, 669, 8858, 563, 496, 3262, 1813, 5203, 9116, 528, 506, 1902, 236761, 1030, 563, 506, 1689, 1813, 5203, 9116, 528, 506, 1902, 236761, 1030],
-    "gaps": [0.004, 1.42, 1.01, 0.21, 0.12, 0.86, 1.34, 0.74, 0.03, 1.93, 1.55, 0.31, 1.18, 0.18, 1.96, 3.81, 0.34, 1.99, 1.20, 0.08, 0.34, 1.61, 0.23, 0.27, 1.20, 1.99, 3.55, 0.60, 1.36, 1.98, 1.03, 0.52],
+    # fmt: off
+    "prompt_ids": [
+        2,
+        818,
+        8858,
+        33358,
+        528,
+        506,
+        13254,
+        532,
+        17752,
+        1343,
+        1806,
+        4808,
+        1680,
+        625,
+        20881,
+        506,
+        5442,
+        236764,
+        532,
+        3008,
+        1061,
+        11196,
+    ],
+    "generated_ids": [
+        625,
+        563,
+        496,
+        3262,
+        1813,
+        5203,
+        9116,
+        236761,
+        669,
+        8858,
+        563,
+        496,
+        3262,
+        1813,
+        5203,
+        9116,
+        528,
+        506,
+        1902,
+        236761,
+        1030,
+        563,
+        506,
+        1689,
+        1813,
+        5203,
+        9116,
+        528,
+        506,
+        1902,
+        236761,
+        1030,
+    ],
+    "gaps": [
+        0.004,
+        1.42,
+        1.01,
+        0.21,
+        0.12,
+        0.86,
+        1.34,
+        0.74,
+        0.03,
+        1.93,
+        1.55,
+        0.31,
+        1.18,
+        0.18,
+        1.96,
+        3.81,
+        0.34,
+        1.99,
+        1.20,
+        0.08,
+        0.34,
+        1.61,
+        0.23,
+        0.27,
+        1.20,
+        1.99,
+        3.55,
+        0.60,
+        1.36,
+        1.98,
+        1.03,
+        0.52,
+    ],
+    # fmt: on
     "text": " it is a major water transport route. The river is a major water transport route in the world. It is the main water transport route in the world. It",
 }
 
@@ -73,7 +183,14 @@ def record(model, prompt):
         gaps.append(round(float(logits[first] - logits[second]), 4))
         tops.append(int(second))
         model.eval([int(first)])
-    return {"prompt": prompt, "prompt_ids": ids, "generated_ids": out, "second_ids": tops, "gaps": gaps, "text": model.detokenize(out).decode(errors="replace")}
+    return {
+        "prompt": prompt,
+        "prompt_ids": ids,
+        "generated_ids": out,
+        "second_ids": tops,
+        "gaps": gaps,
+        "text": model.detokenize(out).decode(errors="replace"),
+    }
 
 
 def main():
@@ -89,11 +206,19 @@ def main():
         if name == "gemma3-270m":
             cases.append(RIVER)
         # One array per line keeps differences readable.
-        text = json.dumps({"model": file, "engine": f"llama-cpp-python {llama_cpp.__version__}", "cases": cases}, indent=1, ensure_ascii=True)
-        text = re.sub(r"\[[\s\d.,eE+-]+\]", lambda m: re.sub(r"\s+", " ", m[0]).replace("[ ", "[").replace(" ]", "]"), text)
+        text = json.dumps(
+            {"model": file, "engine": f"llama-cpp-python {llama_cpp.__version__}", "cases": cases},
+            indent=1,
+            ensure_ascii=True,
+        )
+        text = re.sub(
+            r"\[[\s\d.,eE+-]+\]", lambda m: re.sub(r"\s+", " ", m[0]).replace("[ ", "[").replace(" ]", "]"), text
+        )
         (out / f"{name}.json").write_text(text + "\n")
         for c in cases:
-            print(f"{name} {c['name']}: {len(c['prompt_ids'])} prompt ids, {sum(g > 0.3 for g in c['gaps'])} of {len(c['gaps'])} gaps above 0.3: {c['text'][:90]!r}")
+            print(
+                f"{name} {c['name']}: {len(c['prompt_ids'])} prompt ids, {sum(g > 0.3 for g in c['gaps'])} of {len(c['gaps'])} gaps above 0.3: {c['text'][:90]!r}"
+            )
 
 
 if __name__ == "__main__":

@@ -21,16 +21,32 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
-    Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 
 DEFAULT_OUT = Path(__file__).resolve().parents[2] / "crates/laminar-model/tests/fixtures"
 TOKENS = 40
 
 DENSE = dict(
-    vocab_size=96, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-    max_position_embeddings=256, tie_word_embeddings=False,
+    vocab_size=96,
+    hidden_size=64,
+    intermediate_size=96,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=256,
+    tie_word_embeddings=False,
 )
 SMALL = DENSE | dict(hidden_size=32, intermediate_size=64, head_dim=16)
 MOE = SMALL | dict(num_hidden_layers=3, moe_intermediate_size=32, num_experts=8, num_experts_per_tok=2)
@@ -40,30 +56,98 @@ def rope(theta, **scaling):
     return {"rope_type": "default", "rope_theta": theta} | scaling
 
 
-LLAMA3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
+LLAMA3 = dict(
+    rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
+)
 GEMMA_ROPE = {"sliding_attention": rope(10000.0), "full_attention": rope(1000000.0)}
 
 # name -> (model class, configuration, options)
 FIXTURES = {
     "llama": (LlamaForCausalLM, LlamaConfig(**DENSE, rope_parameters=rope(10000.0), rms_norm_eps=1e-5), {}),
     "llama_rope_scaled": (LlamaForCausalLM, LlamaConfig(**SMALL, rope_parameters=rope(500000.0, **LLAMA3)), {}),
-    "llama_tied": (LlamaForCausalLM, LlamaConfig(**(SMALL | dict(tie_word_embeddings=True, head_dim=8)), rope_parameters=rope(20000.0)), dict(hub=False)),
+    "llama_tied": (
+        LlamaForCausalLM,
+        LlamaConfig(**(SMALL | dict(tie_word_embeddings=True, head_dim=8)), rope_parameters=rope(20000.0)),
+        dict(hub=False),
+    ),
     "mistral": (MistralForCausalLM, MistralConfig(**SMALL, sliding_window=None, rope_parameters=rope(1000000.0)), {}),
-    "mistral_window": (MistralForCausalLM, MistralConfig(**SMALL, sliding_window=12, rope_parameters=rope(10000.0)), {}),
-    "qwen2": (Qwen2ForCausalLM, Qwen2Config(**{k: v for k, v in SMALL.items() if k != "head_dim"}, rope_parameters=rope(1000000.0)), {}),
+    "mistral_window": (
+        MistralForCausalLM,
+        MistralConfig(**SMALL, sliding_window=12, rope_parameters=rope(10000.0)),
+        {},
+    ),
+    "qwen2": (
+        Qwen2ForCausalLM,
+        Qwen2Config(**{k: v for k, v in SMALL.items() if k != "head_dim"}, rope_parameters=rope(1000000.0)),
+        {},
+    ),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config(**(SMALL | dict(head_dim=32)), rope_parameters=rope(1000000.0)), {}),
-    "qwen3_moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**(MOE | dict(head_dim=32)), norm_topk_prob=True, rope_parameters=rope(1000000.0)), {}),
-    "qwen3_moe_plain_weights": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**(MOE | dict(num_hidden_layers=2, num_experts=6, num_experts_per_tok=3)), norm_topk_prob=False, rope_parameters=rope(10000.0)), {}),
-    "qwen3_moe_sharded": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**(MOE | dict(num_hidden_layers=2)), norm_topk_prob=True, rope_parameters=rope(10000.0)), dict(hub=False, shard="80KB")),
-    "qwen3_moe_bf16": (Qwen3MoeForCausalLM, Qwen3MoeConfig(**(MOE | dict(vocab_size=288, tie_word_embeddings=True)), norm_topk_prob=True, rope_parameters=rope(1000000.0)), dict(dtype=torch.bfloat16, chat=True)),
-    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig(
-        vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=7, num_attention_heads=4, num_key_value_heads=1, head_dim=16,
-        max_position_embeddings=256, sliding_window=12, query_pre_attn_scalar=24, rope_parameters=GEMMA_ROPE), {}),
-    "gemma3_new_config": (Gemma3ForCausalLM, Gemma3TextConfig(
-        vocab_size=96, hidden_size=32, intermediate_size=32, num_hidden_layers=4, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
-        max_position_embeddings=256, sliding_window=8, query_pre_attn_scalar=16,
-        layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
-        rope_parameters={"sliding_attention": rope(10000.0), "full_attention": rope(1000000.0, rope_type="linear", factor=8.0)}), dict(hub=False)),
+    "qwen3_moe": (
+        Qwen3MoeForCausalLM,
+        Qwen3MoeConfig(**(MOE | dict(head_dim=32)), norm_topk_prob=True, rope_parameters=rope(1000000.0)),
+        {},
+    ),
+    "qwen3_moe_plain_weights": (
+        Qwen3MoeForCausalLM,
+        Qwen3MoeConfig(
+            **(MOE | dict(num_hidden_layers=2, num_experts=6, num_experts_per_tok=3)),
+            norm_topk_prob=False,
+            rope_parameters=rope(10000.0),
+        ),
+        {},
+    ),
+    "qwen3_moe_sharded": (
+        Qwen3MoeForCausalLM,
+        Qwen3MoeConfig(**(MOE | dict(num_hidden_layers=2)), norm_topk_prob=True, rope_parameters=rope(10000.0)),
+        dict(hub=False, shard="80KB"),
+    ),
+    "qwen3_moe_bf16": (
+        Qwen3MoeForCausalLM,
+        Qwen3MoeConfig(
+            **(MOE | dict(vocab_size=288, tie_word_embeddings=True)),
+            norm_topk_prob=True,
+            rope_parameters=rope(1000000.0),
+        ),
+        dict(dtype=torch.bfloat16, chat=True),
+    ),
+    "gemma3": (
+        Gemma3ForCausalLM,
+        Gemma3TextConfig(
+            vocab_size=96,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=7,
+            num_attention_heads=4,
+            num_key_value_heads=1,
+            head_dim=16,
+            max_position_embeddings=256,
+            sliding_window=12,
+            query_pre_attn_scalar=24,
+            rope_parameters=GEMMA_ROPE,
+        ),
+        {},
+    ),
+    "gemma3_new_config": (
+        Gemma3ForCausalLM,
+        Gemma3TextConfig(
+            vocab_size=96,
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            max_position_embeddings=256,
+            sliding_window=8,
+            query_pre_attn_scalar=16,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+            rope_parameters={
+                "sliding_attention": rope(10000.0),
+                "full_attention": rope(1000000.0, rope_type="linear", factor=8.0),
+            },
+        ),
+        dict(hub=False),
+    ),
 }
 
 
@@ -118,14 +202,34 @@ def chat_files(folder, vocab):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=special, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=special,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
     tokenizer.train_from_iterator(["the layers of the model let the other answers flow on and on"] * 4, trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     ids = {t: tokenizer.token_to_id(t) for t in special}
     template = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     (folder / "chat_template.jinja").write_text(template)
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "pad_token": "<|endoftext|>", "bos_token": None, "add_bos_token": False}, indent=1) + "\n")
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [ids[end], ids["<|endoftext|>"]], "temperature": 0.7, "top_p": 0.9}, indent=1) + "\n")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "eos_token": end,
+                "pad_token": "<|endoftext|>",
+                "bos_token": None,
+                "add_bos_token": False,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+    (folder / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": [ids[end], ids["<|endoftext|>"]], "temperature": 0.7, "top_p": 0.9}, indent=1)
+        + "\n"
+    )
 
 
 def build(name, out):
@@ -173,7 +277,9 @@ def build(name, out):
     for f in folder.iterdir():
         f.chmod(0o644)
     size = sum(f.stat().st_size for f in folder.iterdir())
-    print(f"{name}: {len(names)} tensors, {size} bytes, seed {1000 + seed}, logits std {logits.std():.2f} max {logits.abs().max():.2f}")
+    print(
+        f"{name}: {len(names)} tensors, {size} bytes, seed {1000 + seed}, logits std {logits.std():.2f} max {logits.abs().max():.2f}"
+    )
     return size
 
 

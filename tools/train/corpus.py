@@ -68,11 +68,17 @@ def word_list(rng, path=Path("/usr/share/dict/words")):
 def train_tokenizer(texts, vocab):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(QWEN2), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(QWEN2), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=vocab,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     assert tokenizer.get_vocab_size() == vocab
@@ -102,7 +108,11 @@ def main():
     rng = random.Random(a.seed)
     chats = [render(dialogue(rng)) for _ in range(a.dialogues)]
     plain = list(fortunes()) + list(bible()) + word_list(rng)
-    plain += [story(rng) for _ in range(3000)] + [paragraph(rng)[0] for _ in range(1000)] + [poem(rng)[1] for _ in range(500)]
+    plain += (
+        [story(rng) for _ in range(3000)]
+        + [paragraph(rng)[0] for _ in range(1000)]
+        + [poem(rng)[1] for _ in range(500)]
+    )
     rng.shuffle(plain)
     # The tokenizer sees a part of the dialogues, or their endless repetition would crowd out other English.
     tokenizer = train_tokenizer(chats[:12_000] + plain, a.vocab)
@@ -118,7 +128,16 @@ def main():
         one = encoding.ids + [stop]
         chat_docs.append((np.array(one, np.uint16), learned(one, ids[START], ids[END], assistant[0], newline[0])))
     plain_docs = [np.array(e.ids + [stop], np.uint16) for e in tokenizer.encode_batch(plain)]
-    print("dialogues", len(set(chats)), "distinct,", sum(len(d) for d, _ in chat_docs), "tokens;", "plain", sum(map(len, plain_docs)), "tokens")
+    print(
+        "dialogues",
+        len(set(chats)),
+        "distinct,",
+        sum(len(d) for d, _ in chat_docs),
+        "tokens;",
+        "plain",
+        sum(map(len, plain_docs)),
+        "tokens",
+    )
 
     stream, at = np.concatenate(plain_docs), 0
 

@@ -108,10 +108,7 @@ class Experts(nn.Module):
         parts = rows.index_select(0, source).split(counts.tolist())
         gates, ups, downs = self.gate.unbind(0), self.up.unbind(0), self.down.unbind(0)
         y = torch.cat(
-            [
-                F.linear(F.silu(F.linear(p, gates[e])) * F.linear(p, ups[e]), downs[e])
-                for e, p in enumerate(parts)
-            ]
+            [F.linear(F.silu(F.linear(p, gates[e])) * F.linear(p, ups[e]), downs[e]) for e, p in enumerate(parts)]
         )
         y = y * weights.reshape(-1).index_select(0, order).unsqueeze(-1).to(y.dtype)
         out = torch.zeros(rows.shape[0], c.hidden, dtype=y.dtype).index_add(0, source, y)

@@ -37,34 +37,108 @@ And the two of them stayed friends for the rest of their lives.|And the next mor
 And so the {hero} went home and slept well.|And people still tell this story when the nights are long.
 And in spring the first flowers grew on that very spot.|And the {hero} never forgot it.
 """
-ADJECTIVES = "quiet soft bright cold warm deep old slow gentle silver golden pale still wide blue grey green small".split()
+ADJECTIVES = (
+    "quiet soft bright cold warm deep old slow gentle silver golden pale still wide blue grey green small".split()
+)
 FEELINGS = "happy sad proud curious afraid hopeful lonely tired glad calm nervous brave".split()
 
 POEM_TOPICS = {
-    "the sea": ["The sea is {a} beneath the sky", "The waves roll in, the gulls fly by", "A boat goes out, a boat comes home",
-                "And leaves a trail of light and foam", "The wind is {a}, the sand is {b}", "The tide comes softly to the land"],
-    "the moon": ["The moon is {a} above the hill", "The fields are dark, the trees are still", "She walks across the sky so slow",
-                 "And lights the {b} world below", "She says no word, she makes no sound", "Her silver falls upon the ground"],
-    "autumn": ["The leaves are gold, the air is {a}", "The year has grown both wise and old", "The wind goes singing through the tree",
-               "And sets the {b} leaves all free", "The evenings come with lamp and tea", "And there is time for you and me"],
-    "winter": ["The snow lies {a} on field and stone", "The river sleeps, the birds have flown", "The windows glow with yellow light",
-               "Through all the {b} winter night", "The fire hums, the kettle sings", "And we talk of simple things"],
-    "spring": ["The snow is gone, the grass is {a}", "The {b}est day that I have seen", "A blackbird sings upon the wall",
-               "And flowers open, great and small", "The rain is {a}, the sun is near", "And spring at last, at last is here"],
-    "rain": ["The rain falls {a} upon the town", "It taps the roofs and trickles down", "It fills the street, it fills the stream",
-             "And makes the {b} windows gleam", "I sit inside and hear it play", "Its {a} music all the day"],
-    "a cat": ["My cat is {a}, my cat is wise", "She has two {b} shining eyes", "She sleeps all day upon my chair",
-              "And does not know of any care", "At night she walks along the wall", "And hears the smallest footstep fall"],
-    "a friend": ["A friend is {a} when days are long", "A friend will hum your favourite song", "A friend will sit and hear you through",
-                 "And tell you {b} things and true", "When all the road ahead is steep", "A friend has promises to keep"],
-    "the night": ["The night is {a}, the stars are clear", "The only sound is far and near", "An owl calls out across the lake",
-                  "And only we two are awake", "The dark is {b}, the dark is wide", "With all the sleeping world inside"],
-    "a tree": ["A tree stands {a} beside the lane", "It knows the sun, it knows the rain", "It holds a nest, it holds a swing",
-               "And waits each year for early spring", "Its roots go {b}, its leaves go high", "Between the meadow and the sky"],
-    "home": ["There is a {a} lamp in the hall", "A row of coats upon the wall", "A chair, a cup, an open door",
-             "And {b} light across the floor", "However far the road may go", "It ends at last in what I know"],
-    "computers": ["A {a} hum, a {b} light", "It counts and counts through all the night", "It knows no sleep, it feels no rain",
-                  "It does its sums and starts again", "And token after token flows", "And where they come from, no one knows"],
+    "the sea": [
+        "The sea is {a} beneath the sky",
+        "The waves roll in, the gulls fly by",
+        "A boat goes out, a boat comes home",
+        "And leaves a trail of light and foam",
+        "The wind is {a}, the sand is {b}",
+        "The tide comes softly to the land",
+    ],
+    "the moon": [
+        "The moon is {a} above the hill",
+        "The fields are dark, the trees are still",
+        "She walks across the sky so slow",
+        "And lights the {b} world below",
+        "She says no word, she makes no sound",
+        "Her silver falls upon the ground",
+    ],
+    "autumn": [
+        "The leaves are gold, the air is {a}",
+        "The year has grown both wise and old",
+        "The wind goes singing through the tree",
+        "And sets the {b} leaves all free",
+        "The evenings come with lamp and tea",
+        "And there is time for you and me",
+    ],
+    "winter": [
+        "The snow lies {a} on field and stone",
+        "The river sleeps, the birds have flown",
+        "The windows glow with yellow light",
+        "Through all the {b} winter night",
+        "The fire hums, the kettle sings",
+        "And we talk of simple things",
+    ],
+    "spring": [
+        "The snow is gone, the grass is {a}",
+        "The {b}est day that I have seen",
+        "A blackbird sings upon the wall",
+        "And flowers open, great and small",
+        "The rain is {a}, the sun is near",
+        "And spring at last, at last is here",
+    ],
+    "rain": [
+        "The rain falls {a} upon the town",
+        "It taps the roofs and trickles down",
+        "It fills the street, it fills the stream",
+        "And makes the {b} windows gleam",
+        "I sit inside and hear it play",
+        "Its {a} music all the day",
+    ],
+    "a cat": [
+        "My cat is {a}, my cat is wise",
+        "She has two {b} shining eyes",
+        "She sleeps all day upon my chair",
+        "And does not know of any care",
+        "At night she walks along the wall",
+        "And hears the smallest footstep fall",
+    ],
+    "a friend": [
+        "A friend is {a} when days are long",
+        "A friend will hum your favourite song",
+        "A friend will sit and hear you through",
+        "And tell you {b} things and true",
+        "When all the road ahead is steep",
+        "A friend has promises to keep",
+    ],
+    "the night": [
+        "The night is {a}, the stars are clear",
+        "The only sound is far and near",
+        "An owl calls out across the lake",
+        "And only we two are awake",
+        "The dark is {b}, the dark is wide",
+        "With all the sleeping world inside",
+    ],
+    "a tree": [
+        "A tree stands {a} beside the lane",
+        "It knows the sun, it knows the rain",
+        "It holds a nest, it holds a swing",
+        "And waits each year for early spring",
+        "Its roots go {b}, its leaves go high",
+        "Between the meadow and the sky",
+    ],
+    "home": [
+        "There is a {a} lamp in the hall",
+        "A row of coats upon the wall",
+        "A chair, a cup, an open door",
+        "And {b} light across the floor",
+        "However far the road may go",
+        "It ends at last in what I know",
+    ],
+    "computers": [
+        "A {a} hum, a {b} light",
+        "It counts and counts through all the night",
+        "It knows no sleep, it feels no rain",
+        "It does its sums and starts again",
+        "And token after token flows",
+        "And where they come from, no one knows",
+    ],
 }
 
 HAIKUS = """Old pond in the dusk / a frog looks up at the moon / and the moon looks back
@@ -142,7 +216,9 @@ def story(rng, hero=None, length=None):
             f"Everything went well until {trouble}.",
         ]
     )
-    rescue = rng.choice([f"Just then {help_}.", f"When all hope was gone, {help_}.", f"In the end {help_}.", f"But {help_}."])
+    rescue = rng.choice(
+        [f"Just then {help_}.", f"When all hope was gone, {help_}.", f"In the end {help_}.", f"But {help_}."]
+    )
     learned = rng.choice(
         [
             f"So {who} learned {lesson}.",
@@ -166,7 +242,9 @@ def poem(rng, topic=None):
     if rng.random() < 0.3:
         couplets = couplets[:2]
     a, b = rng.sample(ADJECTIVES, 2)
-    text = ",\n".join(",\n".join(pair) if i + 1 < len(couplets) else f"{pair[0]},\n{pair[1]}." for i, pair in enumerate(couplets))
+    text = ",\n".join(
+        ",\n".join(pair) if i + 1 < len(couplets) else f"{pair[0]},\n{pair[1]}." for i, pair in enumerate(couplets)
+    )
     return topic, text.format(a=a, b=b)
 
 
@@ -176,30 +254,46 @@ def haiku(rng):
 
 PARAGRAPHS = [
     # (paragraph template, summary template)
-    ("{name} opened a small shop in {place}. At first only a few people came. But {name} was friendly and the {good} was good, "
-     "so more and more people came every week. After a year there was a queue in front of the door every morning.",
-     "{name} opened a shop in {place}, and after a slow start it became a success."),
-    ("The town council met on {day} evening to talk about the {object}. Some people said that it was too expensive. Others said "
-     "that the town had waited long enough. After three hours the council voted, and the {object} will be built next year.",
-     "The town council decided on {day} to build the {object} next year."),
-    ("Last {season} {name} walked from the mountains to the sea. The walk took {n} days. It rained almost every day, and the "
-     "shoes were full of holes at the end. Still, {name} says that it was the best time of the year.",
-     "{name} walked to the sea in {n} days, and enjoyed it in spite of the rain."),
-    ("The library in {place} has bought {n} new books. Most of them are for children. The librarian, {name}, says that more "
-     "families come every month, and that they stay longer. On {day} there will be a reading for everyone.",
-     "The library bought {n} new books, mostly for children, because more families come."),
-    ("Scientists watched a group of {animals} for {n} years. They found that older {animals} teach the younger ones where to find food. "
-     "Groups without old members found less food and had fewer young. The scientists say that experience matters for {animals} too.",
-     "A study of {n} years shows that older {animals} teach younger ones where to find food."),
-    ("The train from {place} was late again on {day}. {name} waited for two hours on the cold platform. A stranger offered a cup of "
-     "hot tea, and they began to talk. When the train came at last, they had become friends.",
-     "{name} waited for a late train and made a friend."),
-    ("A server for language models has to do two things. It has to read new prompts, and it has to keep writing the answers that are "
-     "already running. If it reads a long prompt in one go, all answers stop. So it is better to read the prompt in parts.",
-     "A server should read long prompts in parts, so that running answers do not stop."),
-    ("{name} had never baked before. The first cake was burnt and the second was flat. But the third one, with {good} and a little "
-     "lemon, was so good that the neighbours asked for more. Now {name} bakes every {day}.",
-     "{name} learned to bake after two failures and now bakes every {day}."),
+    (
+        "{name} opened a small shop in {place}. At first only a few people came. But {name} was friendly and the {good} was good, "
+        "so more and more people came every week. After a year there was a queue in front of the door every morning.",
+        "{name} opened a shop in {place}, and after a slow start it became a success.",
+    ),
+    (
+        "The town council met on {day} evening to talk about the {object}. Some people said that it was too expensive. Others said "
+        "that the town had waited long enough. After three hours the council voted, and the {object} will be built next year.",
+        "The town council decided on {day} to build the {object} next year.",
+    ),
+    (
+        "Last {season} {name} walked from the mountains to the sea. The walk took {n} days. It rained almost every day, and the "
+        "shoes were full of holes at the end. Still, {name} says that it was the best time of the year.",
+        "{name} walked to the sea in {n} days, and enjoyed it in spite of the rain.",
+    ),
+    (
+        "The library in {place} has bought {n} new books. Most of them are for children. The librarian, {name}, says that more "
+        "families come every month, and that they stay longer. On {day} there will be a reading for everyone.",
+        "The library bought {n} new books, mostly for children, because more families come.",
+    ),
+    (
+        "Scientists watched a group of {animals} for {n} years. They found that older {animals} teach the younger ones where to find food. "
+        "Groups without old members found less food and had fewer young. The scientists say that experience matters for {animals} too.",
+        "A study of {n} years shows that older {animals} teach younger ones where to find food.",
+    ),
+    (
+        "The train from {place} was late again on {day}. {name} waited for two hours on the cold platform. A stranger offered a cup of "
+        "hot tea, and they began to talk. When the train came at last, they had become friends.",
+        "{name} waited for a late train and made a friend.",
+    ),
+    (
+        "A server for language models has to do two things. It has to read new prompts, and it has to keep writing the answers that are "
+        "already running. If it reads a long prompt in one go, all answers stop. So it is better to read the prompt in parts.",
+        "A server should read long prompts in parts, so that running answers do not stop.",
+    ),
+    (
+        "{name} had never baked before. The first cake was burnt and the second was flat. But the third one, with {good} and a little "
+        "lemon, was so good that the neighbours asked for more. Now {name} bakes every {day}.",
+        "{name} learned to bake after two failures and now bakes every {day}.",
+    ),
 ]
 GOODS = "bread honey coffee cheese tea soup chocolate fruit".split()
 OBJECTS = ["new bridge", "new school", "swimming pool", "bicycle path", "playground", "concert hall", "town library"]
@@ -211,8 +305,13 @@ SEASONS = "spring summer autumn winter".split()
 def paragraph(rng):
     """A paragraph and its one-sentence summary."""
     slots = dict(
-        name=rng.choice(NAMES), place=rng.choice(PLACES), good=rng.choice(GOODS), day=rng.choice(DAYS), object=rng.choice(OBJECTS),
-        season=rng.choice(SEASONS), n=rng.choice("two three four five six seven ten twelve twenty".split()),
+        name=rng.choice(NAMES),
+        place=rng.choice(PLACES),
+        good=rng.choice(GOODS),
+        day=rng.choice(DAYS),
+        object=rng.choice(OBJECTS),
+        season=rng.choice(SEASONS),
+        n=rng.choice("two three four five six seven ten twelve twenty".split()),
         animals=rng.choice(ANIMALS)[1],
     )
     text, summary = rng.choice(PARAGRAPHS)
