@@ -78,7 +78,12 @@ pub(super) fn experts(
     dense_ffn: usize,
     normalise: bool,
 ) -> Result<Option<ExpertConfig>, ModelError> {
-    let Some(count) = hyper.opt_size("expert_count", "num_experts")? else {
+    // `transformers` writes either field, by version.
+    let count = match hyper.opt_size("expert_count", "num_experts")? {
+        Some(count) => Some(count),
+        None => hyper.opt_size("expert_count", "num_local_experts")?,
+    };
+    let Some(count) = count else {
         return Ok(None);
     };
     let top_k = hyper.size("expert_used_count", "num_experts_per_tok")?;
