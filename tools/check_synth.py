@@ -5,7 +5,9 @@ usage: check_synth.py FILE.gguf path/to/laminar [--tokens N] [--gap G] [--prompt
 `laminar run` continues a prompt of random token ids greedily. llama.cpp (llama-cpp-python) then reads the same prompt and
 Laminar's tokens (teacher forcing), so that one near tie does not decide the rest. At every step Laminar's token must be
 llama.cpp's first choice, or lie at most G below it in llama.cpp's own logits: two engines round differently, and a
-random model has many near ties. Steps that differ are printed with that gap. Exit code 1 if a step fails.
+random model has many near ties. Steps that differ are printed with that gap. In a model with experts a near tie between
+two experts can also send a row elsewhere, which changes its logits at once; one step in fifty (at least one) may
+therefore lie further off. Exit code 1 if more do.
 """
 
 import argparse
@@ -43,20 +45,23 @@ def main() -> int:
 
     llama.eval(prompt + ids[:-1])
     logits = np.asarray(llama.scores[args.prompt_tokens - 1 : args.prompt_tokens - 1 + len(ids)])
-    equal, worst = 0, 0.0
+    equal, far, worst = 0, 0, 0.0
     for step, token in enumerate(ids):
         second, first = np.argsort(logits[step])[-2:]
         gap = float(logits[step][first] - logits[step][token])
         worst = max(worst, gap)
+        far += int(gap > args.gap)
         equal += int(token == first)
         if token != first:
             top2 = float(logits[step][first] - logits[step][second])
             print(f"step {step}: laminar {token}, llama.cpp {first}; gap {gap:.4f}, llama.cpp's top-2 gap {top2:.4f}")
     print(
-        f"{args.file}: {equal} of {len(ids)} greedy tokens equal, largest gap {worst:.4f} (allowed {args.gap}), "
-        f"logits spread {logits.std():.3f}"
+        f"{args.file}: {equal} of {len(ids)} greedy tokens equal, {far} more than {args.gap} off, "
+        f"largest gap {worst:.4f}, logits spread {logits.std():.3f}"
     )
-    return int(worst > args.gap)
+    experts = int(llama.metadata.get(f"{llama.metadata['general.architecture']}.expert_count", 0))
+    allowed = max(1, len(ids) // 50) if experts else 0
+    return int(far > allowed)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
 //! A cursor over untrusted bytes: it can fall short, but never read outside them.
 
+/// The longest header that is read. Real ones take some 20 MB, nearly all of it vocabulary; the limit keeps a hostile file
+/// that is larger than memory from filling it.
+const HEADER_LIMIT: usize = 256 << 20;
+
 /// Little-endian reads from the front of a byte slice. Errors are plain sentences; the caller adds the place.
 pub(crate) struct Reader<'a> {
+    /// The file, or as much of it as a header may take.
     bytes: &'a [u8],
     at: usize,
 }
@@ -11,7 +16,7 @@ pub(crate) type Fault = String;
 
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes: bytes.get(..HEADER_LIMIT).unwrap_or(bytes), at: 0 }
     }
 
     /// The offset of the next byte.
@@ -30,6 +35,9 @@ impl<'a> Reader<'a> {
             Some(slice) => {
                 self.at += count;
                 Ok(slice)
+            }
+            None if self.bytes.len() == HEADER_LIMIT => {
+                Err("the header is longer than 256 MiB; the file is damaged, fetch it again".to_string())
             }
             None => Err(format!(
                 "the file ends at byte {}, but {count} bytes are needed from byte {}; the download is incomplete or \
@@ -104,8 +112,8 @@ impl<'a> Reader<'a> {
         match usize::try_from(count).ok().filter(|n| *n <= self.remaining() / least.max(1)) {
             Some(count) => Ok(count),
             None => Err(format!(
-                "the file claims {count} {things}, more than its remaining {} bytes can hold; it is damaged, fetch it \
-                 again",
+                "the file claims {count} {things}, more than the {} bytes left for its header can hold; it is damaged, \
+                 fetch it again",
                 self.remaining()
             )),
         }

@@ -179,6 +179,20 @@ fn the_message_names_the_file() {
     assert!(error.starts_with("cannot open ") && error.contains("absent.gguf"), "{error}");
 }
 
+/// A file may be larger than memory, so its size does not justify a reservation of that size.
+#[test]
+fn a_huge_file_does_not_make_a_huge_header() {
+    let folder = Folder::new("sparse");
+    let path = folder.path().join("sparse.gguf");
+    let file = std::fs::File::create(&path).unwrap();
+    let raw = Raw::new(0, 1).string("k").u32(ARRAY).u32(0).u64(1 << 36);
+    std::io::Write::write_all(&mut &file, &raw.0).unwrap();
+    // Nothing is stored for the hole.
+    file.set_len(1 << 37).unwrap();
+    let error = Checkpoint::open(&path).unwrap_err().to_string();
+    assert!(error.contains("key \"k\": the file claims 68719476736 array elements, more than the 268435"), "{error}");
+}
+
 #[test]
 fn a_file_cut_at_any_byte_is_an_error() {
     let whole = small_file();
