@@ -1,0 +1,23 @@
+//! Tiny models with random weights.
+
+use super::tokenizer;
+use laminar_engine::{Engine, EngineConfig, Policy};
+use laminar_kernels::{Pool, WeightType};
+use laminar_model::checkpoint::{Checkpoint, Gguf};
+use laminar_model::synth::{Preset, SynthOptions, byte_tokenizer, to_vec};
+use laminar_model::{LoadOptions, Model};
+use std::sync::Arc;
+
+/// A tiny model of a preset.
+pub fn tiny(preset: Preset, quant: WeightType, seed: u64) -> Arc<Model> {
+    let options = SynthOptions { quant, seed, ..SynthOptions::new(preset) };
+    let file = to_vec(&options, &byte_tokenizer()).unwrap();
+    let checkpoint = Checkpoint::Gguf(Gguf::from_vec(file).unwrap());
+    Arc::new(Model::load(&checkpoint, &Pool::new(1), &LoadOptions::default()).unwrap())
+}
+
+/// An engine over it.
+pub fn engine(model: &Arc<Model>, policy: Policy, threads: usize) -> Engine {
+    let config = EngineConfig { policy, context: 1024, kv_blocks: Some(16 * 32), ..EngineConfig::default() };
+    Engine::start(Arc::clone(model), tokenizer(), Pool::new(threads), config).unwrap()
+}

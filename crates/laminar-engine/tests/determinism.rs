@@ -1,0 +1,114 @@
+//! Invariant 2: the tokens and the logits of a request depend on the request alone, bit for bit.
+
+mod common;
+
+use common::model::{engine, tiny};
+use common::{Answer, answer, assert_idle, read};
+use laminar_engine::{Engine, GenerateRequest, Policy, SamplingParams};
+use laminar_kernels::WeightType;
+use laminar_model::synth::Preset;
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// Every policy of the promise: whole, chunks of several sizes, layer groups of every number the model has.
+fn policies(layers: usize) -> Vec<Policy> {
+    let chunked = [1, 7, 64, 512].map(|tokens| Policy::Chunked { tokens });
+    let groups = |groups| Policy::Layered { group_tokens: 512, cohort_tokens: 8192, groups };
+    // A cohort budget below the prompt's length: chunked and layered.
+    let long = Policy::Layered { group_tokens: 16, cohort_tokens: 48, groups: None };
+    let layered = (1..=layers).map(|count| groups(Some(count))).chain([groups(None), long]);
+    [Policy::Whole].into_iter().chain(chunked).chain(layered).collect()
+}
+
+/// What must not change: ids, bits of the logits, text, reason.
+fn fingerprint(answer: &Answer) -> (Vec<u32>, Vec<Vec<u32>>, String, String) {
+    let bits = |logits: &Vec<f32>| logits.iter().map(|logit| logit.to_bits()).collect();
+    let logits = answer.tokens.iter().map(|token| bits(token.logits.as_ref().unwrap())).collect();
+    (answer.ids(), logits, answer.text(), format!("{:?}", answer.finish().reason))
+}
+
+fn request(prompt: Vec<u32>, max_tokens: usize, sampling: SamplingParams) -> GenerateRequest {
+    let max_tokens = Some(max_tokens);
+    GenerateRequest { prompt, sampling, max_tokens, return_logits: true, ..Default::default() }
+}
+
+fn sampling() -> impl Strategy<Value = SamplingParams> {
+    let seeded = (any::<u64>(), 0.5f32..1.5, 0.5f32..=1.0, prop_oneof![Just(None), (1usize..40).prop_map(Some)]);
+    prop_oneof![
+        Just(SamplingParams::greedy()),
+        seeded.prop_map(|(seed, temperature, top_p, top_k)| SamplingParams {
+            temperature,
+            top_p,
+            top_k,
+            frequency_penalty: 0.5,
+            repetition_penalty: 1.1,
+            seed: Some(seed),
+            ..SamplingParams::default()
+        }),
+    ]
+}
+
+fn prompts(longest: usize) -> impl Strategy<Value = Vec<u32>> {
+    prop::collection::vec(0u32..256, 1..longest)
+}
+
+/// Requests with the time each comes after the one before.
+fn crowd() -> impl Strategy<Value = Vec<(GenerateRequest, u64)>> {
+    let one = (prompts(150), 1usize..12, sampling(), 0u64..3000);
+    prop::collection::vec(one.prop_map(|(p, max, s, wait)| (request(p, max, s), wait)), 16)
+}
+
+/// The answers of requests that come at their times.
+fn together(engine: &Engine, crowd: &[(GenerateRequest, u64)]) -> Vec<Answer> {
+    let running: Vec<_> = crowd
+        .iter()
+        .map(|(request, micros)| {
+            std::thread::sleep(Duration::from_micros(*micros));
+            engine.submit(request.clone()).unwrap()
+        })
+        .collect();
+    running.into_iter().map(read).collect()
+}
+
+/// The answers alone under `whole` with one thread, then under every policy, alone and in the crowd, with one and with
+/// two threads.
+fn check(preset: Preset, quant: WeightType, seed: u64, crowd: &[(GenerateRequest, u64)]) {
+    let model = tiny(preset, quant, seed);
+    let alone = engine(&model, Policy::Whole, 1);
+    let expected: Vec<_> = crowd.iter().map(|(request, _)| fingerprint(&answer(&alone, request.clone()))).collect();
+    for (number, policy) in policies(model.layers()).into_iter().enumerate() {
+        for threads in [1, 2] {
+            let engine = engine(&model, policy, threads);
+            let single = number % crowd.len();
+            let found = fingerprint(&answer(&engine, crowd[single].0.clone()));
+            assert_eq!(found, expected[single], "{policy:?}, alone, {threads} threads");
+            for (place, found) in together(&engine, crowd).iter().enumerate() {
+                let found = fingerprint(found);
+                assert_eq!(found, expected[place], "{policy:?}, request {place} of 16, {threads} threads");
+            }
+            assert_idle(&engine);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariant_2_a_moe_answers_alike_whatever_surrounds_it(
+        seed in any::<u64>(),
+        quant in prop_oneof![Just(WeightType::Q8_0), Just(WeightType::Q4_0), Just(WeightType::F32)],
+        crowd in crowd(),
+    ) {
+        check(Preset::Tiny, quant, seed, &crowd);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariant_2_a_dense_model_answers_alike_whatever_surrounds_it(seed in any::<u64>(), crowd in crowd()) {
+        check(Preset::TinyDense, WeightType::Q8_0, seed, &crowd);
+    }
+}
