@@ -127,12 +127,12 @@ mod tests {
             for (row, position) in positions.iter().enumerate() {
                 for head in 0..heads {
                     let at = (row * heads + head) * dim;
-                    for i in 0..pairs {
+                    for (i, frequency) in frequencies.iter().enumerate() {
                         let (a, b) = match style {
                             RopeStyle::Interleaved => (at + 2 * i, at + 2 * i + 1),
                             RopeStyle::Half => (at + i, at + i + pairs),
                         };
-                        let angle = f64::from(*position as f32 * frequencies[i]);
+                        let angle = f64::from(*position as f32 * frequency);
                         let (re, im) = (f64::from(x[a]), f64::from(x[b]));
                         let expected =
                             (1.5 * (re * angle.cos() - im * angle.sin()), 1.5 * (re * angle.sin() + im * angle.cos()));

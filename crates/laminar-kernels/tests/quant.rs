@@ -1,6 +1,8 @@
 //! Block formats against bytes and values from the `gguf` Python package
 //! (`tools/reference/quant_fixtures.py`), and the error of our own quantisation.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // Tests fail by panicking.
+
 use std::path::PathBuf;
 
 use laminar_kernels::{KernelError, Matrix, WeightType, dequantize, quantize};

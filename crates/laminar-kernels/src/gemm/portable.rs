@@ -12,7 +12,7 @@ use crate::tiles::{TILE, TileRef};
 pub(super) fn tile(matrix: &Matrix, first: usize, count: usize, tile: TileRef<'_>, rows: usize, out: &mut OutTile) {
     for i in 0..count.min(PANELS) {
         let (codes, scales) = matrix.panel(first + i);
-        for row in 0..rows {
+        for (row, out) in out[..rows].iter_mut().enumerate() {
             let lanes = match matrix.weight_type() {
                 WeightType::F32 => floats(codes, 4, tile, row, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
                 WeightType::F16 => floats(codes, 2, tile, row, |b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
@@ -26,7 +26,7 @@ pub(super) fn tile(matrix: &Matrix, first: usize, count: usize, tile: TileRef<'_
                 WeightType::Q5K => blocks::<Q5K>(codes, scales, tile, row),
                 WeightType::Q6K => blocks::<Q6K>(codes, scales, tile, row),
             };
-            out[row][i * LANES..(i + 1) * LANES].copy_from_slice(&lanes);
+            out[i * LANES..(i + 1) * LANES].copy_from_slice(&lanes);
         }
     }
 }
