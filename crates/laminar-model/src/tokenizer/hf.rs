@@ -51,8 +51,10 @@ pub(super) fn read(folder: &HfFolder) -> Result<Tokenizer, TokenizerError> {
         .tokenizer_json
         .as_ref()
         .ok_or_else(|| TokenizerError::Missing("the folder has no tokenizer.json".into()))?;
-    // The crate panics on some contradictions, such as merges longer than any token.
-    let mut pipeline = catch_unwind(AssertUnwindSafe(|| Pipeline::from_file(path)))
+    let text = std::fs::read(path).map_err(|error| TokenizerError::Json(error.to_string()))?;
+    check_merges(&text)?;
+    // The crate has panics for other contradictions too; none may end the process.
+    let mut pipeline = catch_unwind(AssertUnwindSafe(|| Pipeline::from_bytes(&text)))
         .unwrap_or_else(|_| Err("its vocabulary and merges contradict each other".into()))
         .map_err(|error| TokenizerError::Json(error.to_string()))?;
     pipeline.with_padding(None);
@@ -95,6 +97,29 @@ pub(super) fn read(folder: &HfFolder) -> Result<Tokenizer, TokenizerError> {
         stop_ids,
         chat_template: folder.chat_template.clone(),
     })
+}
+
+/// Refuses merges that are longer than the longest token, which the crate answers with a panic.
+fn check_merges(text: &[u8]) -> Result<(), TokenizerError> {
+    let file: Value = serde_json::from_slice(text).map_err(|error| TokenizerError::Json(error.to_string()))?;
+    let model = file.get("model");
+    let vocab = model.and_then(|model| model.get("vocab")?.as_object());
+    let merges = model.and_then(|model| model.get("merges")?.as_array());
+    let (Some(vocab), Some(merges)) = (vocab, merges) else {
+        return Ok(());
+    };
+    let longest = vocab.keys().map(String::len).max().unwrap_or(0);
+    for (rank, merge) in merges.iter().enumerate() {
+        let length = match merge {
+            Value::String(pair) => pair.len().saturating_sub(1),
+            Value::Array(pair) => pair.iter().filter_map(Value::as_str).map(str::len).sum(),
+            _ => 0,
+        };
+        if length > longest {
+            return Err(TokenizerError::Json(format!("merge {rank} is longer than any token")));
+        }
+    }
+    Ok(())
 }
 
 /// The ids under a key that holds one id or a list of them.
