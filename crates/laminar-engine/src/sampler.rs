@@ -24,7 +24,14 @@ pub(crate) struct Sampler {
     draws: Draws,
     /// Buffers, kept between tokens.
     changed: Vec<f32>,
-    ids: Vec<u32>,
+    candidates: Vec<Candidate>,
+}
+
+/// A token that may still be drawn, and its probability relative to the most probable one's.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    id: u32,
+    weight: f64,
 }
 
 impl Sampler {
@@ -38,7 +45,7 @@ impl Sampler {
             penalties: Penalties::new(params, prompt),
             draws: Draws::new(params.seed),
             changed: Vec::new(),
-            ids: Vec::new(),
+            candidates: Vec::new(),
         }
     }
 
@@ -61,40 +68,47 @@ impl Sampler {
 
     fn draw(&mut self, logits: &[f32]) -> u32 {
         let point = self.draws.uniform();
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // Relative to the most probable token, whose weight is 1.
-        let temperature = f64::from(self.temperature);
-        let weight = |id: u32| ((f64::from(logits[id as usize]) - f64::from(max)) / temperature).exp();
-        self.ids.clear();
-        self.ids.extend(0..logits.len() as u32);
-        let ids = &mut self.ids;
+        let candidates = &mut self.candidates;
+        candidates.clear();
+        candidates.extend((0..logits.len() as u32).map(|id| Candidate { id, weight: 0.0 }));
+        if self.top_k > 0 && self.top_k < candidates.len() {
+            candidates.select_nth_unstable_by(self.top_k - 1, |a, b| by_rank(logits, a.id, b.id));
+            candidates.truncate(self.top_k);
+            // Selection leaves no defined order; the sums below need one.
+            candidates.sort_unstable_by_key(|candidate| candidate.id);
+        }
 
-        if self.top_k > 0 && self.top_k < ids.len() {
-            ids.select_nth_unstable_by(self.top_k - 1, |a, b| by_rank(logits, *a, *b));
-            ids.truncate(self.top_k);
-            // Selection leaves no defined order; sums below need one.
-            ids.sort_unstable();
+        let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let temperature = f64::from(self.temperature);
+        for candidate in candidates.iter_mut() {
+            candidate.weight = ((f64::from(logits[candidate.id as usize]) - max) / temperature).exp();
         }
         if self.top_p < 1.0 {
-            let target = self.top_p * ids.iter().map(|id| weight(*id)).sum::<f64>();
-            cut_to_mass(ids, logits, weight, target);
+            let target = self.top_p * total(candidates);
+            cut_to_mass(candidates, logits, target);
         }
         if self.min_p > 0.0 {
             // The most probable token's weight is 1 and it is never cut.
-            ids.retain(|id| weight(*id) >= self.min_p);
+            candidates.retain(|candidate| candidate.weight >= self.min_p);
         }
 
-        let target = point * ids.iter().map(|id| weight(*id)).sum::<f64>();
+        let target = point * total(candidates);
         let mut sum = 0.0;
-        for id in ids.iter() {
-            sum += weight(*id);
+        for candidate in candidates.iter() {
+            sum += candidate.weight;
             if sum > target {
-                return *id;
+                return candidate.id;
             }
         }
         // Rounding may leave the sum at the target.
-        ids.iter().rev().copied().find(|id| weight(*id) > 0.0).unwrap_or_else(|| greedy(logits))
+        let possible = candidates.iter().rev().find(|candidate| candidate.weight > 0.0);
+        possible.map_or_else(|| greedy(logits), |candidate| candidate.id)
     }
+}
+
+/// The sum of the weights.
+fn total(candidates: &[Candidate]) -> f64 {
+    candidates.iter().map(|candidate| candidate.weight).sum()
 }
 
 /// The most probable token, the lowest id among equals.
@@ -111,20 +125,21 @@ fn greedy(logits: &[f32]) -> u32 {
 /// Keeps the most probable tokens, in falling order, until their weights reach `target`; at least one.
 ///
 /// Sorting stops where the cut is: a vocabulary has 100,000 entries, a nucleus a few hundred.
-fn cut_to_mass(ids: &mut Vec<u32>, logits: &[f32], weight: impl Fn(u32) -> f64, target: f64) {
+fn cut_to_mass(candidates: &mut Vec<Candidate>, logits: &[f32], target: f64) {
+    let rank = |a: &Candidate, b: &Candidate| by_rank(logits, a.id, b.id);
     let mut sorted = 0;
     let mut sum = 0.0;
-    while sorted < ids.len() {
-        let rest = &mut ids[sorted..];
+    while sorted < candidates.len() {
+        let rest = &mut candidates[sorted..];
         let size = sorted.max(FIRST_SORTED).min(rest.len());
         if size < rest.len() {
-            rest.select_nth_unstable_by(size, |a, b| by_rank(logits, *a, *b));
+            rest.select_nth_unstable_by(size, rank);
         }
-        rest[..size].sort_unstable_by(|a, b| by_rank(logits, *a, *b));
-        for (place, id) in rest[..size].iter().enumerate() {
-            sum += weight(*id);
+        rest[..size].sort_unstable_by(rank);
+        for (place, candidate) in rest[..size].iter().enumerate() {
+            sum += candidate.weight;
             if sum >= target {
-                ids.truncate(sorted + place + 1);
+                candidates.truncate(sorted + place + 1);
                 return;
             }
         }
@@ -203,8 +218,9 @@ mod tests {
     #[test]
     fn top_p_is_exact_on_a_flat_large_vocabulary() {
         let flat = vec![0.0f32; 5000];
-        let mut ids: Vec<u32> = (0..5000).collect();
-        cut_to_mass(&mut ids, &flat, |_| 1.0, 1234.0);
+        let mut candidates: Vec<Candidate> = (0..5000).map(|id| Candidate { id, weight: 1.0 }).collect();
+        cut_to_mass(&mut candidates, &flat, 1234.0);
+        let ids: Vec<u32> = candidates.iter().map(|candidate| candidate.id).collect();
         assert_eq!(ids, (0..1234).collect::<Vec<u32>>());
     }
 

@@ -15,6 +15,10 @@ pub struct EngineStats {
     pub total_blocks: usize,
     /// Steps executed.
     pub steps: u64,
+    /// Time spent in steps, in seconds.
+    pub step_seconds: f64,
+    /// Part of it that went into planning and committing.
+    pub schedule_seconds: f64,
     /// Tokens generated.
     pub tokens_generated: u64,
     /// Prompt tokens that have passed all layers.

@@ -52,7 +52,7 @@ fn validate_sampling(params: &SamplingParams, vocab: usize) -> Result<(), Engine
     within("top_p", params.top_p, params.top_p > 0.0 && params.top_p <= 1.0, "above 0 and at most 1")?;
     within("min_p", params.min_p, (0.0..=1.0).contains(&params.min_p), "from 0 to 1")?;
     let repetition = params.repetition_penalty;
-    within("repetition_penalty", repetition, repetition >= 0.01 && repetition <= 100.0, "from 0.01 to 100")?;
+    within("repetition_penalty", repetition, (0.01..=100.0).contains(&repetition), "from 0.01 to 100")?;
     let frequency = params.frequency_penalty;
     within("frequency_penalty", frequency, (-2.0..=2.0).contains(&frequency), "from -2 to 2")?;
     let presence = params.presence_penalty;

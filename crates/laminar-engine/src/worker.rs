@@ -1,7 +1,7 @@
 //! The engine thread: commands, plan, execute, sample, commit, and again.
 
 use crate::active::{Active, End, Job};
-use crate::executor::{Batch, DecodeInput, Executor, MemberInput, TileInput};
+use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
 use crate::shared::Shared;
 use crate::{EngineError, EngineStats, FinishReason};
 use laminar_model::ExpertLoads;
@@ -32,13 +32,20 @@ enum Mode {
     Stopping,
 }
 
+/// What came of a step.
+struct Outcome {
+    /// The requests that ended with it.
+    ended: Vec<(SequenceId, End)>,
+    loads: ExpertLoads,
+}
+
 /// Everything the engine thread owns.
 pub(crate) struct Worker {
-    pub scheduler: Scheduler,
-    pub executor: Box<dyn Executor>,
-    pub tokenizer: Arc<Tokenizer>,
-    pub commands: Receiver<Command>,
-    pub shared: Arc<Shared>,
+    scheduler: Scheduler,
+    executor: Box<dyn Executor>,
+    tokenizer: Arc<Tokenizer>,
+    commands: Receiver<Command>,
+    shared: Arc<Shared>,
     requests: BTreeMap<SequenceId, Active>,
     next_id: u64,
     mode: Mode,
@@ -172,24 +179,27 @@ impl Worker {
     fn step(&mut self) -> Result<(), laminar_schedule::CommitError> {
         let begun = Instant::now();
         let step = self.scheduler.plan(begun - self.started);
+        let planned = begun.elapsed();
         let result = catch_unwind(AssertUnwindSafe(|| self.execute(&step, begun)));
-        let (ended, loads) = result.unwrap_or_else(|panic| Err(panic_message(&*panic).into())).unwrap_or_else(
-            |error: Box<dyn std::error::Error + Send + Sync>| {
-                tracing::error!("step {} failed: {error}", step.number);
-                let end = End::Failed(EngineError::StepFailed { message: error.to_string() });
-                let ended = self.requests.keys().filter(|id| step.involves(**id)).map(|id| (*id, end.clone()));
-                (ended.collect(), ExpertLoads::default())
-            },
-        );
+        let result = result.unwrap_or_else(|panic| Err(panic_message(&*panic).into()));
+        let Outcome { ended, loads } = result.unwrap_or_else(|error| {
+            tracing::error!("step {} failed: {error}", step.number);
+            let end = End::Failed(EngineError::StepFailed { message: error.to_string() });
+            Outcome { ended: step.sequences().map(|id| (id, end.clone())).collect(), loads: ExpertLoads::default() }
+        });
 
+        let executed = begun.elapsed();
         self.scheduler.commit(&Report {
             step: step.number,
             finished: ended.iter().map(|(id, _)| *id).collect(),
-            duration: begun.elapsed(),
+            duration: executed,
             prefill_expert_loads: loads.prefill,
             total_expert_loads: loads.total,
         })?;
+        let whole = begun.elapsed();
         self.stats.steps += 1;
+        self.stats.step_seconds += whole.as_secs_f64();
+        self.stats.schedule_seconds += (whole - executed + planned).as_secs_f64();
         self.stats.prefill_expert_loads += loads.prefill;
         self.stats.total_expert_loads += loads.total;
         self.stats.prefill_expert_bytes += loads.prefill_bytes;
@@ -209,12 +219,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Executes a step and hands out its tokens; returns the requests that ended with it.
-    fn execute(
-        &mut self,
-        step: &Step,
-        begun: Instant,
-    ) -> Result<(Vec<(SequenceId, End)>, ExpertLoads), Box<dyn std::error::Error + Send + Sync>> {
+    /// Executes a step and hands out its tokens.
+    fn execute(&mut self, step: &Step, begun: Instant) -> Result<Outcome, ExecuteError> {
         let layers = self.executor.layers();
         let members = || step.tiles.iter().flat_map(|tile| &tile.members);
         for member in members() {
@@ -248,7 +254,7 @@ impl Worker {
         self.stats.tokens_generated += (self.logits.len() / vocab) as u64;
         let through = step.tiles.iter().filter(|tile| tile.layers.end == layers);
         self.stats.prompt_tokens += through.map(|tile| tile.rows() as u64).sum::<u64>();
-        Ok((ended, loads))
+        Ok(Outcome { ended, loads })
     }
 
     /// Counts the end of a request and tells its client.

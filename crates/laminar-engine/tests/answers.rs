@@ -1,5 +1,8 @@
 //! Text, endings and counts of a single answer, with an executor that echoes the prompt.
 
+// A test says what went wrong by panicking; the helpers of these tests are no exception.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::echo::{Echo, config};

@@ -1,5 +1,8 @@
 //! Clients that come and leave at random, with a real model.
 
+// A test says what went wrong by panicking; the helpers of these tests are no exception.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::model::{engine, tiny};

@@ -1,5 +1,8 @@
 //! Invariant 3: under `layered` a prompt's rows meet each layer once, so its prefill loads each expert it touches once.
 
+// A test says what went wrong by panicking; the helpers of these tests are no exception.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::model::{engine, tiny};

@@ -1,5 +1,8 @@
 //! Many requests: order, bounds, errors, clients that leave, shutdown. With an executor that echoes the prompt.
 
+// A test says what went wrong by panicking; the helpers of these tests are no exception.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::echo::{ERROR, Echo, LAYERED, LAYERS, NAN, PANIC, Seen, config};

@@ -72,7 +72,7 @@ impl Scheduler {
     /// Its blocks are free at once, or, when the step in flight works on them, at that step's commit: in either case
     /// before the next plan. A cohort goes on without it.
     pub fn cancel(&mut self, id: SequenceId) -> bool {
-        let busy = self.in_flight.as_ref().is_some_and(|step| step.involves(id));
+        let busy = self.in_flight.as_ref().is_some_and(|step| step.sequences().any(|other| other == id));
         let Some(sequence) = self.queues.get_mut(id) else {
             return false;
         };
@@ -141,9 +141,7 @@ impl Scheduler {
                 }
             }
         }
-        let members = step.tiles.iter().flat_map(|tile| tile.members.iter().map(|member| member.sequence));
-        let involved = step.decode.iter().map(|row| row.sequence).chain(members);
-        ended.extend(involved.filter(|id| self.queues.get(*id).is_some_and(|sequence| sequence.cancelled)));
+        ended.extend(step.sequences().filter(|id| self.queues.get(*id).is_some_and(|sequence| sequence.cancelled)));
         for id in ended {
             self.remove(id);
         }

@@ -25,10 +25,10 @@ impl Step {
         self.decode.is_empty() && self.tiles.is_empty()
     }
 
-    /// Whether the step touches this sequence.
-    pub fn involves(&self, id: SequenceId) -> bool {
-        self.decode.iter().any(|row| row.sequence == id)
-            || self.tiles.iter().any(|tile| tile.members.iter().any(|member| member.sequence == id))
+    /// The sequences the step works on, each once: those that decode, then those that prefill.
+    pub fn sequences(&self) -> impl Iterator<Item = SequenceId> {
+        let members = self.tiles.iter().flat_map(|tile| &tile.members);
+        self.decode.iter().map(|row| row.sequence).chain(members.map(|member| member.sequence))
     }
 }
 

@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use laminar_schedule::{
-    ConfigError, NewSequence, Policy, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError,
+    ConfigError, NewSequence, Policy, Recorder, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError,
+    replay,
 };
 use std::ops::Range;
 use std::time::Duration;
@@ -217,4 +218,21 @@ fn settings_that_cannot_work_are_refused() {
     assert_eq!(Scheduler::new(zero_chunk).unwrap_err(), ConfigError::Zero { field: "chunked tokens" });
     let no_room = SchedulerConfig { context: 1, ..config(Policy::Whole) };
     assert_eq!(Scheduler::new(no_room).unwrap_err(), ConfigError::ContextTooSmall { context: 1 });
+}
+
+#[test]
+fn invariant_6_a_recorded_run_replays_to_the_same_steps() {
+    let mut recorder = Recorder::new(scheduler(Policy::LAYERED));
+    let mut steps = Vec::new();
+    for id in 0..12 {
+        let new = NewSequence { id: SequenceId(id), prompt_tokens: 100 + 400 * id as usize, max_tokens: 5 };
+        let _ = recorder.submit(new);
+        recorder.cancel(SequenceId(id / 2));
+        let step = recorder.plan(Duration::from_millis(id));
+        let finished = step.decode.iter().take(1).map(|row| row.sequence).collect();
+        let _ = recorder.commit(&Report { step: step.number, finished, ..Report::default() });
+        steps.push(step);
+    }
+    assert!(steps.iter().any(|step| !step.decode.is_empty()) && steps.iter().any(|step| !step.tiles.is_empty()));
+    assert_eq!(replay(config(Policy::LAYERED), recorder.events()).unwrap(), steps);
 }

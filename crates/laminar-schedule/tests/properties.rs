@@ -35,7 +35,7 @@ proptest! {
 
     /// Every claim of the crate, checked after every call; see `world` for the list.
     #[test]
-    fn every_sequence_runs_in_order_and_leaves_nothing_behind(
+    fn invariants_1_3_6_every_sequence_runs_in_order_and_leaves_nothing_behind(
         policy in policies(),
         layers in 1usize..13,
         max_sequences in 1usize..7,
