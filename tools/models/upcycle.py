@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
 """Makes mixture-of-experts models from a dense GGUF of architecture `llama` (SmolLM2), for tests with a known answer.
 
-    python3 tools/models/upcycle.py DENSE.gguf OUT.gguf [--experts N] [--top-k K] [--seed S] [--split] [--uniform]
+    python3 tools/models/upcycle.py DENSE.gguf OUT.gguf [--experts N] [--top-k K] [--seed S]
+                                    [--router equal|random|skewed|zero] [--split]
 
-*Upcycled* (default): every expert is a copy, byte for byte, of the dense feed-forward network; the router is random.
-The weights of the chosen experts sum to one, so the layer computes what the dense one does, and greedy text must be equal.
+*Upcycled* (default): every expert is a copy, byte for byte, of the dense feed-forward network. The weights of the chosen
+experts sum to one, so a layer computes what the dense one does. With the router `equal` its rows are random but come in
+groups of K equal ones: the K experts of the best group are chosen and each gets the weight 1/K, so for a K that is a power
+of two even the rounding is the dense model's, and greedy text must be equal. With `random` rows the weights differ from
+token to token; the text may part from the dense one at a near tie.
 
 *Split*: the hidden units of the feed-forward network are cut into N slices, one per expert: rows of gate and up, whole
 blocks of columns of down. Nothing is requantised; the down slices are scaled by N (a power of two, exact in their f16
-scales). With --uniform (all router weights zero) and K = N every expert gets weight 1/N and the layer again equals
-the dense one. By default the router is random and skewed: some experts are wanted far more often than others, as in
-real models. Such a model writes nonsense; it is for measuring expert traffic.
+scales). With the router `zero` and K = N every expert gets weight 1/N and the layer again equals the dense one. By default
+the router is random and skewed: some experts are wanted far more often than others, as in real models. Such a model
+writes nonsense; it is for measuring expert traffic.
 
 The output has architecture `llama` with `llama.expert_count` (the Mixtral form), which llama.cpp loads as well.
 """
@@ -30,13 +34,18 @@ class UpcycleError(Exception):
     pass
 
 
-def router(generator, experts, hidden, skewed):
-    """F32 router [experts, hidden]; skewed: the rows of later experts are shorter, so they win less often."""
-    values = []
+def router_rows(generator, kind, experts, hidden, top_k):
+    """F32 router [experts, hidden]. `skewed`: the rows of later experts are shorter, so they win less often."""
+    if kind == "zero":
+        return bytes(4 * experts * hidden)
+    rows = []
     for e in range(experts):
-        size = 0.5 / (1 + e) ** 0.8 if skewed else 0.1
-        values += [generator.gauss(0.0, size) for _ in range(hidden)]
-    return struct.pack(f"<{len(values)}f", *values)
+        if kind == "equal" and e % top_k:
+            rows.append(rows[-1])
+            continue
+        size = 0.5 / (1 + e) ** 0.8 if kind == "skewed" else 0.1
+        rows.append(struct.pack(f"<{hidden}f", *(generator.gauss(0.0, size) for _ in range(hidden))))
+    return b"".join(rows)
 
 
 def scaled_q4_1(data, factor):
@@ -70,7 +79,8 @@ def slices(tensor, experts, name):
     ]
 
 
-def write(source, target, experts=4, top_k=2, seed=1, split=False, uniform=False):
+def write(source, target, experts=4, top_k=2, seed=1, split=False, router=None):
+    router = router or ("skewed" if split else "equal")
     try:
         dense = gguf.Reader(source)
     except gguf.GgufError as error:
@@ -79,6 +89,8 @@ def write(source, target, experts=4, top_k=2, seed=1, split=False, uniform=False
         raise UpcycleError(f"{source}: not a dense model of architecture llama")
     if not 1 <= top_k <= experts or split and experts & (experts - 1):
         raise UpcycleError("need 1 <= top-k <= experts, and a power of two of experts to split")
+    if router == "equal" and experts % top_k:
+        raise UpcycleError(f"{experts} experts do not form groups of {top_k}; choose another number or --router random")
     hidden, width = dense.number("llama.embedding_length"), dense.number("llama.feed_forward_length")
     if split and width % experts:
         raise UpcycleError(f"{width} hidden units do not split into {experts} experts")
@@ -98,7 +110,7 @@ def write(source, target, experts=4, top_k=2, seed=1, split=False, uniform=False
             shape, parts = (columns, rows, experts), t.parts * experts
         tensors.append(gguf.Tensor(f"{place}.ffn_{kind}_exps.weight", t.kind, shape, parts))
         if kind == "gate":
-            weights = bytes(4 * experts * hidden) if uniform else router(generator, experts, hidden, split)
+            weights = router_rows(generator, router, experts, hidden, top_k)
             tensors.append(gguf.Tensor(f"{place}.ffn_gate_inp.weight", F32, (hidden, experts), [weights]))
     metadata = dict(dense.metadata)
     metadata["general.name"] = gguf.string(dense.text("general.name") + (" split" if split else " upcycled"))
@@ -117,10 +129,12 @@ def main():
     p.add_argument("--top-k", type=int, default=2)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--split", action="store_true")
-    p.add_argument("--uniform", action="store_true", help="router weights zero")
+    p.add_argument(
+        "--router", choices=("equal", "random", "skewed", "zero"), help="default: equal; skewed with --split"
+    )
     a = p.parse_args()
     try:
-        write(a.dense, a.out, a.experts, a.top_k, a.seed, a.split, a.uniform)
+        write(a.dense, a.out, a.experts, a.top_k, a.seed, a.split, a.router)
     except (UpcycleError, OSError) as error:
         sys.exit(f"upcycle: {error}")
 
