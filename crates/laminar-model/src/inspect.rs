@@ -209,3 +209,61 @@ fn experts_in(name: &str, shape: &[usize]) -> Option<usize> {
         Err(_) => shape.first().copied(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Gguf;
+    use crate::synth::{Preset, SynthOptions, byte_tokenizer, to_vec};
+
+    fn summary(preset: Preset) -> Summary {
+        let bytes = to_vec(&SynthOptions::new(preset), &byte_tokenizer()).unwrap();
+        inspect(&Checkpoint::Gguf(Gguf::from_vec(bytes).unwrap())).unwrap()
+    }
+
+    #[test]
+    fn bytes_are_counted_by_layer_and_expert() {
+        let tiny = summary(Preset::Tiny);
+        // Three matrices of 64 x 32 values in Q8_0, 34 bytes for 32 values.
+        let expert = 3 * 64 * 32 / 32 * 34;
+        assert_eq!(tiny.layers.len(), 4);
+        for (number, layer) in tiny.layers.iter().enumerate() {
+            assert_eq!((layer.layer, layer.experts, layer.bytes_per_expert), (number, 8, expert));
+            assert_eq!(layer.expert_bytes, 8 * expert);
+        }
+        assert_eq!(tiny.expert_bytes, 4 * 8 * expert);
+        let by_layer: u64 = tiny.layers.iter().map(|layer| layer.bytes).sum();
+        assert_eq!(tiny.total_bytes, by_layer + tiny.outside_layers_bytes);
+        assert_eq!(tiny.total_bytes, tiny.by_type.values().map(|total| total.bytes).sum::<u64>());
+        assert_eq!(tiny.parameters, tiny.by_type.values().map(|total| total.parameters).sum::<u64>());
+        let dense = summary(Preset::TinyDense);
+        assert_eq!((dense.expert_bytes, dense.layers[0].experts), (0, 0));
+    }
+
+    #[test]
+    fn the_summary_names_what_people_ask_for() {
+        let tiny = summary(Preset::Tiny);
+        assert_eq!(tiny.name, "synthetic-tiny");
+        assert_eq!(tiny.architecture.as_deref(), Some("qwen3moe"));
+        assert_eq!((tiny.format, tiny.format_version, tiny.files), ("gguf", Some(3), 1));
+        assert_eq!((tiny.context_length, tiny.tokenizer.as_deref()), (Some(4096), Some("gpt2")));
+        assert!(tiny.chat_template);
+        let json = serde_json::to_value(&tiny).unwrap();
+        assert_eq!(json["tensors"][0]["type"], "Q8_0");
+        assert_eq!(json["tensors"][0]["shape"], serde_json::json!([tiny.vocab_size, 64]));
+    }
+
+    #[test]
+    fn names_tell_layers_and_experts() {
+        for (name, layer, experts) in [
+            ("blk.7.ffn_up_exps.weight", Some(7), Some(16)),
+            ("blk.7.ffn_up.weight", Some(7), None),
+            ("model.layers.3.mlp.experts.5.up_proj.weight", Some(3), Some(6)),
+            ("model.layers.3.mlp.experts.gate_up_proj", Some(3), Some(16)),
+            ("model.embed_tokens.weight", None, None),
+            ("output.weight", None, None),
+        ] {
+            assert_eq!((layer_of(name), experts_in(name, &[16, 2, 2])), (layer, experts), "{name}");
+        }
+    }
+}

@@ -97,18 +97,19 @@ impl Gguf {
             }
             gguf.parts.push(bytes);
         }
-        if let Some(expected) = gguf.metadata.u64("split.tensors.count")? {
-            if gguf.parts.len() > 1 && expected != gguf.tensors.len() as u64 {
-                return Err(CheckpointError::malformed(
-                    gguf.metadata.file(),
-                    "key \"split.tensors.count\"",
-                    format!(
-                        "{expected} tensors are announced, but the {} parts hold {}; fetch the parts again",
-                        gguf.parts.len(),
-                        gguf.tensors.len()
-                    ),
-                ));
-            }
+        if let Some(expected) = gguf.metadata.u64("split.tensors.count")?
+            && gguf.parts.len() > 1
+            && expected != gguf.tensors.len() as u64
+        {
+            return Err(CheckpointError::malformed(
+                gguf.metadata.file(),
+                "key \"split.tensors.count\"",
+                format!(
+                    "{expected} tensors are announced, but the {} parts hold {}; fetch the parts again",
+                    gguf.parts.len(),
+                    gguf.tensors.len()
+                ),
+            ));
         }
         if let Some(name) = gguf.metadata.str("general.name")?.filter(|n| !n.trim().is_empty()) {
             gguf.name = name.trim().to_string();

@@ -280,14 +280,14 @@ fn place(
     let mut order: Vec<&TensorInfo> = tensors.iter().collect();
     order.sort_by_key(|info| (info.range.start, info.range.end));
     for pair in order.windows(2) {
-        if let [first, second] = pair {
-            if second.range.start < first.range.end {
-                return Err(CheckpointError::malformed(
-                    file,
-                    format!("tensor {:?}", second.name),
-                    format!("its data overlaps that of tensor {:?}; convert the model again", first.name),
-                ));
-            }
+        if let [first, second] = pair
+            && second.range.start < first.range.end
+        {
+            return Err(CheckpointError::malformed(
+                file,
+                format!("tensor {:?}", second.name),
+                format!("its data overlaps that of tensor {:?}; convert the model again", first.name),
+            ));
         }
     }
     Ok(tensors)

@@ -224,10 +224,10 @@ fn chat_template(dir: &Path, tokenizer_config: Option<&Json>) -> Result<Option<S
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(e) => return Err(CheckpointError::io("read", jinja, e)),
     }
-    if let Some(json) = read_json(&dir.join("chat_template.json"))? {
-        if let Some(text) = json.get("chat_template").and_then(pick_template) {
-            return Ok(Some(text));
-        }
+    if let Some(json) = read_json(&dir.join("chat_template.json"))?
+        && let Some(text) = json.get("chat_template").and_then(pick_template)
+    {
+        return Ok(Some(text));
     }
     Ok(tokenizer_config.and_then(|config| config.get("chat_template")).and_then(pick_template))
 }

@@ -114,7 +114,7 @@ fn file_type(ty: WeightType) -> u32 {
 
 /// The type that a matrix of rows of `cols` is stored in.
 fn fitting(ty: WeightType, cols: usize) -> WeightType {
-    if cols % ty.block_len() == 0 { ty } else { WeightType::Q8_0 }
+    if cols.is_multiple_of(ty.block_len()) { ty } else { WeightType::Q8_0 }
 }
 
 fn put_tensors(writer: &mut GgufWriter, quant: WeightType, shape: &Shape, vocab: usize) -> Result<(), CheckpointError> {

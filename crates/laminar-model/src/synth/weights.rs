@@ -132,8 +132,8 @@ fn piece_len(ty: WeightType, cols: usize) -> usize {
     let block = ty.block_len();
     (1..=cols / LEAST_PIECES / block)
         .map(|blocks| blocks * block)
-        .find(|len| *len >= 128 && cols % len == 0)
-        .unwrap_or(if cols % block.max(32) == 0 { block.max(32) } else { cols })
+        .find(|len| *len >= 128 && cols.is_multiple_of(*len))
+        .unwrap_or(if cols.is_multiple_of(block.max(32)) { block.max(32) } else { cols })
 }
 
 fn encode(tensor: &TensorSpec, values: &[f32]) -> Result<Vec<u8>, CheckpointError> {
