@@ -34,7 +34,7 @@ const TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message
                         + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ \
                         '<|im_start|>assistant\\n' }}{% endif %}";
 
-/// Metadata of a byte-level BPE tokenizer, as a donor for [`super::write`] and [`super::to_vec`].
+/// Metadata of a byte-level BPE tokenizer, as a donor for [`super::write()`] and [`super::to_vec`].
 ///
 /// Token `b` below 256 is the byte `b`; then come the merged tokens, then the control tokens `<|endoftext|>`,
 /// `<|im_start|>` and `<|im_end|>`, the last of which ends a turn. Any text can be encoded.

@@ -1,6 +1,6 @@
 //! Models with random weights: published shapes for measurements, tiny ones for tests.
 //!
-//! [`write`] makes a GGUF file that other engines load too; [`to_vec`] makes one in memory. The weights depend on the
+//! [`write()`] makes a GGUF file that other engines load too; [`to_vec`] makes one in memory. The weights depend on the
 //! seed alone: every tensor draws from ChaCha8 with the seed as key and a stream number from the tensor's name, so a
 //! layer has the same weights however many layers there are.
 
@@ -96,7 +96,7 @@ pub fn write(
 /// Makes a model in memory, for [`crate::checkpoint::Gguf::from_vec`].
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn to_vec(options: &SynthOptions, donor: &Metadata) -> Result<Vec<u8>, CheckpointError> {
     let plan = build::Plan::new(options, donor)?;
     let mut source = weights::Source::new(&plan, options.seed)?;
