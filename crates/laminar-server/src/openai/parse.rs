@@ -43,6 +43,13 @@ fn is_length_limit(error: &axum::Error) -> bool {
 /// [`ApiError::Invalid`] with the path of the offending field (`messages[1].role`) as `param`, or
 /// with line and column when the text is not JSON at all.
 pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // Serde would fill a struct from a list as well; a request is always an object.
+    if let Some(first @ (b'[' | b'"' | b'0'..=b'9')) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        return Err(ApiError::Invalid {
+            message: format!("the request body must be a JSON object, but it begins with `{}`", char::from(*first)),
+            param: None,
+        });
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

@@ -2,7 +2,6 @@
 
 use laminar_model::synth::byte_tokenizer;
 use laminar_model::tokenizer::EncodeOptions;
-use serde_json::json;
 
 use crate::support::*;
 

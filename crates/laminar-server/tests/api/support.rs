@@ -205,18 +205,15 @@ impl Server {
     }
 
     /// Waits until the condition on `/health` holds.
-    #[track_caller]
-    pub fn until(&self, what: &str, condition: impl Fn(&Value) -> bool) -> impl Future<Output = ()> {
-        async move {
-            let deadline = Instant::now() + Duration::from_secs(60);
-            loop {
-                let health = self.health().await;
-                if condition(&health) {
-                    return;
-                }
-                assert!(Instant::now() < deadline, "never {what}: {health}");
-                tokio::time::sleep(Duration::from_millis(2)).await;
+    pub async fn until(&self, what: &str, condition: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let health = self.health().await;
+            if condition(&health) {
+                return;
             }
+            assert!(Instant::now() < deadline, "never {what}: {health}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
