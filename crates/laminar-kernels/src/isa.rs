@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 /// An instruction set the kernels have a path for. All paths give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Isa {
+pub enum Isa {
     /// Plain Rust; always there, and the oracle of the tests.
     Portable,
     /// AVX2, FMA and F16C.

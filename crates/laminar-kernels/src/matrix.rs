@@ -153,6 +153,13 @@ impl Matrix {
         self.panel_bytes
     }
 
+    /// All bytes of two neighbouring panels, or of the last one, or nothing beyond it.
+    pub(crate) fn panel_pair(&self, panel: usize) -> &[u8] {
+        let from = (panel * (self.panel_bytes / 64)).min(self.lines.len());
+        let to = (from + 2 * (self.panel_bytes / 64)).min(self.lines.len());
+        as_bytes(&self.lines[from..to])
+    }
+
     /// Codes (or floats) and scales of a panel.
     pub(crate) fn panel(&self, panel: usize) -> (&[u8], &[u8]) {
         let lines = &self.lines[panel * (self.panel_bytes / 64)..][..self.panel_bytes / 64];

@@ -21,36 +21,40 @@ use crate::isa::{Isa, isa, multiversion};
 use crate::pool::SharedMut;
 
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for half::f16 {}
+    use crate::isa::Isa;
+
+    /// What the kernels need of a cache element.
+    pub trait Element: Sized {
+        /// Rounds to nearest. The slices are equally long.
+        fn store(values: &[f32], to: &mut [Self]);
+        /// Exact. The slices are equally long.
+        fn load(isa: Isa, values: &[Self], to: &mut [f32]);
+    }
 }
+use sealed::Element;
 
 /// A number a KV cache may hold: `f32`, or `half::f16` rounded to nearest.
-pub trait KvElement: sealed::Sealed + Copy + Default + Send + Sync + 'static {
-    /// Converts as many values as the slices hold; they are equally long.
-    fn store(values: &[f32], to: &mut [Self]);
-    /// Converts back; exact.
-    fn load(values: &[Self], to: &mut [f32]);
-}
+pub trait KvElement: Element + Copy + Default + Send + Sync + 'static {}
 
-impl KvElement for f32 {
+impl KvElement for f32 {}
+impl Element for f32 {
     fn store(values: &[f32], to: &mut [f32]) {
         to.copy_from_slice(values);
     }
 
-    fn load(values: &[f32], to: &mut [f32]) {
+    fn load(_: Isa, values: &[f32], to: &mut [f32]) {
         to.copy_from_slice(values);
     }
 }
 
-impl KvElement for f16 {
+impl KvElement for f16 {}
+impl Element for f16 {
     fn store(values: &[f32], to: &mut [f16]) {
         to.convert_from_f32_slice(values);
     }
 
-    fn load(values: &[f16], to: &mut [f32]) {
-        values.convert_to_f32_slice(to);
+    fn load(isa: Isa, values: &[f16], to: &mut [f32]) {
+        product::widen(isa, values, to);
     }
 }
 
@@ -294,14 +298,14 @@ fn attend<E: KvElement>(
         let filled = block_len.min(last - start);
         let slot = (tile.blocks[block] as usize * kv.kv_heads + head) * block_len * dim;
         let here = slot..slot + filled * dim;
-        load_rows(&kv.k[here.clone()], dim, dim_pad, &mut scratch.rows);
+        load_rows(isa, &kv.k[here.clone()], dim, dim_pad, &mut scratch.rows);
         transpose(isa, &scratch.rows, dim_pad, &mut scratch.keys, len_pad);
         let columns = filled.next_multiple_of(8);
         // Columns a row doesn't see are computed too and not used: a score depends on its own key alone.
         let scores = &mut scratch.scores[..queries * len_pad];
         scores.fill(0.0);
         add_product(isa, &scratch.q[..queries * dim], dim, 0..dim, &scratch.keys, len_pad, scores, len_pad, columns);
-        load_rows(&kv.v[here], dim, dim_pad, &mut scratch.rows);
+        load_rows(isa, &kv.v[here], dim, dim_pad, &mut scratch.rows);
 
         let local = |row: usize| {
             let v = visible(row);
@@ -345,13 +349,13 @@ fn attend<E: KvElement>(
 }
 
 /// Converts rows of `dim` values to f32 rows `dim_pad` apart. What is between stays as it is.
-fn load_rows<E: KvElement>(from: &[E], dim: usize, dim_pad: usize, to: &mut [f32]) {
+fn load_rows<E: KvElement>(isa: Isa, from: &[E], dim: usize, dim_pad: usize, to: &mut [f32]) {
     if dim == dim_pad {
-        E::load(from, &mut to[..from.len()]);
+        E::load(isa, from, &mut to[..from.len()]);
         return;
     }
     for (from, to) in from.chunks_exact(dim).zip(to.chunks_exact_mut(dim_pad)) {
-        E::load(from, &mut to[..dim]);
+        E::load(isa, from, &mut to[..dim]);
     }
 }
 

@@ -5,6 +5,9 @@
 
 use std::ops::Range;
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
 use crate::isa::Isa;
 
 /// `c[i][..n] += sum over k of a[i][k] * b[k][..n]`, with `k` in `range` in ascending order.
@@ -91,9 +94,40 @@ pub(super) fn transpose(isa: Isa, from: &[f32], stride: usize, to: &mut [f32], t
     }
 }
 
+/// Converts to f32; exact. The slices are equally long.
+pub(super) fn widen(isa: Isa, from: &[f16], to: &mut [f32]) {
+    assert!(from.len() == to.len());
+    #[cfg(target_arch = "x86_64")]
+    if isa != Isa::Portable {
+        // SAFETY: the machine has AVX2 and F16C.
+        unsafe { x86::widen(from, to) };
+        return;
+    }
+    let _ = isa;
+    from.convert_to_f32_slice(to);
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
+
+    use half::f16;
+
+    #[target_feature(enable = "avx2,f16c")]
+    pub(super) fn widen(from: &[f16], to: &mut [f32]) {
+        let (from, from_rest) = from.as_chunks::<8>();
+        let (to, to_rest) = to.as_chunks_mut::<8>();
+        for (from, to) in from.iter().zip(to) {
+            // SAFETY: eight values on both sides.
+            unsafe {
+                let wide = _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast()));
+                _mm256_storeu_ps(to.as_mut_ptr(), wide);
+            }
+        }
+        for (from, to) in from_rest.iter().zip(to_rest) {
+            *to = from.to_f32();
+        }
+    }
 
     /// Operands of a product; see `add_product`.
     pub(super) struct Job {

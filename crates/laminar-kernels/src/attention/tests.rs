@@ -74,7 +74,7 @@ impl<E: KvElement> Case<E> {
         let round = |x: &f32| {
             let (mut e, mut y) = ([E::default()], [0.0]);
             E::store(&[*x], &mut e);
-            E::load(&e, &mut y);
+            E::load(Isa::Portable, &e, &mut y);
             f64::from(y[0])
         };
         let mut out = Vec::new();

@@ -7,7 +7,7 @@
 //! order of expert, whatever the batch, so results are bit-equal for any batch.
 
 use crate::elementwise::gate_values;
-use crate::gemm::{PANELS, WIDTH, group_len, multiply_tile};
+use crate::gemm::{PANELS, WIDTH, group_len, multiply_tile, share};
 use crate::isa::{Isa, isa};
 use crate::matrix::{BLOCK, LANES};
 use crate::pool::SharedMut;
@@ -318,11 +318,15 @@ impl Layer<'_> {
                 let source = input.tile(segment.first_tile + tile);
                 let mut gates = [[0f32; BLOCK]; TILE];
                 let mut ups = [[0f32; BLOCK]; TILE];
+                // The next columns of the matrix, spread over the tiles.
+                let next = first + PANELS_OF_BLOCK;
                 for (matrix, results) in [(gate, &mut gates), (up, &mut ups)] {
                     for panel in (0..panels).step_by(PANELS) {
                         let count = PANELS.min(panels - panel);
+                        let ahead = matrix.panel_pair(next + panel);
+                        let ahead = share(ahead, tile, segment.tiles());
                         let mut part = [[0.0; WIDTH]; TILE];
-                        multiply_tile(self.isa, matrix, first + panel, count, source, rows, &mut part);
+                        multiply_tile(self.isa, matrix, first + panel, count, source, rows, ahead, &mut part);
                         for (result, part) in results.iter_mut().zip(&part[..rows]) {
                             result[panel * LANES..][..count * LANES].copy_from_slice(&part[..count * LANES]);
                         }
@@ -348,9 +352,16 @@ impl Layer<'_> {
         let steps = panels.div_ceil(PANELS);
         let group = group_len(self.pool, steps, matrix.panel_bytes() * PANELS);
         self.pool.run(steps.div_ceil(group), &|task| {
-            for segment in segments {
+            let task = task * group..steps.min((task + 1) * group);
+            for (s, segment) in segments.iter().enumerate() {
                 let matrix = &self.experts.down[segment.expert];
-                for step in task * group..steps.min((task + 1) * group) {
+                for step in task.clone() {
+                    // Next come the next panels of this expert, after the last the next expert's first.
+                    let next = match segments.get(s + 1) {
+                        _ if step + 1 < task.end => matrix.panel_pair((step + 1) * PANELS),
+                        Some(next) => self.experts.down[next.expert].panel_pair(task.start * PANELS),
+                        None => &[],
+                    };
                     let first = step * PANELS;
                     let count = PANELS.min(panels - first);
                     let column = first * LANES;
@@ -359,7 +370,8 @@ impl Layer<'_> {
                         let rows = segment.rows_of(tile);
                         let mut part = [[0.0; WIDTH]; TILE];
                         let source = hidden.tile(segment.first_tile + tile);
-                        multiply_tile(self.isa, matrix, first, count, source, rows, &mut part);
+                        let ahead = share(next, tile, segment.tiles());
+                        multiply_tile(self.isa, matrix, first, count, source, rows, ahead, &mut part);
                         for (r, part) in part[..rows].iter().enumerate() {
                             let pair = scratch.pairs[segment.first_pair + tile * TILE + r] as usize;
                             let weight = routing.weights[pair];

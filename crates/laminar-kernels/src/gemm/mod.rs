@@ -21,8 +21,9 @@ pub(crate) type OutTile = [[f32; WIDTH]; TILE];
 
 /// Multiplies `rows` rows of a tile with the panels `first .. first + count` of `matrix`.
 ///
-/// `out[row][..8 * count]` is set. `count` is 1 or 2.
+/// `out[row][..8 * count]` is set. `count` is 1 or 2. `ahead` are weights that will be read soon.
 #[inline]
+#[allow(clippy::too_many_arguments)] // Matrix, panels, tile, rows, result.
 pub(crate) fn multiply_tile(
     isa: Isa,
     matrix: &Matrix,
@@ -30,14 +31,15 @@ pub(crate) fn multiply_tile(
     count: usize,
     tile: TileRef<'_>,
     rows: usize,
+    ahead: &[u8],
     out: &mut OutTile,
 ) {
     #[cfg(target_arch = "x86_64")]
     if isa != Isa::Portable {
-        x86::tile(isa, matrix, first, count, tile, rows, out);
+        x86::tile(isa, matrix, first, count, tile, rows, ahead, out);
         return;
     }
-    let _ = isa;
+    let _ = (isa, ahead);
     portable::tile(matrix, first, count, tile, rows, out);
 }
 
@@ -70,13 +72,17 @@ pub(crate) fn linear_for(isa: Isa, pool: &Pool, w: &Matrix, x: &Activations, out
     pool.run(steps.div_ceil(group), &|task| {
         let steps = task * group..steps.min((task + 1) * group);
         for first_tile in (0..tiles).step_by(TILES_AT_ONCE) {
+            let part = first_tile..tiles.min(first_tile + TILES_AT_ONCE);
             for step in steps.clone() {
-                for tile in first_tile..tiles.min(first_tile + TILES_AT_ONCE) {
+                let first = step * PANELS;
+                let next = w.panel_pair((first + PANELS).min(w.panels()));
+                for tile in part.clone() {
                     let rows = TILE.min(x.rows() - tile * TILE);
-                    let first = step * PANELS;
                     let count = PANELS.min(w.panels() - first);
+                    let ahead = share(next, tile - part.start, part.len());
+                    let source = x.tiles.tile(tile);
                     let mut result = [[0.0; WIDTH]; TILE];
-                    multiply_tile(isa, w, first, count, x.tiles.tile(tile), rows, &mut result);
+                    multiply_tile(isa, w, first, count, source, rows, ahead, &mut result);
                     let column = first * LANES;
                     let width = WIDTH.min(w.rows() - column);
                     for (r, result) in result[..rows].iter().enumerate() {
@@ -88,6 +94,13 @@ pub(crate) fn linear_for(isa: Isa, pool: &Pool, w: &Matrix, x: &Activations, out
             }
         }
     });
+}
+
+/// Share `index` of `count` of the bytes to fetch ahead.
+pub(crate) fn share(bytes: &[u8], index: usize, count: usize) -> &[u8] {
+    let each = bytes.len().div_ceil(count).next_multiple_of(64);
+    let from = (index * each).min(bytes.len());
+    &bytes[from..(from + each).min(bytes.len())]
 }
 
 /// How many of `steps` equal steps of `bytes` weight bytes make a task: few enough to fit the cache and to

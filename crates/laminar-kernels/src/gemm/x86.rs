@@ -24,11 +24,15 @@ struct Job {
     blocks: *const TileBlock,
     wide: *const WideBlock,
     floats: *const f32,
+    /// What to prefetch, and how many cache lines of it with each block; only an address, never read.
+    ahead: *const u8,
+    lines: usize,
 }
 
 type Kernel = unsafe fn(&Job, &mut OutTile);
 
 /// `out[row][8 * i ..]` = rows of the tile times panel `first + i`, for `count` panels.
+#[allow(clippy::too_many_arguments)] // As `multiply_tile`.
 pub(super) fn tile(
     isa: Isa,
     matrix: &Matrix,
@@ -36,6 +40,7 @@ pub(super) fn tile(
     count: usize,
     tile: TileRef<'_>,
     rows: usize,
+    ahead: &[u8],
     out: &mut OutTile,
 ) {
     assert!((1..=TILE).contains(&rows) && (1..=2).contains(&count));
@@ -60,6 +65,8 @@ pub(super) fn tile(
         blocks: tile.blocks.as_ptr(),
         wide: tile.wide.as_ptr(),
         floats: tile.floats.as_ptr(),
+        ahead: ahead.as_ptr(),
+        lines: (ahead.len() / 64).div_ceil(steps),
     };
     let kernel = match ty {
         WeightType::F32 => kernels(float_kernels::<F32Loader>, rows, count),
@@ -170,6 +177,16 @@ unsafe fn floats<L: Loader, const R: usize, const P: usize>(job: &Job, out: &mut
     store(&acc, out);
 }
 
+/// Asks for the next weights while these are in use, a few cache lines with each block.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn prefetch(job: &Job, block: usize) {
+    for line in 0..job.lines {
+        let at = job.ahead.wrapping_add((block * job.lines + line) * 64);
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
 fn store<const R: usize, const P: usize>(acc: &[[__m256; P]; R], out: &mut OutTile) {
@@ -269,13 +286,16 @@ fn start<F: Format>(x: &TileBlock, row: usize) -> (__m256i, __m256i) {
     let Some(shift) = F::ZERO_SHIFT else {
         return (zero, zero);
     };
+    // Shifted as a vector: a broadcast from memory is free, one from a register is not.
+    let count = _mm_cvtsi32_si128(shift as i32);
+    let spread = |sum: i32| _mm256_sll_epi32(_mm256_set1_epi32(sum), count);
     match F::SCALES {
         Scales::SuperHalves => {
             let low = x.neg_sum_low[row];
             let high = x.neg_sum[row] - low;
-            (_mm256_set1_epi32(low << shift), _mm256_set1_epi32(high << shift))
+            (spread(low), spread(high))
         }
-        _ => (_mm256_set1_epi32(x.neg_sum[row] << shift), zero),
+        _ => (spread(x.neg_sum[row]), zero),
     }
 }
 
@@ -324,6 +344,7 @@ unsafe fn vnni<F: Format, const R: usize, const P: usize>(job: &Job, out: &mut O
         // SAFETY: block `b` is in the tile and in each of `P` panels.
         unsafe {
             let x = &*job.blocks.add(b);
+            prefetch(job, b);
             let mut dots = [[[_mm256_setzero_si256(); 2]; P]; R];
             for (r, dots) in dots.iter_mut().enumerate() {
                 let (low, high) = start::<F>(x, r);
@@ -368,6 +389,7 @@ unsafe fn avx2<F: Format, const R: usize, const P: usize>(job: &Job, out: &mut O
         // SAFETY: block `b` is in the tile and in each of `P` panels.
         unsafe {
             let x = &*job.blocks.add(b);
+            prefetch(job, b);
             let codes = job.codes.add(b * block_bytes);
             let dots = if F::SUMS == 0 {
                 dots_by_i16::<F, R, P>(codes, job.stride, x, &*job.wide.add(b))
