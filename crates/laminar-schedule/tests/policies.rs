@@ -224,12 +224,16 @@ fn settings_that_cannot_work_are_refused() {
 fn invariant_6_a_recorded_run_replays_to_the_same_steps() {
     let mut recorder = Recorder::new(scheduler(Policy::LAYERED));
     let mut steps = Vec::new();
-    for id in 0..12 {
-        let new = NewSequence { id: SequenceId(id), prompt_tokens: 100 + 400 * id as usize, max_tokens: 5 };
-        let _ = recorder.submit(new);
-        recorder.cancel(SequenceId(id / 2));
-        let step = recorder.plan(Duration::from_millis(id));
-        let finished = step.decode.iter().take(1).map(|row| row.sequence).collect();
+    for tick in 0..60u64 {
+        if tick < 12 {
+            let prompt_tokens = 100 + 400 * tick as usize;
+            let _ = recorder.submit(NewSequence { id: SequenceId(tick), prompt_tokens, max_tokens: 5 });
+        }
+        if tick % 4 == 3 {
+            recorder.cancel(SequenceId(tick / 2));
+        }
+        let step = recorder.plan(Duration::from_millis(tick));
+        let finished = step.decode.iter().skip(1).map(|row| row.sequence).collect();
         let _ = recorder.commit(&Report { step: step.number, finished, ..Report::default() });
         steps.push(step);
     }
