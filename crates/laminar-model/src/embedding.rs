@@ -34,19 +34,20 @@ impl Embedding {
                 format!("is {}, but the embedding has {rows} rows", config.vocab_size),
             ));
         }
-        Ok(Self { ty: tensor.ty, rows, cols: config.hidden, row_bytes: tensor.data.len() / rows, data: tensor.data.to_vec() })
+        Ok(Self {
+            ty: tensor.ty,
+            rows,
+            cols: config.hidden,
+            row_bytes: tensor.data.len() / rows,
+            data: tensor.data.to_vec(),
+        })
     }
 
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    pub(crate) fn append(
-        &self,
-        tokens: &[u32],
-        factor: Option<f32>,
-        hidden: &mut Vec<f32>,
-    ) -> Result<(), ModelError> {
+    pub(crate) fn append(&self, tokens: &[u32], factor: Option<f32>, hidden: &mut Vec<f32>) -> Result<(), ModelError> {
         if let Some(&id) = tokens.iter().find(|&&id| id as usize >= self.rows) {
             return Err(ModelError::TokenOutOfRange { id, vocab_size: self.rows });
         }

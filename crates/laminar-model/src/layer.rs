@@ -105,14 +105,7 @@ impl Layer {
 
 impl Attention {
     /// Reads `scratch.norm`, writes `scratch.branch`.
-    fn forward(
-        &self,
-        pool: &Pool,
-        config: &ModelConfig,
-        kv: LayerView<'_>,
-        scratch: &mut Scratch,
-        spans: &[Span<'_>],
-    ) {
+    fn forward(&self, pool: &Pool, config: &ModelConfig, kv: LayerView<'_>, scratch: &mut Scratch, spans: &[Span<'_>]) {
         let s = scratch;
         s.activations.load(pool, &s.norm, config.hidden);
         self.q.apply(pool, &s.activations, &mut s.q);

@@ -67,11 +67,7 @@ fn checked_theta(theta: f32, key: &str) -> Result<f32, ModelError> {
     }
 }
 
-fn gguf_frequencies(
-    hyper: &Hyper<'_>,
-    checkpoint: &Checkpoint,
-    head_dim: usize,
-) -> Result<Vec<f32>, ModelError> {
+fn gguf_frequencies(hyper: &Hyper<'_>, checkpoint: &Checkpoint, head_dim: usize) -> Result<Vec<f32>, ModelError> {
     let key = hyper.key("rope.freq_base", "");
     let theta = checked_theta(hyper.opt_float("rope.freq_base", "")?.unwrap_or(DEFAULT_THETA), &key)?;
     let mut inv_freq = plain(theta, head_dim);
@@ -105,11 +101,7 @@ fn gguf_frequencies(
 }
 
 /// Reads `rope_parameters` (one object, or one a layer type), or the older `rope_theta` beside `rope_scaling`.
-fn hf_frequencies(
-    json: &Json,
-    layer_type: &str,
-    head_dim: usize,
-) -> Result<Vec<f32>, ModelError> {
+fn hf_frequencies(json: &Json, layer_type: &str, head_dim: usize) -> Result<Vec<f32>, ModelError> {
     let parameters = match json.get("rope_parameters") {
         Some(p) => p.get(layer_type).or(Some(p)),
         None => json.get("rope_scaling"),
@@ -122,7 +114,8 @@ fn hf_frequencies(
         None => json_float(json, "rope_theta")?.unwrap_or(DEFAULT_THETA),
     };
     let mut inv_freq = plain(checked_theta(theta, "rope_theta")?, head_dim);
-    let kind = parameters.get("rope_type").or_else(|| parameters.get("type")).and_then(Json::as_str).unwrap_or("default");
+    let kind =
+        parameters.get("rope_type").or_else(|| parameters.get("type")).and_then(Json::as_str).unwrap_or("default");
     let number = |field: &str| -> Result<f32, ModelError> {
         let found = json_float(parameters, field)?
             .ok_or_else(|| ModelError::config(field, format!("is missing from the \"{kind}\" rope scaling")))?;

@@ -238,13 +238,7 @@ impl LayerWeights<'_> {
     }
 
     /// One matrix an expert: slices of a three-dimensional GGUF tensor, or one tensor each in a folder.
-    fn expert_matrices(
-        &self,
-        stem: &str,
-        count: usize,
-        rows: usize,
-        cols: usize,
-    ) -> Result<Vec<Matrix>, ModelError> {
+    fn expert_matrices(&self, stem: &str, count: usize, rows: usize, cols: usize) -> Result<Vec<Matrix>, ModelError> {
         let name = self.name(stem, ".weight");
         if name.contains("{}") {
             return (0..count)

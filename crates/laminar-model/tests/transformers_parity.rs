@@ -3,6 +3,9 @@
 //! Fixtures come from `tools/reference/tiny_checkpoints.py`: a folder per architecture with the checkpoint as the hub
 //! would hold it, and `expected.safetensors` with the input ids and the reference's logits.
 
+// A test says what went wrong by panicking; its helpers are no exception.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use std::path::{Path, PathBuf};

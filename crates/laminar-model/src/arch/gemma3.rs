@@ -58,7 +58,10 @@ fn windows(hyper: &Hyper<'_>, config: &mut ModelConfig) -> Result<(), ModelError
     let window = hyper.size("attention.sliding_window", "sliding_window")?;
     if let Some(types) = hyper.hf_field("layer_types").and_then(|v| v.as_array()) {
         if types.len() != config.layers {
-            return Err(ModelError::config("layer_types", format!("lists {} of {} layers", types.len(), config.layers)));
+            return Err(ModelError::config(
+                "layer_types",
+                format!("lists {} of {} layers", types.len(), config.layers),
+            ));
         }
         for (slot, kind) in config.windows.iter_mut().zip(types) {
             *slot = match kind.as_str() {

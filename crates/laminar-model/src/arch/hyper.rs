@@ -71,10 +71,7 @@ impl<'a> Hyper<'a> {
             None => Ok(None),
             Some(n) => match usize::try_from(n) {
                 Ok(n) if (1..=MAX_DIMENSION).contains(&n) => Ok(Some(n)),
-                _ => Err(ModelError::config(
-                    self.key(gguf, hf),
-                    format!("is {n}, expected 1 to {MAX_DIMENSION}"),
-                )),
+                _ => Err(ModelError::config(self.key(gguf, hf), format!("is {n}, expected 1 to {MAX_DIMENSION}"))),
             },
         }
     }

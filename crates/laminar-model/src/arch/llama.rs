@@ -10,13 +10,8 @@ use crate::error::ModelError;
 use crate::layer::Layer;
 use crate::weights::LayerWeights;
 
-pub(super) const FAMILY: Family = Family {
-    name: "llama",
-    hf_model_types: &["llama", "mistral"],
-    read_config,
-    layer,
-    hf_names: &[],
-};
+pub(super) const FAMILY: Family =
+    Family { name: "llama", hf_model_types: &["llama", "mistral"], read_config, layer, hf_names: &[] };
 
 fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
     base::require_activation(hyper, "hidden_act", &["silu"])?;

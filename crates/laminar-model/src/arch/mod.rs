@@ -1,7 +1,7 @@
 //! The architectures, one file each, over shared layer parts.
 //!
 //! A family file says how to read its hyper-parameters and which tensors make a layer; everything that computes lives in
-//! the shared [`crate::layer`] parts. To add a family, write its file and list it in [`FAMILIES`].
+//! the shared layer parts of this crate. To add a family, write its file and list it in [`FAMILIES`].
 
 mod base;
 mod gemma3;
@@ -32,8 +32,7 @@ pub struct Family {
 }
 
 /// Every family this build can run.
-pub const FAMILIES: &[&Family] =
-    &[&llama::FAMILY, &qwen2::FAMILY, &qwen3::FAMILY, &qwen3moe::FAMILY, &gemma3::FAMILY];
+pub const FAMILIES: &[&Family] = &[&llama::FAMILY, &qwen2::FAMILY, &qwen3::FAMILY, &qwen3moe::FAMILY, &gemma3::FAMILY];
 
 impl Family {
     pub(crate) fn config(&self, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {

@@ -1,6 +1,7 @@
 //! Running a model by hand in tests: one sequence, any schedule.
 
-#![allow(dead_code)] // Each test file uses its part.
+// Each test file uses its part, and a test says what went wrong by panicking.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::ops::Range;
 
