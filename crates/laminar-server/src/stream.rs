@@ -229,6 +229,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_idle_stream_is_kept_open_by_comments() {
+        use http_body_util::BodyExt;
+
+        let head = Head::new("chatcmpl", "chat.completion.chunk", "m");
+        let updates: Updates = Box::pin(stream::iter([(0, token("a"))]).chain(stream::pending()));
+        let plan = StreamPlan { keep_alive: Duration::from_millis(5), ..plan(1, false) };
+        let mut body = respond(updates, ChatChunks::new(head, None), plan).into_body();
+        let mut frames = Vec::new();
+        while frames.last().is_none_or(|frame| frame != ": waiting\n\n") {
+            let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            frames.push(String::from_utf8(frame.into()).unwrap());
+        }
+        // The role and the token came first; the comment is no event.
+        assert!(frames.len() >= 3 && frames[1].contains("\"a\""), "{frames:?}");
+    }
+
+    #[tokio::test]
     async fn t09_choices_interleave_and_usage_counts_the_prompt_once() {
         let chunks = run(
             vec![

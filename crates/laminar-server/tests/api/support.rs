@@ -217,12 +217,15 @@ impl Server {
         }
     }
 
-    /// Waits until nothing runs, waits or holds a KV block.
+    /// Waits until nothing runs, waits or holds a KV block, and stays so.
     pub async fn until_idle(&self) {
-        self.until("idle", |health| {
+        let idle = |health: &Value| {
             ["running", "prefilling", "waiting"].iter().all(|key| health[key] == 0) && health["kv_blocks"]["used"] == 0
-        })
-        .await;
+        };
+        self.until("idle", idle).await;
+        // A request whose client has just left may not have reached the engine yet.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.until("idle again", idle).await;
     }
 }
 
