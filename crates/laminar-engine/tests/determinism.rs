@@ -5,12 +5,15 @@
 
 mod common;
 
-use common::model::{engine, tiny};
-use common::{Answer, answer, assert_idle, read};
+use common::model::{embedded, engine_with, tiny};
+use common::{Answer, answer, assert_idle, read, tokenizer};
 use laminar_engine::{Engine, GenerateRequest, Policy, SamplingParams};
 use laminar_kernels::WeightType;
+use laminar_model::Model;
 use laminar_model::synth::Preset;
+use laminar_model::tokenizer::Tokenizer;
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Every policy of the promise: whole, chunks of several sizes, layer groups of every number the model has.
@@ -51,13 +54,14 @@ fn sampling() -> impl Strategy<Value = SamplingParams> {
     ]
 }
 
+/// Token ids that every model here has.
 fn prompts(longest: usize) -> impl Strategy<Value = Vec<u32>> {
     prop::collection::vec(0u32..256, 1..longest)
 }
 
 /// Requests with the time each comes after the one before.
-fn crowd() -> impl Strategy<Value = Vec<(GenerateRequest, u64)>> {
-    let one = (prompts(150), 1usize..12, sampling(), 0u64..300);
+fn crowd(longest: usize) -> impl Strategy<Value = Vec<(GenerateRequest, u64)>> {
+    let one = (prompts(longest), 1usize..12, sampling(), 0u64..300);
     prop::collection::vec(one.prop_map(|(p, max, s, wait)| (request(p, max, s), wait)), 16)
 }
 
@@ -75,13 +79,12 @@ fn together(engine: &Engine, crowd: &[(GenerateRequest, u64)]) -> Vec<Answer> {
 
 /// The answers alone under `whole` with one thread, then under every policy, alone and in the crowd, with one and with
 /// two threads.
-fn check(preset: Preset, quant: WeightType, seed: u64, crowd: &[(GenerateRequest, u64)]) {
-    let model = tiny(preset, quant, seed);
-    let alone = engine(&model, Policy::Whole, 1);
+fn check(model: &Arc<Model>, tokenizer: &Arc<Tokenizer>, crowd: &[(GenerateRequest, u64)]) {
+    let alone = engine_with(model, tokenizer, Policy::Whole, 1);
     let expected: Vec<_> = crowd.iter().map(|(request, _)| fingerprint(&answer(&alone, request.clone()))).collect();
     for (number, policy) in policies(model.layers()).into_iter().enumerate() {
         for threads in [1, 2] {
-            let engine = engine(&model, policy, threads);
+            let engine = engine_with(model, tokenizer, policy, threads);
             let single = number % crowd.len();
             let found = fingerprint(&answer(&engine, crowd[single].0.clone()));
             assert_eq!(found, expected[single], "{policy:?}, alone, {threads} threads");
@@ -101,9 +104,9 @@ proptest! {
     fn invariant_2_a_moe_answers_alike_whatever_surrounds_it(
         seed in any::<u64>(),
         quant in prop_oneof![Just(WeightType::Q8_0), Just(WeightType::Q4_0), Just(WeightType::F32)],
-        crowd in crowd(),
+        crowd in crowd(150),
     ) {
-        check(Preset::Tiny, quant, seed, &crowd);
+        check(&tiny(Preset::Tiny, quant, seed), &tokenizer(), &crowd);
     }
 }
 
@@ -111,7 +114,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
     #[test]
-    fn invariant_2_a_dense_model_answers_alike_whatever_surrounds_it(seed in any::<u64>(), crowd in crowd()) {
-        check(Preset::TinyDense, WeightType::Q8_0, seed, &crowd);
+    fn invariant_2_a_dense_model_answers_alike_whatever_surrounds_it(seed in any::<u64>(), crowd in crowd(150)) {
+        check(&tiny(Preset::TinyDense, WeightType::Q8_0, seed), &tokenizer(), &crowd);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1, max_shrink_iters: 5, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariant_2_the_embedded_model_answers_alike_whatever_surrounds_it(crowd in crowd(80)) {
+        let (model, tokenizer) = embedded();
+        check(&model, &tokenizer, &crowd);
     }
 }

@@ -5,7 +5,9 @@ use laminar_engine::{Engine, EngineConfig, Policy};
 use laminar_kernels::{Pool, WeightType};
 use laminar_model::checkpoint::{Checkpoint, Gguf};
 use laminar_model::synth::{Preset, SynthOptions, byte_tokenizer, to_vec};
+use laminar_model::tokenizer::Tokenizer;
 use laminar_model::{LoadOptions, Model};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A tiny model of a preset.
@@ -16,8 +18,21 @@ pub fn tiny(preset: Preset, quant: WeightType, seed: u64) -> Arc<Model> {
     Arc::new(Model::load(&checkpoint, &Pool::new(1), &LoadOptions::default()).unwrap())
 }
 
-/// An engine over it.
+/// The model that the command serves by default, with its tokenizer.
+pub fn embedded() -> (Arc<Model>, Arc<Tokenizer>) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../laminar/assets/laminar-tiny.gguf");
+    let checkpoint = Checkpoint::open(Path::new(path)).unwrap();
+    let model = Model::load(&checkpoint, &Pool::new(1), &LoadOptions::default()).unwrap();
+    (Arc::new(model), Arc::new(Tokenizer::from_checkpoint(&checkpoint).unwrap()))
+}
+
+/// An engine over a tiny model.
 pub fn engine(model: &Arc<Model>, policy: Policy, threads: usize) -> Engine {
+    engine_with(model, &tokenizer(), policy, threads)
+}
+
+/// An engine over any model.
+pub fn engine_with(model: &Arc<Model>, tokenizer: &Arc<Tokenizer>, policy: Policy, threads: usize) -> Engine {
     let config = EngineConfig { policy, context: 1024, kv_blocks: Some(16 * 32), ..EngineConfig::default() };
-    Engine::start(Arc::clone(model), tokenizer(), Pool::new(threads), config).unwrap()
+    Engine::start(Arc::clone(model), Arc::clone(tokenizer), Pool::new(threads), config).unwrap()
 }
