@@ -371,14 +371,15 @@ impl Layer<'_> {
                         let mut part = [[0.0; WIDTH]; TILE];
                         let source = hidden.tile(segment.first_tile + tile);
                         let ahead = share(next, tile, segment.tiles());
+                        let pairs = &scratch.pairs[segment.first_pair + tile * TILE..][..rows];
+                        let at = |pair: u32| pair as usize / routing.top_k * self.dim + column;
+                        // The rows are scattered: fetch their sums while the product runs.
+                        pairs.iter().for_each(|pair| out.prefetch(at(*pair)));
                         multiply_tile(self.isa, matrix, first, count, source, rows, ahead, &mut part);
-                        for (r, part) in part[..rows].iter().enumerate() {
-                            let pair = scratch.pairs[segment.first_pair + tile * TILE + r] as usize;
-                            let weight = routing.weights[pair];
-                            let at = pair / routing.top_k * self.dim + column;
+                        for (part, pair) in part.iter().zip(pairs) {
                             // SAFETY: tasks write disjoint columns.
-                            let sums = unsafe { out.slice(at, width) };
-                            add_weighted(self.isa, weight, part, sums);
+                            let sums = unsafe { out.slice(at(*pair), width) };
+                            add_weighted(self.isa, routing.weights[*pair as usize], part, sums);
                         }
                     }
                 }
