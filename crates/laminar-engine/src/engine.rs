@@ -11,6 +11,7 @@ use laminar_kernels::Pool;
 use laminar_model::Model;
 use laminar_model::tokenizer::Tokenizer;
 use laminar_schedule::{Scheduler, SchedulerConfig};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -28,6 +29,8 @@ struct Inner {
     commands: Sender<Command>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// A shutdown or a drain is on its way to the thread.
+    closing: AtomicBool,
     vocab: usize,
     context: usize,
     /// Most requests in the engine, running or waiting.
@@ -96,8 +99,8 @@ impl Engine {
             .name("laminar-engine".into())
             .spawn(move || worker.run())
             .map_err(|error| start(format!("the system refuses a thread: {error}")))?;
-        let thread = Mutex::new(Some(thread));
-        Ok(Engine { inner: Arc::new(Inner { commands, shared, thread, vocab, context, max_requests }) })
+        let (thread, closing) = (Mutex::new(Some(thread)), AtomicBool::new(false));
+        Ok(Engine { inner: Arc::new(Inner { commands, shared, thread, closing, vocab, context, max_requests }) })
     }
 
     /// Hands a request to the engine. Whatever can be told to be wrong with it is told here, before any event.
@@ -106,8 +109,11 @@ impl Engine {
     ///
     /// A field out of its range, a prompt that is too long, an engine that is full or shutting down.
     pub fn submit(&self, request: GenerateRequest) -> Result<Generation, EngineError> {
-        let Inner { commands, shared, vocab, context, max_requests, .. } = &*self.inner;
+        let Inner { commands, shared, closing, vocab, context, max_requests, .. } = &*self.inner;
         validate(&request, *vocab, *context)?;
+        if closing.load(Ordering::Acquire) {
+            return Err(EngineError::ShuttingDown);
+        }
         let slot = shared.take_slot(*max_requests).map_err(|requests| EngineError::QueueFull { requests })?;
         let room = context - request.prompt.len();
         let max_tokens = request.max_tokens.map_or(room, |most| most.min(room));
@@ -148,6 +154,7 @@ impl Engine {
     fn stop(&self, command: Command) {
         // A thread that is gone already needs no command.
         let _ = self.inner.commands.send(command);
+        self.inner.closing.store(true, Ordering::Release);
         let mut thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = thread.take() {
             // A panic of the thread has shown itself to its clients.

@@ -16,6 +16,34 @@
 //!   no KV block leaks.
 //!
 //! An idle engine sleeps on its channel and uses no processor time.
+//!
+//! ```no_run
+//! use laminar_engine::{Engine, EngineConfig, Event, GenerateRequest};
+//! use laminar_kernels::Pool;
+//! use laminar_model::checkpoint::Checkpoint;
+//! use laminar_model::tokenizer::{EncodeOptions, Tokenizer};
+//! use laminar_model::{LoadOptions, Model};
+//! use std::sync::Arc;
+//!
+//! let checkpoint = Checkpoint::open("model.gguf".as_ref())?;
+//! let tokenizer = Arc::new(Tokenizer::from_checkpoint(&checkpoint)?);
+//! let pool = Pool::new(8);
+//! let model = Model::load(&checkpoint, &pool, &LoadOptions::default())?;
+//! let engine = Engine::start(model, Arc::clone(&tokenizer), pool, EngineConfig::default())?;
+//!
+//! let prompt = tokenizer.encode("Once upon a time", EncodeOptions { add_special: true, parse_special: false })?;
+//! let mut generation = engine.submit(GenerateRequest { prompt, max_tokens: Some(64), ..Default::default() })?;
+//! while let Some(event) = generation.blocking_next() {
+//!     match event {
+//!         Event::Token(token) => print!("{}", token.text),
+//!         Event::Finished(finish) => println!("{} ({})", finish.text, finish.reason.as_str()),
+//!         Event::Failed(error) => return Err(error.into()),
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! In an async task, await [`Generation::next`] instead.
 
 mod active;
 mod config;
