@@ -22,25 +22,11 @@ struct Step {
 }
 
 const fn step(program: &'static str, arguments: &'static [&'static str]) -> Step {
-    Step {
-        program,
-        arguments,
-        environment: &[],
-    }
+    Step { program, arguments, environment: &[] }
 }
 
 const FORMAT: Step = step("cargo", &["fmt", "--all", "--check"]);
-const CLIPPY: Step = step(
-    "cargo",
-    &[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ],
-);
+const CLIPPY: Step = step("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
 const DOC: Step = Step {
     program: "cargo",
     arguments: &["doc", "--workspace", "--no-deps"],
@@ -64,11 +50,7 @@ const TASKS: &[Task] = &[
         about: "fetch the small real models that some tests use when they are present",
         steps: &[step("python3", &["tools/models/fetch.py", "--all"])],
     },
-    Task {
-        name: "ci",
-        about: "everything CI runs, in its order",
-        steps: &[step("bash", &[".ci/run"])],
-    },
+    Task { name: "ci", about: "everything CI runs, in its order", steps: &[step("bash", &[".ci/run"])] },
 ];
 
 fn main() -> ExitCode {

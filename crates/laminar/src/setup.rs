@@ -49,7 +49,6 @@ pub fn start(args: &EngineArgs, max_sequences: usize, max_waiting: usize, quiet:
     let shape = read_config(&source.checkpoint).with_context(in_model)?;
     let context = context_length(args, shape.context_length)?;
     let tokenizer = Tokenizer::from_checkpoint(&source.checkpoint).with_context(in_model)?;
-    tokenizer.check_vocab(shape.vocab_size).with_context(in_model)?;
     let template = ChatTemplate::from_tokenizer(&tokenizer).with_context(in_model)?;
 
     let threads = match args.threads {
@@ -66,6 +65,7 @@ pub fn start(args: &EngineArgs, max_sequences: usize, max_waiting: usize, quiet:
     let options = LoadOptions { kv: kv_type, progress: Some(&on_progress) };
     let model = Model::load(&source.checkpoint, &pool, &options).with_context(in_model)?;
     bar.finish();
+    tokenizer.check_vocab(model.vocab_size()).with_context(in_model)?;
     let tokenizer = Arc::new(tokenizer);
     let config = EngineConfig { policy: policy(args), max_sequences, context, max_waiting, kv_type, kv_blocks: None };
     let engine = Engine::start(model, Arc::clone(&tokenizer), pool, config)?;

@@ -1,5 +1,8 @@
 //! Models by hub id, against a hub of our own on the loopback interface.
 
+// The fake hub is test code too.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeMap;

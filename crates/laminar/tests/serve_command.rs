@@ -31,7 +31,8 @@ fn the_server_says_where_it_is_and_answers() {
     assert!(stream.trim_end().ends_with("data: [DONE]"), "{stream}");
     let streamed: String = stream
         .lines()
-        .filter_map(|line| line.strip_prefix("data: ")?.starts_with('{').then(|| &line[6..]))
+        .filter_map(|line| line.strip_prefix("data: "))
+        .filter(|data| data.starts_with('{'))
         .map(|data| serde_json::from_str::<Value>(data).unwrap())
         .filter_map(|event| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
         .collect();
