@@ -63,6 +63,15 @@ fn the_undamaged_model_loads() {
 }
 
 #[test]
+fn a_gguf_vocabulary_is_as_large_as_its_embedding_whatever_the_key_says() {
+    let rows = load(&Damage::default()).unwrap().vocab_size();
+    let keyless = load(&Damage { drop_key: "qwen3moe.vocab_size", ..Damage::default() }).unwrap();
+    assert_eq!(keyless.vocab_size(), rows);
+    let wrong = ("qwen3moe.vocab_size", Value::U32(7));
+    assert_eq!(load(&Damage { set: vec![wrong], ..Damage::default() }).unwrap().vocab_size(), rows);
+}
+
+#[test]
 fn every_fault_is_one_line_that_names_its_place() {
     let set = |key, value| Damage { set: vec![(key, value)], ..Damage::default() };
     let without = |drop_key| Damage { drop_key, ..Damage::default() };

@@ -52,7 +52,7 @@ pub(super) fn config(
     let rope = rope::read(hyper, checkpoint, style, head_dim)?;
     Ok(ModelConfig {
         architecture: name,
-        vocab_size: hyper.opt_size("vocab_size", "vocab_size")?.unwrap_or(0),
+        vocab_size: vocab_size(hyper, checkpoint)?,
         hidden,
         layers,
         heads,
@@ -70,6 +70,16 @@ pub(super) fn config(
         embedding_scale: None,
         norm_offset: 0.0,
     })
+}
+
+/// Rows of the embedding. GGUF files mostly leave the key out and some have it wrong, so there the tensor itself tells; 0 if
+/// that is missing too, which loading reports.
+fn vocab_size(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<usize, ModelError> {
+    if hyper.is_gguf() {
+        let embedding = checkpoint.tensor("token_embd.weight");
+        return Ok(embedding.and_then(|tensor| tensor.shape.first().copied()).unwrap_or(0));
+    }
+    hyper.size("", "vocab_size")
 }
 
 /// Reads expert counts and checks them; `None` where the checkpoint has no experts.
