@@ -64,3 +64,8 @@ fn smollm2_agrees_with_llama_cpp() {
 fn gemma3_270m_agrees_with_llama_cpp() {
     check("gemma3-270m.json");
 }
+
+#[test]
+fn the_embedded_model_agrees_with_llama_cpp() {
+    check("laminar-tiny.json");
+}

@@ -85,8 +85,9 @@ pub fn real_model(file: &str) -> Option<std::path::PathBuf> {
         || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/models"),
         std::path::PathBuf::from,
     );
-    let path = folder.join(file);
-    if path.is_file() {
+    // The model that the program embeds is always there.
+    let embedded = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../laminar/assets");
+    if let Some(path) = [folder, embedded].map(|f| f.join(file)).into_iter().find(|p| p.is_file()) {
         return Some(path);
     }
     eprintln!("skipped: {file} is not in the model cache (tools/models/fetch.py)");
