@@ -65,17 +65,20 @@ fn chunked_loads_experts_again_with_every_chunk() {
 #[test]
 fn a_cohort_loads_the_experts_of_its_prompts_once_for_all() {
     let model = tiny(Preset::Tiny, WeightType::Q8_0, 0);
-    let engine = engine(&model, layered(Some(2)), 1);
-    // While the first prompt walks, the others gather in the queue and become one cohort.
-    let first = engine.submit(GenerateRequest { max_tokens: Some(1), ..greedy(prompt(900, 9)) }).unwrap();
-    let others: Vec<_> = (0..4)
-        .map(|salt| engine.submit(GenerateRequest { max_tokens: Some(1), ..greedy(prompt(100, salt)) }).unwrap())
-        .collect();
-    read(first);
-    others.into_iter().for_each(|generation| drop(read(generation)));
-    // The first prompt is a cohort, and the others are one, or two if some came while it was formed.
-    let loads = engine.stats().prefill_expert_loads;
-    assert!(loads <= 3 * 8 * 4, "{loads} loads for at most three cohorts of at most 32 experts each");
+    let one = |length, salt| GenerateRequest { max_tokens: Some(1), ..greedy(prompt(length, salt)) };
+    // While the first prompt walks, the others gather in the queue and become one cohort; on a busy machine they may come
+    // too late for that, so there are several attempts.
+    let merged = (0..20).any(|_| {
+        let engine = engine(&model, layered(Some(2)), 1);
+        let first = engine.submit(one(900, 9)).unwrap();
+        let others: Vec<_> = (0..4).map(|salt| engine.submit(one(100, salt)).unwrap()).collect();
+        let all = [first].into_iter().chain(others);
+        let each: u64 = all.map(|generation| read(generation).finish().timings.prefill_expert_loads).sum();
+        // Two cohorts of at most 32 experts each; a load counts for each request that shared it.
+        let loads = engine.stats().prefill_expert_loads;
+        loads <= 2 * 8 * 4 && each > loads
+    });
+    assert!(merged, "the prompts of a cohort do not share their loads");
 }
 
 #[test]
