@@ -32,7 +32,9 @@ pub(crate) fn exp(x: f32) -> f32 {
     let p = p.mul_add(r, 1.0);
     // Shifting by 23 keeps only `n` of the shifted sum, at the place of the exponent.
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-    if x < LOWEST { 0.0 } else { p * power }
+    // A mask and not a choice between values: the compiler would branch around the polynomial, value by value.
+    let keep = if x < LOWEST { 0 } else { u32::MAX };
+    f32::from_bits((p * power).to_bits() & keep)
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ pub fn store_kv<E: KvElement>(
 }
 
 /// Query vectors a task handles together, so that a block of keys and values is converted once for all.
-const QUERIES: usize = 64;
+const QUERIES: usize = 128;
 
 /// Causal attention of the spans' rows over their sequences, whose keys and values, those of the rows
 /// themselves included, are in `kv`.
@@ -236,8 +236,12 @@ struct Scratch {
     scores: Vec<f32>,
     /// Weighted values of each query.
     sums: Vec<f32>,
-    /// Running maximum and sum of each query.
-    state: Vec<(f32, f32)>,
+    /// Running maximum of each query's scores.
+    max: Vec<f32>,
+    /// Running sum of its probabilities.
+    total: Vec<f32>,
+    /// What the last block multiplied the sums by.
+    factor: Vec<f32>,
 }
 
 thread_local! {
@@ -274,8 +278,11 @@ fn attend<E: KvElement>(
     room(&mut scratch.scores, queries * len_pad);
     room(&mut scratch.sums, queries * dim_pad);
     scratch.sums[..queries * dim_pad].fill(0.0);
-    scratch.state.clear();
-    scratch.state.resize(queries, (f32::NEG_INFINITY, 0.0));
+    room(&mut scratch.max, queries);
+    scratch.max[..queries].fill(f32::NEG_INFINITY);
+    room(&mut scratch.total, queries);
+    scratch.total[..queries].fill(0.0);
+    room(&mut scratch.factor, queries);
 
     let in_row = |row: usize| ((tile.first_row + row) * shape.heads + head * group) * dim;
     for row in 0..tile.rows {
@@ -321,14 +328,21 @@ fn attend<E: KvElement>(
                 end += 1;
             }
             if !range.is_empty() {
-                let scores = &mut scratch.scores[row * group * len_pad..end * group * len_pad];
-                let sums = &mut scratch.sums[row * group * dim_pad..end * group * dim_pad];
-                let state = &mut scratch.state[row * group..end * group];
-                for (i, state) in state.iter_mut().enumerate() {
-                    let scores = &mut scores[i * len_pad..][..columns];
-                    let sums = &mut sums[i * dim_pad..][..dim_pad];
-                    softmax_step(isa, scores, range.clone(), state, sums);
-                }
+                let these = row * group..end * group;
+                let scores = &mut scratch.scores[these.start * len_pad..these.end * len_pad];
+                let sums = &mut scratch.sums[these.start * dim_pad..these.end * dim_pad];
+                let queries = Queries {
+                    scores,
+                    score_stride: len_pad,
+                    max: &mut scratch.max[these.clone()],
+                    total: &mut scratch.total[these.clone()],
+                    factor: &mut scratch.factor[these.clone()],
+                    sums,
+                    sum_stride: dim_pad,
+                };
+                softmax_step(isa, queries, columns, range.clone());
+                let scores = &scratch.scores[these.start * len_pad..these.end * len_pad];
+                let sums = &mut scratch.sums[these.start * dim_pad..these.end * dim_pad];
                 add_product(isa, scores, len_pad, range, &scratch.rows, dim_pad, sums, dim_pad, dim_pad);
             }
             row = end;
@@ -340,7 +354,7 @@ fn attend<E: KvElement>(
         let to = unsafe { out.slice(in_row(row), group * dim) };
         for (i, to) in to.chunks_exact_mut(dim).enumerate() {
             let query = row * group + i;
-            let inverse = 1.0 / scratch.state[query].1;
+            let inverse = 1.0 / scratch.total[query];
             for (to, sum) in to.iter_mut().zip(&scratch.sums[query * dim_pad..]) {
                 *to = sum * inverse;
             }
@@ -359,47 +373,85 @@ fn load_rows<E: KvElement>(isa: Isa, from: &[E], dim: usize, dim_pad: usize, to:
     }
 }
 
+/// The part of a thread's memory that belongs to queries with the same view of a block.
+struct Queries<'a> {
+    /// Scores, `score_stride` apart.
+    scores: &'a mut [f32],
+    score_stride: usize,
+    max: &'a mut [f32],
+    total: &'a mut [f32],
+    /// Room for a factor of each query.
+    factor: &'a mut [f32],
+    /// Weighted values, `sum_stride` apart.
+    sums: &'a mut [f32],
+    sum_stride: usize,
+}
+
 multiversion! {
-    /// One block of the online softmax of one query: turns the visible scores into probabilities relative
-    /// to the new running maximum, the others into zeros, and rescales what was summed before.
-    fn softmax_step(
-        scores: &mut [f32],
-        visible: Range<usize>,
-        state: &mut (f32, f32),
-        sums: &mut [f32],
-    ) = softmax_step_body;
+    /// One block of the online softmax, `columns` (a multiple of 8) of it computed: turns the visible scores
+    /// into probabilities relative to the new running maximum, the others into zeros, and rescales what was
+    /// summed before.
+    fn softmax_step(queries: Queries<'_>, columns: usize, visible: Range<usize>) = softmax_step_body;
+}
+
+/// Goes over all queries with one step at a time: each alone is a chain of dependent operations, side by side
+/// they fill the pipeline.
+#[inline(always)]
+fn softmax_step_body(queries: Queries<'_>, columns: usize, visible: Range<usize>) {
+    let Queries { scores, score_stride, max, total, factor, sums, sum_stride } = queries;
+    let rows = scores.chunks_exact_mut(score_stride);
+    for ((row, max), factor) in rows.zip(max.iter_mut()).zip(factor.iter_mut()) {
+        let row = &mut row[..columns];
+        row[..visible.start].fill(f32::NEG_INFINITY);
+        row[visible.end..].fill(f32::NEG_INFINITY);
+        let mut lanes = [f32::NEG_INFINITY; 8];
+        for eight in row.as_chunks::<8>().0 {
+            for l in 0..8 {
+                lanes[l] = if eight[l] > lanes[l] { eight[l] } else { lanes[l] };
+            }
+        }
+        let old = *max;
+        *max = larger(fold_pairs(lanes, larger), old);
+        *factor = old - *max;
+    }
+    for factor in factor.iter_mut() {
+        *factor = exp(*factor);
+    }
+    let rows = scores.chunks_exact_mut(score_stride);
+    for (((row, max), total), factor) in rows.zip(&*max).zip(total).zip(&*factor) {
+        let row = &mut row[..columns];
+        for score in row.iter_mut() {
+            *score = exp(*score - max);
+        }
+        // Eight sums by position, then pairwise: hidden positions add an exact zero, so it doesn't matter how
+        // many columns were computed.
+        let mut lanes = [0f32; 8];
+        for eight in row.as_chunks::<8>().0 {
+            for l in 0..8 {
+                lanes[l] += eight[l];
+            }
+        }
+        *total = total.mul_add(*factor, fold_pairs(lanes, |a, b| a + b));
+    }
+    for (sums, factor) in sums.chunks_exact_mut(sum_stride).zip(&*factor) {
+        if *factor != 1.0 {
+            for value in sums {
+                *value *= factor;
+            }
+        }
+    }
 }
 
 #[inline(always)]
-fn softmax_step_body(scores: &mut [f32], visible: Range<usize>, state: &mut (f32, f32), sums: &mut [f32]) {
-    scores[..visible.start].fill(f32::NEG_INFINITY);
-    scores[visible.end..].fill(f32::NEG_INFINITY);
-    let mut lanes = [f32::NEG_INFINITY; 8];
-    for eight in scores.chunks_exact(8) {
-        for l in 0..8 {
-            lanes[l] = if eight[l] > lanes[l] { eight[l] } else { lanes[l] };
-        }
-    }
-    let (old, sum) = *state;
-    let max = lanes.iter().fold(old, |a, b| if *b > a { *b } else { a });
-    // Eight sums by position, then pairwise: hidden positions add an exact zero, so the width of the
-    // block that was computed doesn't matter.
-    let mut lanes = [0f32; 8];
-    for eight in scores.chunks_exact_mut(8) {
-        for l in 0..8 {
-            eight[l] = exp(eight[l] - max);
-            lanes[l] += eight[l];
-        }
-    }
-    let [a, b, c, d, e, f, g, h] = lanes;
-    let block_sum = ((a + e) + (c + g)) + ((b + f) + (d + h));
-    let factor = exp(old - max);
-    *state = (max, sum.mul_add(factor, block_sum));
-    if factor != 1.0 {
-        for value in sums {
-            *value *= factor;
-        }
-    }
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+#[inline(always)]
+fn fold_pairs(lanes: [f32; 8], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let [a, b, c, d, e, g, h, i] = lanes;
+    let (a, b, c, d) = (f(a, e), f(b, g), f(c, h), f(d, i));
+    f(f(a, c), f(b, d))
 }
 
 #[cfg(test)]
