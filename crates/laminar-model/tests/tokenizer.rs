@@ -1,5 +1,7 @@
 //! Tokenizers over vocabularies small enough to write down here.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

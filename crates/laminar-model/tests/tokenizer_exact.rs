@@ -3,6 +3,8 @@
 //! The vocabularies are inside real models, which `tools/models` fetches into `target/models`
 //! (or `$LAMINAR_TEST_MODELS`); without them these tests say so and pass.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

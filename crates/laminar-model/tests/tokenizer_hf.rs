@@ -1,5 +1,7 @@
 //! Tokenizers of Hugging Face folders, over small `tokenizer.json` files written here.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 
 use laminar_model::checkpoint::Checkpoint;

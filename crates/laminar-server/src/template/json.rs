@@ -199,7 +199,7 @@ impl Writer<'_, '_, '_> {
 
 /// A float as Python's `repr` spells it: the shortest digits that read back, with an exponent of at least two digits
 /// below 1e-4 and from 1e16 on.
-fn float(number: f64) -> String {
+pub(super) fn float(number: f64) -> String {
     if number.is_nan() {
         return "NaN".into();
     }
