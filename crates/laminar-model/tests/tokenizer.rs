@@ -233,8 +233,9 @@ fn control_tokens_do_not_come_out_of_merges() {
 
 #[test]
 fn broken_vocabularies_are_named() {
+    type Build = fn() -> Metadata;
     type Break = fn(&mut Metadata);
-    let cases: [(&str, fn() -> Metadata, Break); 19] = [
+    let cases: [(&str, Build, Break); 19] = [
         ("tokenizer.ggml.model", Metadata::default, |_| {}),
         ("\"bert\"", byte_level, |m| drop(m.set("tokenizer.ggml.model", "bert"))),
         ("tokenizer.ggml.model", byte_level, |m| drop(m.set("tokenizer.ggml.model", 7u32))),

@@ -25,8 +25,8 @@ use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value as Item};
 use serde_json::{Map, Value};
 
-/// Work that one rendering may do: an instruction costs 1, and so do 64 bytes that are made or read. Conversations of a
-/// million tokens need a third of this; it is spent in well under a second.
+/// Work that one rendering may do: an instruction costs 1, and so do 64 bytes that are made or read. Two thousand turns
+/// with 8 MB of text fit, far more than models take; it is spent in well under a second.
 const FUEL: u64 = 1_000_000;
 /// Levels of nested blocks, macro calls and the like.
 const RECURSION: usize = 200;
