@@ -3,6 +3,9 @@
 //!
 //! Both files come from `tools/models/fetch.py`.
 
+// A test says what went wrong by panicking; its helpers are no exception.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{Sequence, argmax, real_model};
