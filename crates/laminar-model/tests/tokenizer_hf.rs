@@ -140,6 +140,20 @@ fn a_byte_level_folder_encodes_and_decodes() {
 }
 
 #[test]
+fn control_tokens_at_the_end_need_no_rows() {
+    let mut json = byte_level();
+    json["added_tokens"].as_array_mut().unwrap().push(added(262, "<image_soft_token>", true));
+    let special = json!({"bos_token": "<s>"}).to_string();
+    let files = [config(json!(259)), ("tokenizer.json", json.to_string()), ("tokenizer_config.json", special)];
+    let tokenizer = Folder::new("image", &files).tokenizer().unwrap();
+    assert_eq!(tokenizer.vocab_size(), 263);
+    tokenizer.check_vocab(262).unwrap();
+    // 261 is `<s>`, which begins texts.
+    tokenizer.check_vocab(261).unwrap_err();
+    assert!(tokenizer.encode("<image_soft_token>", PLAIN).unwrap().iter().all(|&id| id < 262));
+}
+
+#[test]
 fn a_sentence_piece_folder_encodes_and_decodes() {
     let folder = Folder::new(
         "pieces",
