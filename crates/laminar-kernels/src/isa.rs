@@ -16,7 +16,7 @@ pub enum Isa {
 impl Isa {
     /// The paths this machine can run, slowest first.
     pub(crate) fn available() -> Vec<Isa> {
-        #[allow(unused_mut)]
+        #[allow(unused_mut)] // Only x86 has more than one.
         let mut list = vec![Isa::Portable];
         #[cfg(target_arch = "x86_64")]
         {
@@ -63,17 +63,17 @@ pub(crate) fn isa() -> Isa {
 macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path;) => {
         $(#[$meta])*
-        #[allow(clippy::too_many_arguments)]
+        #[allow(clippy::too_many_arguments)] // The body's, and the path to take.
         $vis fn $name(isa: $crate::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma,f16c")]
-                #[allow(clippy::too_many_arguments)]
+                #[allow(clippy::too_many_arguments)] // The body's.
                 fn avx2($($arg: $ty),*) $(-> $ret)? {
                     $body($($arg),*)
                 }
                 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl,avx512bw,avx512dq")]
-                #[allow(clippy::too_many_arguments)]
+                #[allow(clippy::too_many_arguments)] // The body's.
                 fn avx512($($arg: $ty),*) $(-> $ret)? {
                     $body($($arg),*)
                 }
