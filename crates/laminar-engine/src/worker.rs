@@ -138,7 +138,7 @@ impl Worker {
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         let (prompt_tokens, max_tokens) = (active.prompt().len(), active.max_tokens());
-        match self.scheduler.submit(NewSequence { id, prompt_tokens, max_tokens }) {
+        match self.scheduler.submit(NewSequence { id, prompt_tokens, max_tokens, prefix: None }) {
             Ok(()) => {
                 self.requests.insert(id, active);
                 self.publish();
@@ -189,9 +189,14 @@ impl Worker {
         });
 
         let executed = begun.elapsed();
+        let of_kind = |failed| {
+            let ends = ended.iter().filter(move |(_, end)| matches!(end, End::Failed(_)) == failed);
+            ends.map(|(id, _)| *id).collect()
+        };
         self.scheduler.commit(&Report {
             step: step.number,
-            finished: ended.iter().map(|(id, _)| *id).collect(),
+            finished: of_kind(false),
+            failed: of_kind(true),
             duration: executed,
             prefill_expert_loads: loads.prefill,
             total_expert_loads: loads.total,

@@ -1,7 +1,11 @@
-//! KV blocks: who owns which.
+//! KV blocks: who uses which.
 //!
-//! A block is owned either by the pool's free list or by one [`BlockTable`]. Tables cannot be copied and are consumed by
-//! [`BlockPool::release`], so a block can neither be freed twice nor belong to two sequences.
+//! A block is free, used by one or more sequences, or cached without users. A sequence's own blocks, those it writes, are
+//! in its [`BlockTable`] alone; only published blocks, which nobody writes any more, are in several. Tables cannot be copied
+//! and are consumed by [`BlockPool::release`], so every reference is dropped once.
+
+use crate::cache::PrefixCache;
+use crate::prefix::{Chain, Prefix};
 
 /// Number of a KV block.
 pub type BlockId = u32;
@@ -17,65 +21,116 @@ impl BlockTable {
     }
 }
 
-/// The blocks that no sequence owns.
+/// All blocks.
 #[derive(Debug)]
 pub(crate) struct BlockPool {
+    /// Blocks that nobody uses and that hold nothing worth finding.
     free: Vec<BlockId>,
-    total: usize,
+    /// Tables that hold each block.
+    users: Vec<u32>,
+    cache: PrefixCache,
+    /// Counts releases: the clock of the cache.
+    releases: u64,
 }
 
 impl BlockPool {
     /// A pool of `total` free blocks. Numbers past what a [`BlockId`] can hold do not exist.
     pub fn new(total: usize) -> Self {
+        Self::with_cache(total, PrefixCache::new())
+    }
+
+    fn with_cache(total: usize, cache: PrefixCache) -> Self {
         let count = BlockId::try_from(total).unwrap_or(BlockId::MAX);
         // Reversed, so that the first table gets blocks 0, 1, 2, ..
-        Self { free: (0..count).rev().collect(), total: count as usize }
+        Self { free: (0..count).rev().collect(), users: vec![0; count as usize], cache, releases: 0 }
     }
 
-    /// Takes `count` blocks, or nothing when there are not enough.
-    pub fn allocate(&mut self, count: usize) -> Option<BlockTable> {
-        let rest = self.free.len().checked_sub(count)?;
-        let mut ids = self.free.split_off(rest);
-        ids.reverse();
-        Some(BlockTable(ids))
+    /// The keys of a prompt.
+    pub fn chain(&self, prefix: Prefix, prompt_tokens: usize, block_len: usize) -> Chain {
+        Chain::new(prefix, prompt_tokens, block_len, self.cache.hash())
     }
 
-    /// Takes a table's blocks back.
+    /// The cached blocks a sequence may begin with.
+    pub fn find(&self, chain: &Chain) -> Vec<BlockId> {
+        self.cache.find(chain)
+    }
+
+    /// Whether a table of `count` blocks, the first of them `hit`, can be had.
+    ///
+    /// Cached blocks without users count as free, except those of the hit itself.
+    pub fn fits(&self, count: usize, hit: &[BlockId]) -> bool {
+        let woken = hit.iter().filter(|block| self.users(**block) == 0).count();
+        count.saturating_sub(hit.len()) + woken <= self.free.len() + self.cache.unused()
+    }
+
+    /// A table of `count` blocks, the first of them `hit`, or nothing when there are not enough. Cached blocks without
+    /// users make room once the free ones are gone.
+    pub fn allocate(&mut self, count: usize, hit: &[BlockId]) -> Option<BlockTable> {
+        if !self.fits(count, hit) {
+            return None;
+        }
+        let mut table = BlockTable(Vec::with_capacity(count));
+        // The hit first, so that it is in use before anything is evicted.
+        for block in hit {
+            self.cache.reuse(*block);
+            self.take(*block, &mut table);
+        }
+        while table.0.len() < count {
+            let Some(block) = self.free.pop().or_else(|| self.cache.evict()) else {
+                self.release(table);
+                return None;
+            };
+            self.take(block, &mut table);
+        }
+        Some(table)
+    }
+
+    /// Publishes the full blocks within the first `done` blocks of a table; the rows of these have passed every layer.
+    pub fn publish(&mut self, chain: &mut Chain, table: &BlockTable, done: usize) {
+        while !chain.closed && chain.published < done.min(chain.len()) {
+            self.cache.publish(chain, table.ids());
+        }
+    }
+
+    /// Drops a table's references. Blocks without users stay cached if they are published and are free otherwise.
     pub fn release(&mut self, table: BlockTable) {
-        self.free.extend(table.0.into_iter().rev());
+        self.releases += 1;
+        for block in table.0.into_iter().rev() {
+            let Some(users) = self.users.get_mut(block as usize) else { continue };
+            *users = users.saturating_sub(1);
+            if *users == 0 && !self.cache.leave(block, self.releases) {
+                self.free.push(block);
+            }
+        }
     }
 
-    /// Blocks that no sequence owns.
-    pub fn free(&self) -> usize {
-        self.free.len()
-    }
-
-    /// All blocks.
+    /// Blocks there are.
     pub fn total(&self) -> usize {
-        self.total
+        self.users.len()
     }
 
-    /// Blocks that sequences own.
+    /// Blocks that sequences use.
     pub fn used(&self) -> usize {
-        self.total - self.free.len()
+        self.total() - self.free.len() - self.cache.unused()
+    }
+
+    /// Blocks that no sequence uses but that a prompt may find.
+    pub fn cached(&self) -> usize {
+        self.cache.unused()
+    }
+
+    fn users(&self, block: BlockId) -> u32 {
+        self.users.get(block as usize).copied().unwrap_or(0)
+    }
+
+    fn take(&mut self, block: BlockId, table: &mut BlockTable) {
+        if let Some(users) = self.users.get_mut(block as usize) {
+            *users += 1;
+        }
+        table.0.push(block);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pool_gives_what_it_has_and_takes_it_back() {
-        let mut pool = BlockPool::new(4);
-        let first = pool.allocate(3).unwrap();
-        assert_eq!(first.ids(), [0, 1, 2]);
-        assert!(pool.allocate(2).is_none());
-        assert_eq!(pool.used(), 3);
-        let second = pool.allocate(1).unwrap();
-        assert_eq!(second.ids(), [3]);
-        pool.release(first);
-        pool.release(second);
-        assert_eq!((pool.free(), pool.used(), pool.total()), (4, 0, 4));
-    }
-}
+#[path = "blocks/tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! What runs next: Laminar's scheduler.
 //!
 //! The crate is pure. It does no input or output, reads no clock, starts no thread and sees neither text nor tensors:
-//! it knows sequences by number, prompts by length and time only as the value it is handed. So every run of it can be
+//! it knows sequences by number, prompts by length and token ids (numbers that it compares, nothing else) and time only as the value it is handed. So every run of it can be
 //! replayed from a trace ([`replay`]), and the same scheduler drives the real engine and a simulated one.
 //!
 //! The life of a step:
@@ -13,7 +13,8 @@
 //!
 //! [`Scheduler::submit`] and [`Scheduler::cancel`] may come at any moment. What a prompt does between its arrival and its
 //! first token is the [`Policy`]'s business; the policies stand side by side in `policy/`. KV memory is handed out in
-//! blocks, all of a sequence's blocks at its admission, so a sequence that has started can always finish.
+//! blocks, all of a sequence's blocks at its admission, so a sequence that has started can always finish. A prompt that
+//! begins like an earlier one ([`Prefix`]) shares that one's full blocks and starts behind them.
 //!
 //! ```
 //! use laminar_schedule::{NewSequence, Policy, Report, Scheduler, SchedulerConfig, SequenceId};
@@ -28,7 +29,7 @@
 //!     max_waiting: 16,
 //!     context: 4096,
 //! })?;
-//! scheduler.submit(NewSequence { id: SequenceId(1), prompt_tokens: 1024, max_tokens: 2 })?;
+//! scheduler.submit(NewSequence { id: SequenceId(1), prompt_tokens: 1024, max_tokens: 2, prefix: None })?;
 //!
 //! // 1024 tokens are two groups of 512: the prompt walks four layers in each of two steps.
 //! let step = scheduler.plan(Duration::ZERO);
@@ -43,10 +44,12 @@
 //! ```
 
 mod blocks;
+mod cache;
 mod cohort;
 mod config;
 mod error;
 mod policy;
+mod prefix;
 mod queues;
 mod scheduler;
 mod sequence;
@@ -58,6 +61,7 @@ pub use blocks::BlockId;
 pub use config::SchedulerConfig;
 pub use error::{CommitError, ConfigError, SubmitError};
 pub use policy::Policy;
+pub use prefix::Prefix;
 pub use scheduler::Scheduler;
 pub use sequence::{NewSequence, SequenceId};
 pub use stats::SchedulerStats;

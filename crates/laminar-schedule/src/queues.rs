@@ -2,7 +2,7 @@
 
 use crate::blocks::BlockPool;
 use crate::sequence::{Phase, Sequence};
-use crate::{DecodeRow, SchedulerConfig, SchedulerStats, SequenceId, TileRows};
+use crate::{BlockId, DecodeRow, NewSequence, SchedulerConfig, SchedulerStats, SequenceId, TileRows};
 use std::collections::{BTreeMap, VecDeque};
 
 /// All living sequences. Each is in exactly one of the three queues.
@@ -18,6 +18,8 @@ pub(crate) struct Queues {
     pool: BlockPool,
     max_sequences: usize,
     block_len: usize,
+    prefix_lookup_tokens: u64,
+    prefix_hit_tokens: u64,
 }
 
 impl Queues {
@@ -31,14 +33,18 @@ impl Queues {
             pool: BlockPool::new(config.kv_blocks),
             max_sequences: config.max_sequences,
             block_len: config.block_len,
+            prefix_lookup_tokens: 0,
+            prefix_hit_tokens: 0,
         }
     }
 
     /// Puts a sequence at the end of the waiting queue. The caller has checked it.
-    pub fn enqueue(&mut self, id: SequenceId, prompt_tokens: usize, max_tokens: usize) {
+    pub fn enqueue(&mut self, new: NewSequence) {
+        let NewSequence { id, prompt_tokens, max_tokens, prefix } = new;
         self.waiting.push_back(id);
+        let chain = prefix.map(|prefix| self.pool.chain(prefix, prompt_tokens, self.block_len));
         let phase = Phase::Waiting;
-        self.sequences.insert(id, Sequence { prompt_tokens, max_tokens, phase, blocks: None, cancelled: false });
+        self.sequences.insert(id, Sequence { prompt_tokens, max_tokens, phase, chain, blocks: None, cancelled: false });
     }
 
     /// A sequence by its name.
@@ -66,7 +72,7 @@ impl Queues {
         self.prefilling.iter().filter_map(|id| Some((*id, self.sequences.get(id)?.remaining())))
     }
 
-    /// Prompt rows of the waiting queue's head if it can be admitted now.
+    /// Prompt rows that the waiting queue's head would have to run, if it can be admitted now.
     ///
     /// The head alone decides: a later sequence that needs fewer blocks does not overtake it, so no sequence waits for
     /// ever.
@@ -75,18 +81,27 @@ impl Queues {
             return None;
         }
         let head = self.sequences.get(self.waiting.front()?)?;
-        (self.blocks_for(head) <= self.pool.free()).then_some(head.prompt_tokens)
+        let hit = self.find(head);
+        self.pool.fits(self.blocks_for(head), &hit).then_some(head.prompt_tokens - hit.len() * self.block_len)
     }
 
-    /// Admits the waiting queue's head: it gets its blocks and can run to its end from now on.
+    /// Admits the waiting queue's head: it gets its blocks and can run to its end from now on. What the prefix cache holds
+    /// of its prompt is done already.
     pub fn admit(&mut self) -> Option<SequenceId> {
         self.admissible()?;
         let id = *self.waiting.front()?;
-        let needed = self.blocks_for(self.sequences.get(&id)?);
-        let table = self.pool.allocate(needed)?;
+        let head = self.sequences.get(&id)?;
+        let (needed, hit) = (self.blocks_for(head), self.find(head));
+        let table = self.pool.allocate(needed, &hit)?;
         let sequence = self.sequences.get_mut(&id)?;
+        let done = hit.len() * self.block_len;
+        if let Some(chain) = &mut sequence.chain {
+            chain.published = hit.len();
+            self.prefix_lookup_tokens += sequence.prompt_tokens as u64;
+            self.prefix_hit_tokens += done as u64;
+        }
         sequence.blocks = Some(table);
-        sequence.phase = Phase::Prefilling { done: 0 };
+        sequence.phase = Phase::Prefilling { done };
         self.waiting.pop_front();
         self.prefilling.push(id);
         Some(id)
@@ -121,7 +136,17 @@ impl Queues {
         last
     }
 
-    /// A sequence is gone: its blocks are free at once.
+    /// Invariant 4: the rows have passed all layers, so the prompt blocks that they fill can be found from now on.
+    pub fn publish_rows(&mut self, rows: &TileRows) {
+        if let Some(sequence) = self.sequences.get_mut(&rows.sequence)
+            && !sequence.cancelled
+            && let (Some(chain), Some(table)) = (&mut sequence.chain, &sequence.blocks)
+        {
+            self.pool.publish(chain, table, (rows.start + rows.rows) / self.block_len);
+        }
+    }
+
+    /// A sequence is gone: its blocks are free, or cached without it, at once.
     pub fn remove(&mut self, id: SequenceId) {
         let Some(sequence) = self.sequences.remove(&id) else {
             return;
@@ -143,8 +168,15 @@ impl Queues {
             prefilling: self.prefilling.len(),
             waiting: self.waiting.len(),
             used_blocks: self.pool.used(),
+            cached_blocks: self.pool.cached(),
             total_blocks: self.pool.total(),
+            prefix_lookup_tokens: self.prefix_lookup_tokens,
+            prefix_hit_tokens: self.prefix_hit_tokens,
         }
+    }
+
+    fn find(&self, sequence: &Sequence) -> Vec<BlockId> {
+        sequence.chain.as_ref().map(|chain| self.pool.find(chain)).unwrap_or_default()
     }
 
     fn blocks_for(&self, sequence: &Sequence) -> usize {

@@ -39,7 +39,7 @@ impl Scheduler {
     /// `max_tokens` is cut to what the context leaves beside the prompt. A sequence that could never run is refused
     /// now rather than left to wait for ever.
     pub fn submit(&mut self, new: NewSequence) -> Result<(), SubmitError> {
-        let NewSequence { id, prompt_tokens, max_tokens } = new;
+        let NewSequence { id, prompt_tokens, max_tokens, prefix } = new;
         let context = self.config.context;
         if prompt_tokens == 0 {
             return Err(SubmitError::EmptyPrompt);
@@ -63,7 +63,7 @@ impl Scheduler {
         if waiting >= self.config.max_waiting {
             return Err(SubmitError::QueueFull { waiting });
         }
-        self.queues.enqueue(id, prompt_tokens, max_tokens);
+        self.queues.enqueue(NewSequence { id, prompt_tokens, max_tokens, prefix });
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl Scheduler {
             return Err(CommitError::WrongStep { reported: report.step, in_flight });
         }
 
-        let mut ended = report.finished.clone();
+        let mut ended: Vec<SequenceId> = report.finished.iter().chain(&report.failed).copied().collect();
         for row in &step.decode {
             if let Some(sequence) = self.queues.get_mut(row.sequence)
                 && sequence.count_token()
@@ -136,6 +136,9 @@ impl Scheduler {
         let walked = self.cohort.as_mut().is_some_and(Cohort::advance);
         if walked && let Some(cohort) = self.cohort.take() {
             for rows in cohort.members() {
+                if !report.failed.contains(&rows.sequence) {
+                    self.queues.publish_rows(rows);
+                }
                 if self.queues.complete_rows(rows) {
                     ended.push(rows.sequence);
                 }

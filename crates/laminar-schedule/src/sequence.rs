@@ -1,14 +1,15 @@
 //! One sequence, from its arrival to its end.
 
-use crate::DecodeRow;
 use crate::blocks::BlockTable;
+use crate::prefix::Chain;
+use crate::{DecodeRow, Prefix};
 
 /// Names a sequence; chosen by the caller, never used again while the sequence lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SequenceId(pub u64);
 
 /// A sequence as it is submitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSequence {
     /// Its name.
     pub id: SequenceId,
@@ -16,6 +17,8 @@ pub struct NewSequence {
     pub prompt_tokens: usize,
     /// Most tokens to generate; cut to what the context leaves beside the prompt.
     pub max_tokens: usize,
+    /// What the prefix cache may know of the prompt; with none, nothing is looked up and nothing published.
+    pub prefix: Option<Prefix>,
 }
 
 /// Where a sequence stands.
@@ -23,7 +26,7 @@ pub struct NewSequence {
 pub(crate) enum Phase {
     /// In the waiting queue, without blocks.
     Waiting,
-    /// Admitted; `done` prompt rows have passed all layers.
+    /// Admitted; `done` prompt rows have passed all layers, here or for an earlier sequence.
     Prefilling { done: usize },
     /// The prompt is done and `generated` tokens are there.
     Decoding { generated: usize },
@@ -36,6 +39,8 @@ pub(crate) struct Sequence {
     /// Cut to the context already.
     pub max_tokens: usize,
     pub phase: Phase,
+    /// Its full prompt blocks, if it takes part in the prefix cache.
+    pub chain: Option<Chain>,
     /// From admission on.
     pub blocks: Option<BlockTable>,
     /// Cancelled while a step with it was in flight; ends at that step's commit.

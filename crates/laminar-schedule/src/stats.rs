@@ -9,8 +9,14 @@ pub struct SchedulerStats {
     pub prefilling: usize,
     /// Sequences in the waiting queue.
     pub waiting: usize,
-    /// KV blocks that sequences hold.
+    /// KV blocks that living sequences use; one that several share counts once.
     pub used_blocks: usize,
+    /// KV blocks that no sequence uses but that a prompt may find; they are given away when memory is needed.
+    pub cached_blocks: usize,
     /// KV blocks there are.
     pub total_blocks: usize,
+    /// Prompt tokens of all sequences admitted with a prefix.
+    pub prefix_lookup_tokens: u64,
+    /// Those of them whose KV was found in the prefix cache.
+    pub prefix_hit_tokens: u64,
 }

@@ -79,8 +79,11 @@ pub struct TileRows {
 pub struct Report {
     /// [`Step::number`] of the step executed.
     pub step: u64,
-    /// Sequences that this step ended: end of text, stop string, length, error. Unknown ids are ignored.
+    /// Sequences that this step ended: end of text, stop string, length. Unknown ids are ignored.
     pub finished: Vec<SequenceId>,
+    /// Sequences that ended because the step went wrong for them: nothing it did for them is trusted, so no block that it
+    /// filled is published.
+    pub failed: Vec<SequenceId>,
     /// How long the step took.
     pub duration: Duration,
     /// Distinct experts touched by prefill rows, summed over layers.

@@ -31,7 +31,7 @@ impl Recorder {
 
     /// See [`Scheduler::submit`].
     pub fn submit(&mut self, new: NewSequence) -> Result<(), SubmitError> {
-        self.events.push(Event::Submit(new));
+        self.events.push(Event::Submit(new.clone()));
         self.scheduler.submit(new)
     }
 
@@ -72,7 +72,7 @@ pub fn replay(config: SchedulerConfig, events: &[Event]) -> Result<Vec<Step>, Co
     let mut steps = Vec::new();
     for event in events {
         match event {
-            Event::Submit(new) => drop(scheduler.submit(*new)),
+            Event::Submit(new) => drop(scheduler.submit(new.clone())),
             Event::Cancel(id) => {
                 scheduler.cancel(*id);
             }

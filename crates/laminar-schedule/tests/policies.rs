@@ -27,7 +27,7 @@ fn scheduler(policy: Policy) -> Scheduler {
 }
 
 fn submit(scheduler: &mut Scheduler, id: u64, prompt_tokens: usize) {
-    scheduler.submit(NewSequence { id: SequenceId(id), prompt_tokens, max_tokens: 100 }).unwrap();
+    scheduler.submit(NewSequence { id: SequenceId(id), prompt_tokens, max_tokens: 100, prefix: None }).unwrap();
 }
 
 fn run(scheduler: &mut Scheduler) -> Step {
@@ -186,7 +186,7 @@ fn a_small_sequence_does_not_overtake_one_that_waits_for_blocks() {
 #[test]
 fn a_sequence_ends_at_its_length_without_being_reported() {
     let mut scheduler = scheduler(Policy::Whole);
-    scheduler.submit(NewSequence { id: SequenceId(1), prompt_tokens: 3, max_tokens: 2 }).unwrap();
+    scheduler.submit(NewSequence { id: SequenceId(1), prompt_tokens: 3, max_tokens: 2, prefix: None }).unwrap();
     assert_eq!(run(&mut scheduler).tiles.len(), 1);
     assert_eq!(run(&mut scheduler).decode.len(), 1);
     assert!(scheduler.is_idle());
@@ -197,15 +197,15 @@ fn sequences_that_cannot_run_are_refused_with_the_numbers() {
     let small = SchedulerConfig { kv_blocks: 4, max_waiting: 1, context: 200, ..config(Policy::Whole) };
     let mut scheduler = Scheduler::new(small).unwrap();
     let mut try_submit = |id, prompt_tokens, max_tokens| {
-        scheduler.submit(NewSequence { id: SequenceId(id), prompt_tokens, max_tokens }).unwrap_err()
+        scheduler.submit(NewSequence { id: SequenceId(id), prompt_tokens, max_tokens, prefix: None }).unwrap_err()
     };
     assert_eq!(try_submit(1, 0, 1), SubmitError::EmptyPrompt);
     assert_eq!(try_submit(1, 1, 0), SubmitError::NothingToGenerate);
     assert_eq!(try_submit(1, 200, 1), SubmitError::TooLong { prompt_tokens: 200, context: 200 });
     assert_eq!(try_submit(1, 100, 1000), SubmitError::NeverFits { needed: 7, total: 4 });
     submit(&mut scheduler, 1, 10);
-    let again = NewSequence { id: SequenceId(1), prompt_tokens: 10, max_tokens: 1 };
-    assert_eq!(scheduler.submit(again), Err(SubmitError::Duplicate { id: SequenceId(1) }));
+    let again = NewSequence { id: SequenceId(1), prompt_tokens: 10, max_tokens: 1, prefix: None };
+    assert_eq!(scheduler.submit(again.clone()), Err(SubmitError::Duplicate { id: SequenceId(1) }));
     let next = NewSequence { id: SequenceId(2), ..again };
     assert_eq!(scheduler.submit(next), Err(SubmitError::QueueFull { waiting: 1 }));
 }
@@ -227,7 +227,7 @@ fn invariant_6_a_recorded_run_replays_to_the_same_steps() {
     for tick in 0..60u64 {
         if tick < 12 {
             let prompt_tokens = 100 + 400 * tick as usize;
-            let _ = recorder.submit(NewSequence { id: SequenceId(tick), prompt_tokens, max_tokens: 5 });
+            let _ = recorder.submit(NewSequence { id: SequenceId(tick), prompt_tokens, max_tokens: 5, prefix: None });
         }
         if tick % 4 == 3 {
             recorder.cancel(SequenceId(tick / 2));

@@ -20,8 +20,8 @@ fn policies() -> impl Strategy<Value = Policy> {
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
-        3 => (1usize..150, 1usize..12, 1usize..14)
-            .prop_map(|(prompt, max_tokens, ends_after)| Op::Arrive { prompt, max_tokens, ends_after }),
+        3 => (1usize..150, 1usize..12, 1usize..14, prop::option::weighted(0.8, (0u64..2, 0u32..2, 0usize..150)))
+            .prop_map(|(prompt, max_tokens, ends_after, shared)| Op::Arrive { prompt, max_tokens, ends_after, shared }),
         1 => any::<prop::sample::Index>().prop_map(Op::Cancel),
         1 => any::<prop::sample::Index>().prop_map(Op::CancelInFlight),
         1 => any::<prop::sample::Index>().prop_map(Op::Fail),
@@ -35,7 +35,7 @@ proptest! {
 
     /// Every claim of the crate, checked after every call; see `world` for the list.
     #[test]
-    fn invariants_1_3_6_every_sequence_runs_in_order_and_leaves_nothing_behind(
+    fn invariants_1_3_4_6_every_sequence_runs_in_order_and_leaves_nothing_behind(
         policy in policies(),
         layers in 1usize..13,
         max_sequences in 1usize..7,

@@ -2,7 +2,7 @@
 //!
 //! A policy answers two questions, and only when no cohort is under way: which prompt rows go together next (`gather`),
 //! and over how many groups of layers they walk (`groups`). Everything else (decode rows, admission order, blocks,
-//! cancellation, the walk itself) is the same for all.
+//! cancellation, the walk itself, what the prefix cache spares a prompt) is the same for all.
 
 mod chunked;
 mod layered;

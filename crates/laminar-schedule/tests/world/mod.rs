@@ -1,17 +1,21 @@
 //! A scheduler, an executor that counts, and the claims that must hold between them.
 
 use laminar_schedule::{
-    CohortId, Policy, Recorder, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError, Tile, replay,
+    CohortId, Policy, Prefix, Recorder, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError, Tile, replay,
 };
 use laminar_schedule::{NewSequence, SchedulerStats};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
 pub enum Op {
     /// A sequence comes and will end by itself after so many tokens.
-    Arrive { prompt: usize, max_tokens: usize, ends_after: usize },
+    ///
+    /// With `shared`, it takes part in the prefix cache: it has a salt, and its prompt begins with so many tokens of a
+    /// family of prompts.
+    Arrive { prompt: usize, max_tokens: usize, ends_after: usize, shared: Option<(u64, u32, usize)> },
     /// One of the living sequences is cancelled between two steps.
     Cancel(proptest::sample::Index),
     /// A step in which one of the living sequences is cancelled after the plan and before the commit.
@@ -25,6 +29,11 @@ pub enum Op {
 /// What the executor knows about a sequence.
 struct Run {
     prompt: usize,
+    /// What the KV of each prompt row must be: it depends on all tokens up to it.
+    rows: Vec<u64>,
+    prefix: bool,
+    /// Rows that the prefix cache spared it.
+    hit: usize,
     /// As the scheduler should have cut it.
     max_tokens: usize,
     ends_after: usize,
@@ -32,6 +41,13 @@ struct Run {
     done: Vec<usize>,
     generated: usize,
     started: bool,
+}
+
+impl Run {
+    /// Prompt rows that the prefix cache did not spare it.
+    fn to_run(&self) -> usize {
+        self.prompt - self.hit
+    }
 }
 
 pub struct World {
@@ -44,12 +60,20 @@ pub struct World {
     /// The cohort under way: its id, its rows at the start and the layer ranges it walked.
     cohort: Option<(CohortId, usize, Vec<std::ops::Range<usize>>)>,
     next_id: u64,
+    /// What was written, by block, layer and place in the block.
+    kv: Vec<Vec<Vec<Option<u64>>>>,
+    lookups: u64,
+    hits: u64,
 }
 
 impl World {
     pub fn new(config: SchedulerConfig) -> Self {
         let scheduler = Scheduler::new(config.clone()).unwrap();
+        let kv = vec![vec![vec![None; config.block_len]; config.layers]; config.kv_blocks];
         Self {
+            kv,
+            lookups: 0,
+            hits: 0,
             config,
             recorder: Recorder::new(scheduler),
             steps: Vec::new(),
@@ -62,7 +86,9 @@ impl World {
 
     pub fn apply(&mut self, op: Op) {
         match op {
-            Op::Arrive { prompt, max_tokens, ends_after } => self.arrive(prompt, max_tokens, ends_after),
+            Op::Arrive { prompt, max_tokens, ends_after, shared } => {
+                self.arrive(prompt, max_tokens, ends_after, shared);
+            }
             Op::Cancel(index) => {
                 if let Some(id) = self.pick(&index) {
                     assert!(self.recorder.cancel(id));
@@ -91,16 +117,36 @@ impl World {
         assert!(self.runs.is_empty(), "sequences starve: {:?}", self.runs.keys());
         assert!(self.recorder.scheduler().is_idle());
         let total_blocks = self.config.kv_blocks;
-        assert_eq!(self.recorder.scheduler().stats(), SchedulerStats { total_blocks, ..Default::default() });
+        let stats = self.recorder.scheduler().stats();
+        let SchedulerStats { cached_blocks, prefix_lookup_tokens, prefix_hit_tokens, .. } = stats;
+        let rest = SchedulerStats {
+            total_blocks,
+            cached_blocks,
+            prefix_lookup_tokens,
+            prefix_hit_tokens,
+            ..Default::default()
+        };
+        assert_eq!(stats, rest, "no sequence uses a block");
+        assert_eq!((prefix_lookup_tokens, prefix_hit_tokens), (self.lookups, self.hits));
         assert!(self.recorder.plan(Duration::ZERO).is_empty(), "an idle scheduler plans nothing");
         self.steps.push(Step { number: self.next_step(), ..Step::default() });
         assert_eq!(replay(self.config.clone(), self.recorder.events()).unwrap(), self.steps);
     }
 
-    fn arrive(&mut self, prompt: usize, max_tokens: usize, ends_after: usize) {
+    fn arrive(&mut self, prompt: usize, max_tokens: usize, ends_after: usize, shared: Option<(u64, u32, usize)>) {
         let id = SequenceId(self.next_id);
         let context = self.config.context;
-        let result = self.recorder.submit(NewSequence { id, prompt_tokens: prompt, max_tokens });
+        let (salt, family, common) = shared.unwrap_or((self.next_id, 0, 0));
+        let own = 2 + self.next_id as u32;
+        let tokens: Arc<[u32]> = (0..prompt).map(|place| if place < common { family } else { own }).collect();
+        let mut row = salt;
+        let rows = tokens.iter().map(|token| {
+            row = row.wrapping_mul(1_000_003).wrapping_add(u64::from(*token) + 1);
+            row
+        });
+        let rows = rows.collect();
+        let prefix = shared.map(|_| Prefix { tokens, salt });
+        let result = self.recorder.submit(NewSequence { id, prompt_tokens: prompt, max_tokens, prefix });
         let room = context.saturating_sub(prompt);
         let needed = (prompt + max_tokens.min(room)).div_ceil(self.config.block_len);
         if needed > self.config.kv_blocks {
@@ -113,7 +159,9 @@ impl World {
             self.waiting.push(id);
             let done = vec![0; self.config.layers];
             let max_tokens = max_tokens.min(room);
-            self.runs.insert(id, Run { prompt, max_tokens, ends_after, done, generated: 0, started: false });
+            let prefix = shared.is_some();
+            let run = Run { prompt, rows, prefix, hit: 0, max_tokens, ends_after, done, generated: 0, started: false };
+            self.runs.insert(id, run);
         }
     }
 
@@ -155,11 +203,12 @@ impl World {
                 self.forget(id);
             }
         }
-        finished.extend(fail);
         let wrong = Report { step: step.number + 1, ..Report::default() };
         assert!(self.recorder.commit(&wrong).is_err(), "a report of another step is refused");
-        self.recorder.commit(&Report { step: step.number, finished: finished.clone(), ..Report::default() }).unwrap();
-        for id in finished.into_iter().chain(cancel) {
+        let failed = fail.into_iter().collect();
+        let report = Report { step: step.number, finished: finished.clone(), failed, ..Report::default() };
+        self.recorder.commit(&report).unwrap();
+        for id in finished.into_iter().chain(cancel).chain(fail) {
             self.forget(id);
         }
     }
@@ -172,6 +221,17 @@ impl World {
             if !run.started {
                 run.started = true;
                 assert_eq!(self.waiting.remove(0), member.sequence, "admission is first come, first served");
+                assert!(member.start % self.config.block_len == 0 && member.start < run.prompt);
+                assert!(run.prefix || member.start == 0);
+                run.hit = member.start;
+                run.done.fill(member.start);
+                self.hits += run.hit as u64;
+                self.lookups += if run.prefix { run.prompt as u64 } else { 0 };
+                // Whatever its own blocks held is worth nothing any more.
+                let own = self.recorder.scheduler().blocks(member.sequence).unwrap();
+                for block in &own[run.hit / self.config.block_len..] {
+                    self.kv[*block as usize].iter_mut().for_each(|layer| layer.fill(None));
+                }
             }
         }
         let started = self.runs.values().filter(|run| run.started).count();
@@ -193,7 +253,7 @@ impl World {
         match self.config.policy {
             Policy::Whole => {
                 assert_eq!(tile.layers, 0..layers);
-                assert!(tile.members.iter().all(|member| member.rows == self.runs[&member.sequence].prompt));
+                assert!(tile.members.iter().all(|member| member.rows == self.runs[&member.sequence].to_run()));
             }
             Policy::Chunked { tokens } => {
                 assert_eq!(tile.layers, 0..layers);
@@ -204,7 +264,7 @@ impl World {
                 // Invariant 3: a prompt that fits a cohort is in one cohort only, so that with `execute` each of its
                 // rows meets each layer once and all of them in the same tile.
                 for member in &tile.members {
-                    let prompt = self.runs[&member.sequence].prompt;
+                    let prompt = self.runs[&member.sequence].to_run();
                     assert!(prompt > cohort_tokens || member.rows == prompt);
                 }
                 self.check_walk(tile, group_tokens, groups);
@@ -240,7 +300,19 @@ impl World {
             let end = member.start + member.rows;
             assert!(member.rows > 0 && end <= run.prompt);
             assert_eq!(member.ends_prompt, end == run.prompt);
+            let table = self.recorder.scheduler().blocks(member.sequence).unwrap();
+            let block_len = self.config.block_len;
             for layer in tile.layers.clone() {
+                // Invariant 4: a block that was found holds the rows of this very prompt in every layer.
+                for place in 0..member.start {
+                    let found = self.kv[table[place / block_len] as usize][layer][place % block_len];
+                    assert_eq!(found, Some(run.rows[place]), "row {place} of layer {layer}");
+                }
+                for place in member.start..end {
+                    let cell = &mut self.kv[table[place / block_len] as usize][layer][place % block_len];
+                    assert_eq!(*cell, None, "a row is written once");
+                    *cell = Some(run.rows[place]);
+                }
                 assert_eq!(run.done[layer], member.start, "earlier rows are done, these are not");
                 assert!(layer == 0 || run.done[layer - 1] >= end, "the layer below is done");
                 run.done[layer] = end;
@@ -252,10 +324,10 @@ impl World {
         sampled
     }
 
-    /// Blocks: no block has two owners, none is lost, and nobody else's are kept.
+    /// Blocks: those that are written have one owner, none is lost, and nobody else's are kept.
     fn check_books(&self) {
         let scheduler = self.recorder.scheduler();
-        let mut owned = BTreeSet::new();
+        let (mut owned, mut used) = (BTreeSet::new(), BTreeSet::new());
         for (id, run) in &self.runs {
             let table = scheduler.blocks(*id);
             assert_eq!(table.is_some(), run.started, "blocks from admission on");
@@ -263,13 +335,24 @@ impl World {
             if run.started {
                 assert_eq!(table.len(), (run.prompt + run.max_tokens).div_ceil(self.config.block_len));
             }
-            for block in table {
+            for (place, block) in table.iter().enumerate() {
                 assert!((*block as usize) < self.config.kv_blocks);
-                assert!(owned.insert(*block), "block {block} has two owners");
+                used.insert(*block);
+                if place >= run.hit / self.config.block_len {
+                    assert!(owned.insert(*block), "block {block} has two owners");
+                }
+            }
+            assert_eq!(table.iter().collect::<BTreeSet<_>>().len(), table.len());
+            // Blocks that are still to be written are in no other table.
+            let written = if run.generated > 0 { run.prompt } else { run.done[self.config.layers - 1] };
+            for block in table.iter().skip(written / self.config.block_len) {
+                let holds = |other: &&SequenceId| scheduler.blocks(**other).is_some_and(|table| table.contains(block));
+                assert_eq!(self.runs.keys().filter(holds).count(), 1, "block {block} is written and shared");
             }
         }
         let stats = scheduler.stats();
-        assert_eq!((stats.used_blocks, stats.total_blocks), (owned.len(), self.config.kv_blocks));
+        assert_eq!((stats.used_blocks, stats.total_blocks), (used.len(), self.config.kv_blocks));
+        assert!(stats.used_blocks + stats.cached_blocks <= stats.total_blocks);
         assert_eq!(stats.waiting, self.waiting.len());
         assert_eq!(stats.running, self.runs.values().filter(|run| run.generated > 0).count());
         assert_eq!(stats.running + stats.prefilling + stats.waiting, self.runs.len());

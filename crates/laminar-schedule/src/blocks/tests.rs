@@ -1,0 +1,159 @@
+//! Blocks and the prefix cache over them, one statement a test. A block has two positions here.
+
+use super::*;
+use std::sync::Arc;
+
+const BLOCK_LEN: usize = 2;
+
+/// A prompt's table, computed and published, with what it found.
+struct Prompt {
+    chain: Chain,
+    table: BlockTable,
+    hit: usize,
+}
+
+fn admit_salted(pool: &mut BlockPool, tokens: &[u32], salt: u64) -> Option<Prompt> {
+    let mut chain = pool.chain(Prefix { tokens: Arc::from(tokens), salt }, tokens.len(), BLOCK_LEN);
+    let hit = pool.find(&chain);
+    chain.published = hit.len();
+    let table = pool.allocate(tokens.len().div_ceil(BLOCK_LEN), &hit)?;
+    Some(Prompt { chain, table, hit: hit.len() })
+}
+
+fn admit(pool: &mut BlockPool, tokens: &[u32]) -> Option<Prompt> {
+    admit_salted(pool, tokens, 0)
+}
+
+fn publish(pool: &mut BlockPool, prompt: &mut Prompt) {
+    pool.publish(&mut prompt.chain, &prompt.table, prompt.table.ids().len());
+}
+
+/// Admits, publishes and ends a prompt; returns the blocks it found.
+fn pass(pool: &mut BlockPool, tokens: &[u32]) -> usize {
+    let mut prompt = admit(pool, tokens).unwrap();
+    publish(pool, &mut prompt);
+    pool.release(prompt.table);
+    prompt.hit
+}
+
+#[test]
+fn a_pool_gives_what_it_has_and_takes_it_back() {
+    let mut pool = BlockPool::new(4);
+    let first = pool.allocate(3, &[]).unwrap();
+    assert_eq!(first.ids(), [0, 1, 2]);
+    assert!(pool.allocate(2, &[]).is_none());
+    assert_eq!(pool.used(), 3);
+    let second = pool.allocate(1, &[]).unwrap();
+    assert_eq!(second.ids(), [3]);
+    pool.release(first);
+    pool.release(second);
+    assert_eq!((pool.used(), pool.cached(), pool.total()), (0, 0, 4));
+}
+
+#[test]
+fn a_hit_shares_blocks_and_each_user_counts() {
+    let mut pool = BlockPool::new(8);
+    let mut first = admit(&mut pool, &[1, 2, 3, 4, 5]).unwrap();
+    assert_eq!(admit(&mut pool, &[1, 2, 3]).map(|prompt| pool.release(prompt.table)), Some(()));
+    publish(&mut pool, &mut first);
+    let second = admit(&mut pool, &[1, 2, 3, 4, 6, 7]).unwrap();
+    assert_eq!((second.hit, &second.table.ids()[..2]), (2, &first.table.ids()[..2]));
+    assert_eq!(pool.used(), 4);
+    pool.release(first.table);
+    assert_eq!((pool.used(), pool.cached()), (3, 0), "the second still uses what it found");
+    pool.release(second.table);
+    assert_eq!((pool.used(), pool.cached()), (0, 2));
+}
+
+#[test]
+fn nothing_is_found_before_it_is_published() {
+    let mut pool = BlockPool::new(8);
+    let first = admit(&mut pool, &[1, 2, 3]).unwrap();
+    let second = admit(&mut pool, &[1, 2, 3]).unwrap();
+    assert_eq!(second.hit, 0);
+    pool.release(first.table);
+    pool.release(second.table);
+    assert_eq!(pool.cached(), 0, "unpublished blocks are free at once");
+}
+
+#[test]
+fn the_first_of_two_equal_blocks_stays() {
+    let mut pool = BlockPool::new(8);
+    let mut first = admit(&mut pool, &[1, 2, 3, 4]).unwrap();
+    let mut second = admit(&mut pool, &[1, 2, 3, 4, 5, 6]).unwrap();
+    publish(&mut pool, &mut first);
+    publish(&mut pool, &mut second);
+    assert!(second.chain.closed && second.chain.published == 0);
+    let third = admit(&mut pool, &[1, 2, 3, 4, 5, 6, 7]).unwrap();
+    assert_eq!(third.table.ids()[..2], first.table.ids()[..2]);
+    for prompt in [first, second, third] {
+        pool.release(prompt.table);
+    }
+    assert_eq!((pool.used(), pool.cached()), (0, 2));
+}
+
+#[test]
+fn the_chain_that_was_left_first_goes_first_and_its_end_before_its_beginning() {
+    let mut pool = BlockPool::new(6);
+    pass(&mut pool, &[1, 1, 1, 1]);
+    pass(&mut pool, &[2, 2, 2, 2]);
+    assert_eq!(pass(&mut pool, &[1, 1, 9]), 1, "the first chain's beginning is used again");
+    assert_eq!(pool.cached(), 4);
+    // Two free blocks and one of the cache: the end of the first chain, which was left first of all.
+    let table = pool.allocate(3, &[]).unwrap();
+    pool.release(table);
+    assert_eq!(pass(&mut pool, &[1, 1, 1, 1, 1]), 1);
+    let mut pool = BlockPool::new(4);
+    pass(&mut pool, &[1, 1, 1, 1]);
+    pass(&mut pool, &[2, 2, 2, 2]);
+    let table = pool.allocate(1, &[]).unwrap();
+    assert_eq!((pool.used(), pool.cached()), (1, 3));
+    pool.release(table);
+    let second = admit(&mut pool, &[2, 2, 2, 2, 3]).unwrap();
+    assert_eq!(second.hit, 2, "the later chain is whole");
+    pool.release(second.table);
+}
+
+#[test]
+fn blocks_in_use_are_never_evicted() {
+    let mut pool = BlockPool::new(4);
+    let mut first = admit(&mut pool, &[1, 1, 1, 1]).unwrap();
+    publish(&mut pool, &mut first);
+    pass(&mut pool, &[2, 2]);
+    assert!(pool.allocate(3, &[]).is_none());
+    let other = pool.allocate(2, &[]).unwrap();
+    assert!(other.ids().iter().all(|block| !first.table.ids().contains(block)));
+    assert!(pool.allocate(1, &[]).is_none());
+}
+
+#[test]
+fn a_hit_on_unused_blocks_is_not_counted_twice() {
+    let mut pool = BlockPool::new(3);
+    pass(&mut pool, &[1, 1, 1, 1]);
+    let keep = pool.allocate(1, &[]).unwrap();
+    // Both cached blocks would be found, and nothing is left for the third.
+    assert!(admit(&mut pool, &[1, 1, 1, 1, 1]).is_none());
+    pool.release(keep);
+    assert_eq!(admit(&mut pool, &[1, 1, 1, 1, 1]).unwrap().hit, 2);
+}
+
+#[test]
+fn prompts_of_equal_hash_never_share() {
+    for hash in [(|_, _| 7) as crate::prefix::KeyHash, |_, tokens| u64::from(tokens[0])] {
+        let mut pool = BlockPool::with_cache(16, PrefixCache::with_hash(hash));
+        assert_eq!(pass(&mut pool, &[1, 2, 3, 4, 5]), 0);
+        assert_eq!(pass(&mut pool, &[1, 3, 3, 4, 5]), 0, "other tokens in the first block");
+        assert_eq!(pass(&mut pool, &[3, 4, 3, 4, 5]), 0, "a block that is cached as a second one is no first one");
+        let salted = admit_salted(&mut pool, &[1, 2, 3, 4, 5], 1).unwrap();
+        assert_eq!(salted.hit, 0, "the salt is compared too");
+        assert!(pass(&mut pool, &[1, 2, 3, 4, 5]) >= 1, "the first one is found");
+    }
+}
+
+#[test]
+fn salts_do_not_share() {
+    let mut pool = BlockPool::new(16);
+    pass(&mut pool, &[1, 2, 3]);
+    assert_eq!(admit_salted(&mut pool, &[1, 2, 3], 1).unwrap().hit, 0);
+    assert_eq!(admit(&mut pool, &[1, 2, 3]).unwrap().hit, 1);
+}
