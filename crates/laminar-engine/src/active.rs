@@ -7,6 +7,7 @@ use crate::stop::Matched;
 use crate::text::AnswerText;
 use crate::{EngineError, Event, Finish, FinishReason, GenerateRequest, Timings, TokenEvent, TokenLogprobs, Usage};
 use laminar_model::tokenizer::Tokenizer;
+use laminar_schedule::Prefix;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
@@ -23,7 +24,10 @@ pub(crate) struct Job {
 
 /// A request in the engine thread, from its submission to its end.
 pub(crate) struct Active {
-    prompt: Vec<u32>,
+    prompt: Arc<[u32]>,
+    cache_salt: u64,
+    /// Prompt tokens whose KV was in the prefix cache; none before the first step.
+    cached_tokens: Option<usize>,
     max_tokens: usize,
     /// Token ids that end the answer.
     stop_ids: Vec<u32>,
@@ -59,7 +63,9 @@ impl Active {
         Self {
             sampler: Sampler::new(&request.sampling, &request.prompt),
             text: AnswerText::new(Arc::clone(tokenizer), &request.stop),
-            prompt: request.prompt,
+            prompt: request.prompt.into(),
+            cache_salt: request.cache_salt,
+            cached_tokens: None,
             max_tokens,
             stop_ids,
             top_logprobs: request.top_logprobs,
@@ -76,8 +82,13 @@ impl Active {
     }
 
     /// The prompt's tokens.
-    pub fn prompt(&self) -> &[u32] {
+    pub fn prompt(&self) -> &Arc<[u32]> {
         &self.prompt
+    }
+
+    /// What the prefix cache may know of the prompt.
+    pub fn prefix(&self) -> Prefix {
+        Prefix { tokens: Arc::clone(&self.prompt), salt: self.cache_salt }
     }
 
     /// Most tokens to generate.
@@ -95,9 +106,11 @@ impl Active {
         self.events.is_closed()
     }
 
-    /// A step with prompt rows of this request begins.
-    pub fn starts_prefill(&mut self, now: Instant) {
+    /// A step with prompt rows of this request begins, the first of them at `start`. Rows before the first one ever were in
+    /// the prefix cache.
+    pub fn starts_prefill(&mut self, start: usize, now: Instant) {
         self.first_step.get_or_insert(now);
+        self.cached_tokens.get_or_insert(start);
     }
 
     /// A step with prompt rows of this request touched so many experts.
@@ -146,7 +159,11 @@ impl Active {
                 Event::Finished(Finish {
                     reason,
                     text: self.text.finish(),
-                    usage: Usage { prompt_tokens: self.prompt.len(), completion_tokens: self.generated },
+                    usage: Usage {
+                        prompt_tokens: self.prompt.len(),
+                        completion_tokens: self.generated,
+                        cached_tokens: self.cached_tokens.unwrap_or(0),
+                    },
                     timings: Timings {
                         queue: since(self.first_step),
                         ttft: since(self.first_token),

@@ -21,10 +21,13 @@ pub struct EngineConfig {
     /// Number of KV blocks of [`laminar_model::BLOCK_LEN`] positions. `None`: enough for `max_sequences` full
     /// contexts, but at most half of the memory that is available at start.
     pub kv_blocks: Option<usize>,
+    /// Whether prompts share the KV blocks of equal beginnings. It changes no answer, only the work before it.
+    pub prefix_cache: bool,
 }
 
 impl Default for EngineConfig {
-    /// Layered prefill with the paper's constants, 16 sequences of 4096 positions, KV in f16, 256 may wait.
+    /// Layered prefill with the paper's constants, 16 sequences of 4096 positions, KV in f16, 256 may wait, with
+    /// the prefix cache.
     fn default() -> Self {
         Self {
             policy: Policy::LAYERED,
@@ -33,6 +36,7 @@ impl Default for EngineConfig {
             max_waiting: 256,
             kv_type: KvType::F16,
             kv_blocks: None,
+            prefix_cache: true,
         }
     }
 }

@@ -94,7 +94,7 @@ impl Engine {
         let vocab = executor.vocab_size();
         let shared = Arc::new(Shared::default());
         let (commands, receiver) = std::sync::mpsc::channel();
-        let worker = Worker::new(scheduler, executor, tokenizer, receiver, Arc::clone(&shared));
+        let worker = Worker::new(scheduler, config.prefix_cache, executor, tokenizer, receiver, Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("laminar-engine".into())
             .spawn(move || worker.run())

@@ -93,6 +93,8 @@ pub struct Usage {
     pub prompt_tokens: usize,
     /// Tokens generated, an ending one included.
     pub completion_tokens: usize,
+    /// Those of the prompt whose KV was found in the prefix cache.
+    pub cached_tokens: usize,
 }
 
 /// Times of one generation, in seconds from its submission.

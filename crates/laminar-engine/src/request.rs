@@ -17,6 +17,8 @@ pub struct GenerateRequest {
     pub ignore_eos: bool,
     /// `Some(n)`: report the log-probability of each token, and of the `n` most probable ones (at most 64).
     pub top_logprobs: Option<usize>,
+    /// Only requests of equal salt find each other's prompts in the prefix cache.
+    pub cache_salt: u64,
     /// Puts the model's raw logits into every token event; for tests.
     pub return_logits: bool,
 }

@@ -9,8 +9,10 @@ pub struct EngineStats {
     pub prefilling: usize,
     /// Requests that wait for admission.
     pub waiting: usize,
-    /// KV blocks that sequences hold.
+    /// KV blocks that living sequences use; one that several share counts once.
     pub used_blocks: usize,
+    /// KV blocks that no sequence uses but that a prompt may find.
+    pub cached_blocks: usize,
     /// KV blocks there are.
     pub total_blocks: usize,
     /// Steps executed.
@@ -23,6 +25,10 @@ pub struct EngineStats {
     pub tokens_generated: u64,
     /// Prompt tokens that have passed all layers.
     pub prompt_tokens: u64,
+    /// Prompt tokens that were looked up in the prefix cache.
+    pub prefix_lookup_tokens: u64,
+    /// Prompt tokens that were found there and did not run.
+    pub prefix_hit_tokens: u64,
     /// Requests that finished.
     pub requests_finished: u64,
     /// Requests whose client left or that a shutdown ended.

@@ -42,6 +42,7 @@ struct Outcome {
 /// Everything the engine thread owns.
 pub(crate) struct Worker {
     scheduler: Scheduler,
+    prefix_cache: bool,
     executor: Box<dyn Executor>,
     tokenizer: Arc<Tokenizer>,
     commands: Receiver<Command>,
@@ -58,6 +59,7 @@ impl Worker {
     /// A thread's worth of state, before its first step.
     pub fn new(
         scheduler: Scheduler,
+        prefix_cache: bool,
         executor: Box<dyn Executor>,
         tokenizer: Arc<Tokenizer>,
         commands: Receiver<Command>,
@@ -65,6 +67,7 @@ impl Worker {
     ) -> Self {
         Self {
             scheduler,
+            prefix_cache,
             executor,
             tokenizer,
             commands,
@@ -138,7 +141,8 @@ impl Worker {
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         let (prompt_tokens, max_tokens) = (active.prompt().len(), active.max_tokens());
-        match self.scheduler.submit(NewSequence { id, prompt_tokens, max_tokens, prefix: None }) {
+        let prefix = self.prefix_cache.then(|| active.prefix());
+        match self.scheduler.submit(NewSequence { id, prompt_tokens, max_tokens, prefix }) {
             Ok(()) => {
                 self.requests.insert(id, active);
                 self.publish();
@@ -230,7 +234,7 @@ impl Worker {
         let members = || step.tiles.iter().flat_map(|tile| &tile.members);
         for member in members() {
             if let Some(request) = self.requests.get_mut(&member.sequence) {
-                request.starts_prefill(begun);
+                request.starts_prefill(member.start, begun);
             }
         }
         let batch = batch(step, &self.requests, &self.scheduler).ok_or("a sequence of the step is unknown")?;
@@ -279,7 +283,10 @@ impl Worker {
         self.stats.prefilling = now.prefilling;
         self.stats.waiting = now.waiting;
         self.stats.used_blocks = now.used_blocks;
+        self.stats.cached_blocks = now.cached_blocks;
         self.stats.total_blocks = now.total_blocks;
+        self.stats.prefix_lookup_tokens = now.prefix_lookup_tokens;
+        self.stats.prefix_hit_tokens = now.prefix_hit_tokens;
         self.shared.publish(self.stats);
     }
 }

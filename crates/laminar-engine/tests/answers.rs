@@ -29,7 +29,7 @@ fn an_answer_ends_at_the_checkpoints_end_token_without_its_text() {
     let answer = answer(&engine(), greedy(bytes("hello")));
     assert_eq!(answer.text(), "hello");
     assert_eq!(answer.finish().reason, FinishReason::Stop);
-    assert_eq!(answer.finish().usage, Usage { prompt_tokens: 5, completion_tokens: 6 });
+    assert_eq!(answer.finish().usage, Usage { prompt_tokens: 5, completion_tokens: 6, cached_tokens: 0 });
     let last = answer.tokens.last().unwrap();
     assert!(last.ends_text && last.text.is_empty() && last.id == end_token());
     assert!(answer.tokens[..5].iter().all(|token| !token.ends_text));

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::model::{embedded, engine_with, tiny};
+use common::model::{cold_engine, embedded, engine_with, tiny};
 use common::{Answer, answer, assert_idle, read, tokenizer};
 use laminar_engine::{Engine, GenerateRequest, Policy, SamplingParams};
 use laminar_kernels::WeightType;
@@ -77,10 +77,10 @@ fn together(engine: &Engine, crowd: &[(GenerateRequest, u64)]) -> Vec<Answer> {
     running.into_iter().map(read).collect()
 }
 
-/// The answers alone under `whole` with one thread, then under every policy, alone and in the crowd, with one and with
-/// two threads.
+/// The answers alone under `whole` with one thread and without the prefix cache, then under every policy, alone and in the crowd, with one and with
+/// two threads, one of them a second time behind a hit of the prefix cache.
 fn check(model: &Arc<Model>, tokenizer: &Arc<Tokenizer>, crowd: &[(GenerateRequest, u64)]) {
-    let alone = engine_with(model, tokenizer, Policy::Whole, 1);
+    let alone = cold_engine(model, tokenizer, Policy::Whole);
     let expected: Vec<_> = crowd.iter().map(|(request, _)| fingerprint(&answer(&alone, request.clone()))).collect();
     let mut shared_steps = false;
     for (number, policy) in policies(model.layers()).into_iter().enumerate() {

@@ -77,7 +77,7 @@ fn nothing(index: usize, request: &GenerateRequest) -> Updates {
     let finish = Finish {
         reason: FinishReason::Length,
         text: String::new(),
-        usage: Usage { prompt_tokens: request.prompt.len(), completion_tokens: 0 },
+        usage: Usage { prompt_tokens: request.prompt.len(), completion_tokens: 0, cached_tokens: 0 },
         timings: Timings::default(),
     };
     Box::pin(stream::iter([(index, Update::Finished(finish))]))
@@ -125,10 +125,11 @@ pub async fn collect(mut updates: Updates, choices: usize, keep_tokens: bool) ->
     Ok(gathered)
 }
 
-/// The usage of a whole request: the prompt of each group of `per_prompt` choices counts once.
+/// The usage of a whole request: the prompt of each group of `per_prompt` choices counts once, as its first choice ran it.
 #[derive(Debug, Default)]
 pub struct UsageSum {
     prompt_tokens: usize,
+    cached_tokens: usize,
     completion_tokens: usize,
 }
 
@@ -137,6 +138,7 @@ impl UsageSum {
     pub fn add(&mut self, index: usize, per_prompt: usize, usage: &Usage) {
         if index.is_multiple_of(per_prompt.max(1)) {
             self.prompt_tokens += usage.prompt_tokens;
+            self.cached_tokens += usage.cached_tokens;
         }
         self.completion_tokens += usage.completion_tokens;
     }
@@ -147,6 +149,7 @@ impl UsageSum {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": { "cached_tokens": self.cached_tokens },
         })
     }
 }

@@ -15,7 +15,7 @@ pub async fn health(State(state): State<AppState>) -> Json<Value> {
         "running": stats.running,
         "prefilling": stats.prefilling,
         "waiting": stats.waiting,
-        "kv_blocks": {"used": stats.used_blocks, "total": stats.total_blocks},
+        "kv_blocks": {"used": stats.used_blocks, "cached": stats.cached_blocks, "total": stats.total_blocks},
         "engine": stats,
     }))
 }

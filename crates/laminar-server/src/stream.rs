@@ -154,7 +154,7 @@ mod tests {
         Update::Finished(Finish {
             reason,
             text: text.to_owned(),
-            usage: Usage { prompt_tokens: 10, completion_tokens },
+            usage: Usage { prompt_tokens: 10, completion_tokens, cached_tokens: 8 },
             timings: Timings::default(),
         })
     }
@@ -273,5 +273,6 @@ mod tests {
         let usage = &chunks.last().unwrap()["usage"];
         assert_eq!(usage["prompt_tokens"], 10);
         assert_eq!(usage["completion_tokens"], 9);
+        assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], 8);
     }
 }

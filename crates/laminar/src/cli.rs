@@ -97,6 +97,9 @@ pub struct ServeArgs {
     /// Requests that may wait; beyond it the answer is 429
     #[arg(long, value_name = "N", default_value = "1024")]
     pub max_waiting: NonZeroUsize,
+    /// Run every prompt from its first token, even if another one began alike
+    #[arg(long)]
+    pub no_prefix_cache: bool,
     /// Name of the model in the API [default: from the model's file or id]
     #[arg(long, value_name = "NAME")]
     pub model_name: Option<String>,

@@ -16,7 +16,7 @@ use crate::cli::{EngineArgs, KvTypeName, PolicyName};
 use crate::{progress, source};
 
 /// The default context is the model's own up to here. KV memory is only used
-/// as sequences fill it, so this bounds the address space, not the memory.
+/// as sequences fill it, so this engine_use the address space, not the memory.
 const DEFAULT_CONTEXT_LIMIT: usize = 32_768;
 
 /// Prompt tokens that one layer group is worth under `layered` (the paper's
@@ -40,8 +40,18 @@ pub struct Ready {
     pub load_time: Duration,
 }
 
+/// What a command decides about its engine, beside the flags that all of them have.
+pub struct EngineUse {
+    /// Sequences that run at once.
+    pub max_sequences: usize,
+    /// Requests that may wait beside them.
+    pub max_waiting: usize,
+    /// Whether prompts share the KV blocks of equal beginnings.
+    pub prefix_cache: bool,
+}
+
 /// Loads the model and starts the engine.
-pub fn start(args: &EngineArgs, max_sequences: usize, max_waiting: usize, quiet: bool) -> anyhow::Result<Ready> {
+pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::Result<Ready> {
     let source = source::open(args.model.as_deref(), quiet)?;
     let began = Instant::now();
     let in_model = || format!("model {}", source.name);
@@ -67,7 +77,9 @@ pub fn start(args: &EngineArgs, max_sequences: usize, max_waiting: usize, quiet:
     bar.finish();
     tokenizer.check_vocab(model.vocab_size()).with_context(in_model)?;
     let tokenizer = Arc::new(tokenizer);
-    let config = EngineConfig { policy: policy(args), max_sequences, context, max_waiting, kv_type, kv_blocks: None };
+    let EngineUse { max_sequences, max_waiting, prefix_cache } = engine_use;
+    let policy = policy(args);
+    let config = EngineConfig { policy, max_sequences, context, max_waiting, kv_type, kv_blocks: None, prefix_cache };
     let engine = Engine::start(model, Arc::clone(&tokenizer), pool, config)?;
     Ok(Ready {
         // Little memory can make it shorter than asked.

@@ -23,6 +23,9 @@ pub struct Seen {
 #[derive(Default)]
 pub struct Echo {
     pub prompts: BTreeMap<SequenceId, Vec<u32>>,
+    /// The tokens of prompt rows that have passed all layers, by block: what stands for KV here. A prompt that the prefix
+    /// cache spares its beginning is read from it.
+    pub kv: BTreeMap<u32, [u32; BLOCK_LEN]>,
     /// Every step so far.
     pub seen: Arc<Mutex<Vec<Seen>>>,
     /// One permit a step, if steps are to wait for the test.
@@ -90,7 +93,17 @@ impl Executor for Echo {
             for member in &tile.members {
                 seen.prefill.push((member.sequence, tile.layers.clone()));
                 if tile.layers.start == 0 {
-                    self.prompts.entry(member.sequence).or_default().extend_from_slice(member.tokens);
+                    let kv = &self.kv;
+                    let cached = |place: usize| kv[&member.blocks[place / BLOCK_LEN]][place % BLOCK_LEN];
+                    let prompt = self.prompts.entry(member.sequence);
+                    let prompt = prompt.or_insert_with(|| (0..member.start).map(cached).collect());
+                    prompt.extend_from_slice(member.tokens);
+                }
+                if tile.layers.end == LAYERS {
+                    for (token, place) in member.tokens.iter().zip(member.start..) {
+                        let block = self.kv.entry(member.blocks[place / BLOCK_LEN]).or_default();
+                        block[place % BLOCK_LEN] = *token;
+                    }
                 }
                 if tile.layers.start > 0 && member.tokens.contains(&ERROR) {
                     return Err("an error in the middle of a prefill".into());

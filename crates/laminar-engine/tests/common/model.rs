@@ -33,6 +33,15 @@ pub fn engine(model: &Arc<Model>, policy: Policy, threads: usize) -> Engine {
 
 /// An engine over any model.
 pub fn engine_with(model: &Arc<Model>, tokenizer: &Arc<Tokenizer>, policy: Policy, threads: usize) -> Engine {
-    let config = EngineConfig { policy, context: 1024, kv_blocks: Some(16 * 32), ..EngineConfig::default() };
+    engine_of(model, tokenizer, threads, EngineConfig { policy, ..EngineConfig::default() })
+}
+
+/// An engine that runs every prompt from its first token.
+pub fn cold_engine(model: &Arc<Model>, tokenizer: &Arc<Tokenizer>, policy: Policy) -> Engine {
+    engine_of(model, tokenizer, 1, EngineConfig { policy, prefix_cache: false, ..EngineConfig::default() })
+}
+
+fn engine_of(model: &Arc<Model>, tokenizer: &Arc<Tokenizer>, threads: usize, config: EngineConfig) -> Engine {
+    let config = EngineConfig { context: 1024, kv_blocks: Some(16 * 32), ..config };
     Engine::start(Arc::clone(model), Arc::clone(tokenizer), Pool::new(threads), config).unwrap()
 }

@@ -48,3 +48,18 @@ async fn t20_markers_in_user_text_are_ordinary_text() {
     // The markers alone would have been three ids.
     assert!(text(hostile) > text("x") + 20);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_prompt_reports_the_tokens_it_found_cached() {
+    let server = server();
+    let text = "a".repeat(70);
+    for (path, request) in [(COMPLETIONS, completion(text.as_str())), (CHAT, chat(&text))] {
+        let cold = server.post(path, &request).await.ok();
+        let again = server.post(path, &request).await.ok();
+        let usages = [&cold, &again].map(|answer| &answer["usage"]);
+        let [before, after] = usages.map(|usage| usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap());
+        let prompt_tokens = usages[1]["prompt_tokens"].as_u64().unwrap();
+        assert_eq!((before, after), (0, (prompt_tokens - 1) / 32 * 32));
+        assert_eq!(again["choices"], cold["choices"], "a hit changes no answer");
+    }
+}

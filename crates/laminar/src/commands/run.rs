@@ -11,7 +11,7 @@ use serde_json::{Map, json};
 
 use crate::cli::{RunArgs, SamplingArgs};
 use crate::exit::Internal;
-use crate::setup::{self, Ready};
+use crate::setup::{self, EngineUse, Ready};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -46,7 +46,8 @@ struct Timings {
 /// Answers one prompt.
 pub fn run(args: &RunArgs, quiet: bool) -> anyhow::Result<()> {
     let text = prompt_text(args)?;
-    let ready = setup::start(&args.engine, 1, 1, quiet)?;
+    // One prompt has nothing to share.
+    let ready = setup::start(&args.engine, EngineUse { max_sequences: 1, max_waiting: 1, prefix_cache: false }, quiet)?;
     let prompt = match &text {
         Some(text) => encode(&ready, text, args.raw)?,
         None => args.prompt_ids.clone(),
@@ -59,6 +60,7 @@ pub fn run(args: &RunArgs, quiet: bool) -> anyhow::Result<()> {
         stop_token_ids: Vec::new(),
         ignore_eos: args.ignore_eos,
         top_logprobs: None,
+        cache_salt: 0,
         return_logits: false,
     };
     let generation = ready.engine.submit(request)?;

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use laminar_server::{ServerConfig, router, serve as serve_http};
 
 use crate::cli::ServeArgs;
-use crate::setup::{self, Ready};
+use crate::setup::{self, EngineUse, Ready};
 
 /// Serves until Ctrl-C or SIGTERM, then lets running answers finish.
 pub fn serve(args: &ServeArgs, quiet: bool) -> anyhow::Result<()> {
@@ -14,7 +14,12 @@ pub fn serve(args: &ServeArgs, quiet: bool) -> anyhow::Result<()> {
     let address = SocketAddr::new(args.host, args.port);
     let listener = TcpListener::bind(address)
         .map_err(|error| anyhow!("cannot listen on {address}: {error}; choose another --port or --host"))?;
-    let ready = setup::start(&args.engine, args.max_seqs.get(), args.max_waiting.get(), quiet)?;
+    let engine_use = EngineUse {
+        max_sequences: args.max_seqs.get(),
+        max_waiting: args.max_waiting.get(),
+        prefix_cache: !args.no_prefix_cache,
+    };
+    let ready = setup::start(&args.engine, engine_use, quiet)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Handlers wait and translate; the cores belong to the engine.
