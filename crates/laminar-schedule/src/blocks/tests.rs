@@ -132,6 +132,9 @@ fn a_hit_on_unused_blocks_is_not_counted_twice() {
     pass(&mut pool, &[1, 1, 1, 1]);
     let keep = pool.allocate(1, &[]).unwrap();
     // Both cached blocks would be found, and nothing is left for the third.
+    let chain = pool.chain(Prefix { tokens: Arc::from([1; 5]), salt: 0 }, 5, BLOCK_LEN);
+    let hit = pool.find(&chain);
+    assert!(pool.fits(2, &hit) && !pool.fits(3, &hit));
     assert!(admit(&mut pool, &[1, 1, 1, 1, 1]).is_none());
     pool.release(keep);
     assert_eq!(admit(&mut pool, &[1, 1, 1, 1, 1]).unwrap().hit, 2);
