@@ -1,8 +1,9 @@
 //! What runs next: Laminar's scheduler.
 //!
 //! The crate is pure. It does no input or output, reads no clock, starts no thread and sees neither text nor tensors:
-//! it knows sequences by number, prompts by length and token ids (numbers that it compares, nothing else) and time only as the value it is handed. So every run of it can be
-//! replayed from a trace ([`replay`]), and the same scheduler drives the real engine and a simulated one.
+//! it knows sequences by number, prompts by length and token ids (numbers that it compares, nothing else), and time only
+//! as the value it is handed. So every run of it can be replayed from a trace ([`replay`]), and the same scheduler drives
+//! the real engine and a simulated one.
 //!
 //! The life of a step:
 //!
