@@ -26,7 +26,7 @@
 pub mod error;
 pub mod generation;
 pub mod health;
-mod markers;
+pub mod markers;
 pub mod openai;
 pub mod prompt;
 pub mod router;

@@ -13,14 +13,14 @@ use serde_json::Value;
 
 /// The control markers of one vocabulary.
 #[derive(Debug, Default)]
-pub(crate) struct Markers {
+pub struct Markers {
     /// First character of a marker to the markers that begin with it, longest first.
     by_first: HashMap<char, Vec<(String, u32)>>,
 }
 
 impl Markers {
     /// Collects every control token that has a text of two characters or more.
-    pub(crate) fn new(tokenizer: &Tokenizer) -> Markers {
+    pub fn new(tokenizer: &Tokenizer) -> Markers {
         let ids = 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
         let control = ids.filter(|id| tokenizer.is_control(*id));
         Markers::from_texts(control.map(|id| (tokenizer.token_text(id), id)))

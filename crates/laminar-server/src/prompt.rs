@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use laminar_model::tokenizer::{EncodeOptions, TokenizerError};
+use laminar_model::tokenizer::{EncodeOptions, Tokenizer, TokenizerError};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
+use crate::markers::Markers;
 use crate::state::AppState;
+use crate::template::ChatTemplate;
 
 /// A raw prompt as the completions endpoint takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +24,35 @@ pub enum RawPrompt {
 /// none. Markers inside the messages stay ordinary text.
 ///
 /// # Errors
-/// No template in the model, a template that refuses the messages, a prompt too long for the
-/// context; all are the client's to solve (400).
+/// A template that refuses the messages, or text that the vocabulary cannot spell: the asker's to
+/// solve.
+pub fn encode_chat(
+    tokenizer: &Tokenizer,
+    markers: &Markers,
+    template: &ChatTemplate,
+    mut messages: Value,
+    extra: &Map<String, Value>,
+    add_generation_prompt: bool,
+) -> Result<Vec<u32>, ApiError> {
+    let breaker = markers.protect(&mut messages);
+    let text = template
+        .render(&messages, None, add_generation_prompt, extra)
+        .map_err(|error| ApiError::invalid("messages", error.to_string()))?;
+    let ids = match breaker {
+        Some(breaker) => markers.encode(tokenizer, &text, breaker),
+        None => tokenizer.encode(&text, EncodeOptions { add_special: false, parse_special: true }),
+    };
+    ids.map_err(|error| refused("messages", &error))
+}
+
+/// [`encode_chat`] for a request, off the async threads.
+///
+/// # Errors
+/// No template in the model, what [`encode_chat`] refuses, a prompt too long for the context; all
+/// are the client's to solve (400).
 pub(crate) async fn chat(
     state: &AppState,
-    mut messages: Value,
+    messages: Value,
     extra: Map<String, Value>,
     add_generation_prompt: bool,
 ) -> Result<Vec<u32>, ApiError> {
@@ -38,15 +64,7 @@ pub(crate) async fn chat(
     };
     let shared = state.clone();
     let ids = blocking(state, move || {
-        let breaker = shared.markers.protect(&mut messages);
-        let text = template
-            .render(&messages, None, add_generation_prompt, &extra)
-            .map_err(|error| ApiError::invalid("messages", error.to_string()))?;
-        let ids = match breaker {
-            Some(breaker) => shared.markers.encode(&shared.tokenizer, &text, breaker),
-            None => shared.tokenizer.encode(&text, EncodeOptions { add_special: false, parse_special: true }),
-        };
-        ids.map_err(|error| refused("messages", &error))
+        encode_chat(&shared.tokenizer, &shared.markers, &template, messages, &extra, add_generation_prompt)
     })
     .await?;
     check_length(state, &ids, "messages")?;

@@ -37,7 +37,7 @@ fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig
     config.local_rope = Some(rope::local(hyper, config.head_dim, LOCAL_THETA)?);
     // Folders store norm weights minus one; GGUF conversion adds it back.
     config.norm_offset = if hyper.is_gguf() { 0.0 } else { 1.0 };
-    config.attention_scale = match hyper.opt_float("", "query_pre_attn_scalar").ok().flatten() {
+    config.attention_scale = match hyper.opt_float("", "query_pre_attn_scalar")? {
         Some(scalar) if scalar > 0.0 => 1.0 / scalar.sqrt(),
         Some(scalar) => {
             return Err(ModelError::config("query_pre_attn_scalar", format!("is {scalar}, must be above 0")));
@@ -72,10 +72,7 @@ fn windows(hyper: &Hyper<'_>, config: &mut ModelConfig) -> Result<(), ModelError
         }
         return Ok(());
     }
-    let every = match hyper.hf_field("sliding_window_pattern").and_then(|v| v.as_u64()) {
-        Some(n) if n > 0 => n as usize,
-        _ => GLOBAL_EVERY,
-    };
+    let every = hyper.opt_size("", "sliding_window_pattern")?.unwrap_or(GLOBAL_EVERY);
     for (index, slot) in config.windows.iter_mut().enumerate() {
         *slot = if (index + 1).is_multiple_of(every) { None } else { Some(window) };
     }

@@ -30,7 +30,7 @@ fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig
     if config.experts.is_none() {
         return Err(ModelError::config(hyper.key("expert_count", "num_experts"), "is missing"));
     }
-    let sparse_step = hyper.opt_size("", "decoder_sparse_step").ok().flatten().unwrap_or(1);
+    let sparse_step = hyper.opt_size("", "decoder_sparse_step")?.unwrap_or(1);
     let dense_layers = hyper.hf_field("mlp_only_layers").and_then(|v| v.as_array()).is_some_and(|v| !v.is_empty());
     if sparse_step != 1 || dense_layers {
         return Err(ModelError::config(

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use laminar_engine::{Event, Finish, GenerateRequest, Generation, SamplingParams};
 use laminar_model::tokenizer::EncodeOptions;
+use laminar_server::markers::Markers;
+use laminar_server::prompt::encode_chat;
 use serde::Serialize;
 use serde_json::{Map, json};
 
@@ -91,18 +93,15 @@ fn prompt_text(args: &RunArgs) -> anyhow::Result<Option<String>> {
 
 /// Text to token ids, through the chat template where there is one.
 fn encode(ready: &Ready, text: &str, raw: bool) -> anyhow::Result<Vec<u32>> {
-    let (text, options) = match &ready.template {
+    match &ready.template {
         Some(template) if !raw => {
+            let markers = Markers::new(&ready.tokenizer);
             let messages = json!([{ "role": "user", "content": text }]);
-            let text = template
-                .render(&messages, None, true, &Map::new())
-                .context("apply the chat template (--raw leaves it out)")?;
-            // The template writes the special tokens itself.
-            (text, EncodeOptions { add_special: false, parse_special: true })
+            encode_chat(&ready.tokenizer, &markers, template, messages, &Map::new(), true)
+                .context("apply the chat template (--raw leaves it out)")
         }
-        _ => (text.to_owned(), EncodeOptions { add_special: true, parse_special: false }),
-    };
-    Ok(ready.tokenizer.encode(&text, options)?)
+        _ => Ok(ready.tokenizer.encode(text, EncodeOptions { add_special: true, parse_special: false })?),
+    }
 }
 
 fn sampling(args: &SamplingArgs) -> SamplingParams {
