@@ -25,6 +25,8 @@ pub(crate) struct Job {
 /// A request in the engine thread, from its submission to its end.
 pub(crate) struct Active {
     prompt: Arc<[u32]>,
+    /// The prompt's tokens and those generated.
+    tokens: Vec<u32>,
     cache_salt: u64,
     /// Prompt tokens whose KV was in the prefix cache; none before the first step.
     cached_tokens: Option<usize>,
@@ -36,8 +38,6 @@ pub(crate) struct Active {
     sampler: Sampler,
     text: AnswerText,
     events: UnboundedSender<Event>,
-    newest: u32,
-    generated: usize,
     submitted: Instant,
     first_step: Option<Instant>,
     first_token: Option<Instant>,
@@ -63,7 +63,8 @@ impl Active {
         Self {
             sampler: Sampler::new(&request.sampling, &request.prompt),
             text: AnswerText::new(Arc::clone(tokenizer), &request.stop),
-            prompt: request.prompt.into(),
+            prompt: request.prompt.as_slice().into(),
+            tokens: request.prompt,
             cache_salt: request.cache_salt,
             cached_tokens: None,
             max_tokens,
@@ -71,8 +72,6 @@ impl Active {
             top_logprobs: request.top_logprobs,
             return_logits: request.return_logits,
             events,
-            newest: 0,
-            generated: 0,
             submitted,
             first_step: None,
             first_token: None,
@@ -86,9 +85,19 @@ impl Active {
         &self.prompt
     }
 
+    /// All tokens there are: those of the prompt, and those generated.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Tokens generated so far.
+    fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt.len()
+    }
+
     /// What the prefix cache may know of the prompt.
     pub fn prefix(&self) -> Prefix {
-        Prefix { tokens: Arc::clone(&self.prompt), salt: self.cache_salt }
+        Prefix { tokens: Arc::clone(&self.prompt), salt: self.cache_salt, ..Prefix::default() }
     }
 
     /// Most tokens to generate.
@@ -97,8 +106,8 @@ impl Active {
     }
 
     /// The token the next decode row feeds.
-    pub fn newest(&self) -> u32 {
-        self.newest
+    pub fn newest(&self) -> Option<u32> {
+        self.tokens.last().copied()
     }
 
     /// Whether the client has dropped its end.
@@ -125,8 +134,7 @@ impl Active {
             return Some(End::Failed(EngineError::NonFiniteLogits { id: id as u32, position }));
         }
         let id = self.sampler.sample(logits);
-        self.newest = id;
-        self.generated += 1;
+        self.tokens.push(id);
         self.first_token.get_or_insert(now);
 
         let ends_text = self.stop_ids.contains(&id);
@@ -146,7 +154,7 @@ impl Active {
         if stopped {
             return Some(End::Finished(FinishReason::Stop));
         }
-        (self.generated >= self.max_tokens).then_some(End::Finished(FinishReason::Length))
+        (self.generated() >= self.max_tokens).then_some(End::Finished(FinishReason::Length))
     }
 
     /// Sends the last event. The request's place in the engine is free before its client can know.
@@ -154,6 +162,7 @@ impl Active {
         let event = match end {
             End::Failed(error) => Event::Failed(error),
             End::Finished(reason) => {
+                let completion_tokens = self.generated();
                 let since =
                     |then: Option<Instant>| then.unwrap_or(now).saturating_duration_since(self.submitted).as_secs_f64();
                 Event::Finished(Finish {
@@ -161,7 +170,7 @@ impl Active {
                     text: self.text.finish(),
                     usage: Usage {
                         prompt_tokens: self.prompt.len(),
-                        completion_tokens: self.generated,
+                        completion_tokens,
                         cached_tokens: self.cached_tokens.unwrap_or(0),
                     },
                     timings: Timings {

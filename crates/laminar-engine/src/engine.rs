@@ -77,6 +77,7 @@ impl Engine {
         let scheduler = Scheduler::new(SchedulerConfig {
             policy: config.policy,
             layers: executor.layers(),
+            experts: executor.experts(),
             max_sequences: config.max_sequences,
             kv_blocks,
             block_len,

@@ -1,13 +1,15 @@
 //! What executes a step: the waist between the engine thread and the arithmetic.
 
 use laminar_model::ExpertLoads;
-use laminar_schedule::SequenceId;
-use std::ops::Range;
+use laminar_schedule::{CohortId, Cursor, Experts, Part, SequenceId};
 
 /// Executes batches of rows. [`ModelExecutor`](crate::ModelExecutor) does it with a model; tests use others.
 pub trait Executor: Send {
     /// Layers of the model.
     fn layers(&self) -> usize;
+
+    /// The experts of each layer, if it is a mixture.
+    fn experts(&self) -> Option<Experts>;
 
     /// Logits of a row.
     fn vocab_size(&self) -> usize;
@@ -55,37 +57,47 @@ pub struct DecodeInput<'a> {
     pub blocks: &'a [u32],
 }
 
-/// The prompt rows of one cohort.
+/// A stretch of one cohort's walk; see [`laminar_schedule::Tile`].
 #[derive(Clone, Debug)]
 pub struct TileInput<'a> {
+    /// The cohort.
+    pub cohort: CohortId,
     /// Consecutive rows, one entry a sequence.
     pub members: Vec<MemberInput<'a>>,
-    /// The layers they pass in this step. Rows that start behind layer 0 have been parked by the step before.
-    pub layers: Range<usize>,
+    /// Where the rows stand. Beyond the begin of layer 0 they have been parked by the cohort's tile before.
+    pub from: Cursor,
+    /// Where they stand after the step.
+    pub to: Cursor,
+    /// What there is to do, in order.
+    pub parts: Vec<Part>,
 }
 
-/// Prompt rows of one sequence.
+/// Rows of one sequence.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberInput<'a> {
     /// The sequence.
     pub sequence: SequenceId,
-    /// The tokens of the rows.
+    /// Number of rows.
+    pub rows: usize,
+    /// The tokens of the rows; none when the member is dropped.
     pub tokens: &'a [u32],
     /// Position of the first one.
     pub start: usize,
-    /// The sequence's block table.
+    /// The sequence's block table; empty when the member is dropped.
     pub blocks: &'a [u32],
-    /// Whether the last row is the prompt's last one.
+    /// Whether the last row is that of the sequence's newest token.
     pub ends_prompt: bool,
+    /// The sequence has left; its rows keep their places until the layer is done, and nothing is run for them.
+    pub dropped: bool,
 }
 
 impl Batch<'_> {
     /// The sequences that get a token in this step, with the position of the row it is chosen from: the decode rows,
-    /// then every prompt whose last row passes the last of `layers` layers.
+    /// then every sequence whose newest row passes the last of `layers` layers in a tile.
     pub fn sampling(&self, layers: usize) -> Vec<(SequenceId, usize)> {
         let decode = self.decode.iter().map(|row| (row.sequence, row.position));
-        let ending = self.tiles.iter().filter(|tile| tile.layers.end == layers);
-        let members = ending.flat_map(|tile| tile.members.iter().filter(|member| member.ends_prompt));
-        decode.chain(members.map(|member| (member.sequence, member.start + member.tokens.len() - 1))).collect()
+        let ending = self.tiles.iter().filter(|tile| tile.to.layer >= layers);
+        let members = ending.flat_map(|tile| &tile.members).filter(|member| member.ends_prompt && !member.dropped);
+        decode.chain(members.map(|member| (member.sequence, member.start + member.rows - 1))).collect()
     }
 }

@@ -14,7 +14,7 @@ use crate::executor::{Batch, ExecuteError, Executor, TileInput};
 use crate::parked::Parked;
 use laminar_kernels::Pool;
 use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, RowSpan, Scratch};
-use laminar_schedule::SequenceId;
+use laminar_schedule::{Experts, Part, SequenceId};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -56,15 +56,15 @@ impl ModelExecutor {
     }
 
     /// Puts the tile's rows behind the decode rows: from the embedding, or from where they were parked.
-    fn unpark(&mut self, tile: &TileInput<'_>) -> Result<(), ExecuteError> {
+    fn unpark(&mut self, tile: &TileInput<'_>, layer: usize) -> Result<(), ExecuteError> {
         let width = self.model.config().hidden;
         for member in &tile.members {
-            if tile.layers.start == 0 {
+            if layer == 0 {
                 self.model.embed(member.tokens, &mut self.hidden)?;
             } else {
                 let values = self.parked.restore(member.sequence, &mut self.hidden);
                 if values != Some(member.tokens.len() * width) {
-                    let (rows, layer) = (member.tokens.len(), tile.layers.start);
+                    let rows = member.tokens.len();
                     return Err(format!("the {rows} rows of a prompt were not kept at layer {layer}").into());
                 }
             }
@@ -74,9 +74,9 @@ impl ModelExecutor {
 
     /// Takes the tile's rows from behind the decode rows: parked, or, at the top of the stack, reduced to the last rows
     /// of prompts that end here.
-    fn park(&mut self, tile: &TileInput<'_>, decode_rows: usize) {
+    fn park(&mut self, tile: &TileInput<'_>, layer: usize, decode_rows: usize) {
         let width = self.model.config().hidden;
-        let at_top = tile.layers.end == self.model.layers();
+        let at_top = layer == self.model.layers();
         let mut start = decode_rows * width;
         for member in &tile.members {
             let end = start + member.tokens.len() * width;
@@ -94,6 +94,11 @@ impl ModelExecutor {
 impl Executor for ModelExecutor {
     fn layers(&self) -> usize {
         self.model.layers()
+    }
+
+    fn experts(&self) -> Option<Experts> {
+        let experts = self.model.config().experts.as_ref()?;
+        Some(Experts { count: experts.count, top_k: experts.top_k })
     }
 
     fn vocab_size(&self) -> usize {
@@ -117,14 +122,17 @@ impl Executor for ModelExecutor {
 
         let mut below = 0;
         for tile in &batch.tiles {
-            if tile.layers.start < below {
+            let [Part::Layers(layers)] = &tile.parts[..] else {
+                return Err("a tile ends inside a layer, which this executor does not run".into());
+            };
+            if layers.start < below {
                 return Err("two tiles of one step share layers, which this executor does not run".into());
             }
-            self.forward(batch, None, below..tile.layers.start, &mut loads)?;
-            self.unpark(tile)?;
-            self.forward(batch, Some(tile), tile.layers.clone(), &mut loads)?;
-            self.park(tile, tokens.len());
-            below = tile.layers.end;
+            self.forward(batch, None, below..layers.start, &mut loads)?;
+            self.unpark(tile, layers.start)?;
+            self.forward(batch, Some(tile), layers.clone(), &mut loads)?;
+            self.park(tile, layers.end, tokens.len());
+            below = layers.end;
         }
         self.forward(batch, None, below..self.model.layers(), &mut loads)?;
 

@@ -6,7 +6,7 @@ use crate::shared::Shared;
 use crate::{EngineError, EngineStats, FinishReason};
 use laminar_model::ExpertLoads;
 use laminar_model::tokenizer::Tokenizer;
-use laminar_schedule::{NewSequence, Report, Scheduler, SequenceId, Step, SubmitError};
+use laminar_schedule::{NewSequence, Report, Scheduler, SequenceId, Step, SubmitError, TileRows};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,6 +36,8 @@ enum Mode {
 struct Outcome {
     /// The requests that ended with it.
     ended: Vec<(SequenceId, End)>,
+    /// The tokens it yielded.
+    sampled: Vec<(SequenceId, u32)>,
     loads: ExpertLoads,
 }
 
@@ -140,9 +142,9 @@ impl Worker {
         }
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        let (prompt_tokens, max_tokens) = (active.prompt().len(), active.max_tokens());
         let prefix = self.prefix_cache.then(|| active.prefix());
-        match self.scheduler.submit(NewSequence { id, prompt_tokens, max_tokens, prefix }) {
+        let new = NewSequence { prefix, ..NewSequence::new(id, active.prompt().len(), active.max_tokens()) };
+        match self.scheduler.submit(new, self.started.elapsed()) {
             Ok(()) => {
                 self.requests.insert(id, active);
                 self.publish();
@@ -184,12 +186,14 @@ impl Worker {
         let begun = Instant::now();
         let step = self.scheduler.plan(begun - self.started);
         let planned = begun.elapsed();
+        step.preempted.iter().for_each(|id| self.executor.forget(*id));
         let result = catch_unwind(AssertUnwindSafe(|| self.execute(&step, begun)));
         let result = result.unwrap_or_else(|panic| Err(panic_message(&*panic).into()));
-        let Outcome { ended, loads } = result.unwrap_or_else(|error| {
+        let Outcome { ended, sampled, loads } = result.unwrap_or_else(|error| {
             tracing::error!("step {} failed: {error}", step.number);
             let end = End::Failed(EngineError::StepFailed { message: error.to_string() });
-            Outcome { ended: step.sequences().map(|id| (id, end.clone())).collect(), loads: ExpertLoads::default() }
+            let ended = step.sequences().map(|id| (id, end.clone())).collect();
+            Outcome { ended, sampled: Vec::new(), loads: ExpertLoads::default() }
         });
 
         let executed = begun.elapsed();
@@ -201,6 +205,7 @@ impl Worker {
             step: step.number,
             finished: of_kind(false),
             failed: of_kind(true),
+            sampled,
             duration: executed,
             prefill_expert_loads: loads.prefill,
             total_expert_loads: loads.total,
@@ -231,13 +236,14 @@ impl Worker {
     /// Executes a step and hands out its tokens.
     fn execute(&mut self, step: &Step, begun: Instant) -> Result<Outcome, ExecuteError> {
         let layers = self.executor.layers();
-        let members = || step.tiles.iter().flat_map(|tile| &tile.members);
+        let members = || step.tiles.iter().flat_map(|tile| &tile.members).filter(|member| !member.dropped);
         for member in members() {
             if let Some(request) = self.requests.get_mut(&member.sequence) {
                 request.starts_prefill(member.start, begun);
             }
         }
-        let batch = batch(step, &self.requests, &self.scheduler).ok_or("a sequence of the step is unknown")?;
+        let experts = self.executor.experts().map(|experts| experts.count);
+        let batch = batch(step, experts, &self.requests, &self.scheduler).ok_or("a sequence of the step is unknown")?;
         let sampling = batch.sampling(layers);
         let loads = self.executor.execute(&batch, &mut self.logits)?;
 
@@ -252,18 +258,18 @@ impl Worker {
             }
         }
         let now = Instant::now();
-        let mut ended = Vec::new();
+        let (mut ended, mut sampled) = (Vec::new(), Vec::new());
         for ((id, position), logits) in sampling.into_iter().zip(self.logits.chunks_exact(vocab)) {
-            if let Some(request) = self.requests.get_mut(&id)
-                && let Some(end) = request.advance(logits, position, now)
-            {
-                ended.push((id, end));
+            if let Some(request) = self.requests.get_mut(&id) {
+                let before = request.tokens().len();
+                ended.extend(request.advance(logits, position, now).map(|end| (id, end)));
+                sampled.extend(request.tokens().get(before).map(|token| (id, *token)));
             }
         }
         self.stats.tokens_generated += (self.logits.len() / vocab) as u64;
-        let through = step.tiles.iter().filter(|tile| tile.layers.end == layers);
+        let through = step.tiles.iter().filter(|tile| tile.to.layer >= layers);
         self.stats.prompt_tokens += through.map(|tile| tile.rows() as u64).sum::<u64>();
-        Ok(Outcome { ended, loads })
+        Ok(Outcome { ended, sampled, loads })
     }
 
     /// Counts the end of a request and tells its client.
@@ -292,19 +298,29 @@ impl Worker {
 }
 
 /// The step with the tokens and block tables of its sequences.
-fn batch<'a>(step: &Step, requests: &'a BTreeMap<SequenceId, Active>, scheduler: &'a Scheduler) -> Option<Batch<'a>> {
+fn batch<'a>(
+    step: &Step,
+    experts: Option<usize>,
+    requests: &'a BTreeMap<SequenceId, Active>,
+    scheduler: &'a Scheduler,
+) -> Option<Batch<'a>> {
     let decode = step.decode.iter().map(|row| {
         let (sequence, position) = (row.sequence, row.position);
-        let token = requests.get(&sequence)?.newest();
+        let token = requests.get(&sequence)?.newest()?;
         Some(DecodeInput { sequence, token, position, blocks: scheduler.blocks(sequence)? })
     });
+    let member = |member: &TileRows| {
+        let TileRows { sequence, start, rows, ends_prompt, dropped } = *member;
+        let (tokens, blocks) = match dropped {
+            true => (&[][..], &[][..]),
+            false => (requests.get(&sequence)?.tokens().get(start..start + rows)?, scheduler.blocks(sequence)?),
+        };
+        Some(MemberInput { sequence, rows, tokens, start, blocks, ends_prompt, dropped })
+    };
     let tiles = step.tiles.iter().map(|tile| {
-        let members = tile.members.iter().map(|member| {
-            let (sequence, start, ends_prompt) = (member.sequence, member.start, member.ends_prompt);
-            let tokens = requests.get(&sequence)?.prompt().get(start..start + member.rows)?;
-            Some(MemberInput { sequence, tokens, start, blocks: scheduler.blocks(sequence)?, ends_prompt })
-        });
-        Some(TileInput { members: members.collect::<Option<_>>()?, layers: tile.layers.clone() })
+        let members = tile.members.iter().map(member).collect::<Option<_>>()?;
+        let parts = tile.parts(experts);
+        Some(TileInput { cohort: tile.cohort, members, from: tile.from, to: tile.to, parts })
     });
     Some(Batch { decode: decode.collect::<Option<_>>()?, tiles: tiles.collect::<Option<_>>()? })
 }
@@ -319,6 +335,10 @@ fn refusal(error: SubmitError) -> EngineError {
         }
         SubmitError::NothingToGenerate | SubmitError::NeverFits { .. } => {
             EngineError::InvalidRequest { field: "max_tokens", message: error.to_string() }
+        }
+        SubmitError::ZeroTarget { field } => EngineError::InvalidRequest { field, message: error.to_string() },
+        SubmitError::ContradictoryTargets { .. } => {
+            EngineError::InvalidRequest { field: "tbt_target", message: error.to_string() }
         }
     }
 }

@@ -42,7 +42,7 @@ fn invariant_3_a_layered_prompt_loads_each_touched_expert_of_each_layer_once() {
             assert_eq!(stats.prefill_expert_loads, touched);
             assert!(touched >= 2 * 4, "two experts a token in each of four layers");
             assert!(touched <= 8 * 4, "there are eight experts in each of four layers");
-            for groups in [None, Some(1), Some(2), Some(3), Some(4), Some(100)] {
+            for groups in [None, Some(1), Some(2), Some(3), Some(4)] {
                 let (answer, stats) = run(&model, layered(groups), prompt.clone());
                 assert_eq!(answer.finish().timings.prefill_expert_loads, touched, "{groups:?} groups, {length} tokens");
                 assert_eq!(stats.prefill_expert_loads, touched);

@@ -50,9 +50,9 @@ impl BlockPool {
         Chain::new(prefix, prompt_tokens, block_len, self.cache.hash())
     }
 
-    /// The cached blocks a sequence may begin with.
-    pub fn find(&self, chain: &Chain) -> Vec<BlockId> {
-        self.cache.find(chain)
+    /// The cached blocks a sequence of so many tokens may begin with.
+    pub fn find(&self, chain: &Chain, tokens: usize) -> Vec<BlockId> {
+        self.cache.find(chain, tokens)
     }
 
     /// Whether a table of `count` blocks, the first of them `hit`, can be had.
@@ -83,6 +83,15 @@ impl BlockPool {
             self.take(block, &mut table);
         }
         Some(table)
+    }
+
+    /// Makes a table one block longer; returns whether there was one to have.
+    pub fn extend(&mut self, table: &mut BlockTable) -> bool {
+        let Some(block) = self.free.pop().or_else(|| self.cache.evict()) else {
+            return false;
+        };
+        self.take(block, table);
+        true
     }
 
     /// Publishes the full blocks within the first `done` blocks of a table; the rows of these have passed every layer.

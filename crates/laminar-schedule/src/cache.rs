@@ -6,14 +6,14 @@
 //! block's border, and go to its own blocks), hence no block is ever copied on write.
 
 use crate::BlockId;
-use crate::prefix::{Chain, KeyHash, fnv1a};
+use crate::prefix::{Chain, KeyHash, Root, fnv1a};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a block continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parent {
-    /// Nothing: it begins prompts of this salt.
-    Salt(u64),
+    /// Nothing: it begins the sequences of this root.
+    Root(Root),
     /// The entry of this block, which outlives it.
     Block(BlockId),
 }
@@ -23,7 +23,7 @@ enum Parent {
 struct Entry {
     key: u64,
     parent: Parent,
-    tokens: Box<[u32]>,
+    content: Box<[u32]>,
     /// Entries that continue this one.
     children: usize,
     /// When its last user left; none while somebody uses it.
@@ -68,12 +68,13 @@ impl PrefixCache {
         self.entries.contains_key(&block)
     }
 
-    /// The longest run of cached blocks a sequence may begin with.
-    pub fn find(&self, chain: &Chain) -> Vec<BlockId> {
-        let mut parent = Parent::Salt(chain.salt());
+    /// The longest run of cached blocks a sequence of so many tokens may begin with.
+    pub fn find(&self, chain: &Chain, tokens: usize) -> Vec<BlockId> {
+        let mut parent = Parent::Root(chain.root());
         let mut found = Vec::new();
-        while found.len() < chain.usable {
-            let Some(block) = chain.block(found.len()).and_then(|(key, tokens)| self.child(parent, key, tokens)) else {
+        while found.len() < chain.usable(tokens) {
+            let Some(block) = chain.block(found.len()).and_then(|(key, content)| self.child(parent, key, content))
+            else {
                 break;
             };
             found.push(block);
@@ -89,10 +90,10 @@ impl PrefixCache {
     pub fn publish(&mut self, chain: &mut Chain, blocks: &[BlockId]) {
         let number = chain.published;
         let parent = match number.checked_sub(1) {
-            None => Some(Parent::Salt(chain.salt())),
+            None => Some(Parent::Root(chain.root())),
             Some(before) => blocks.get(before).map(|block| Parent::Block(*block)),
         };
-        let (Some(parent), Some(&block), Some((key, tokens))) = (parent, blocks.get(number), chain.block(number))
+        let (Some(parent), Some(&block), Some((key, content))) = (parent, blocks.get(number), chain.block(number))
         else {
             chain.closed = true;
             return;
@@ -107,7 +108,7 @@ impl PrefixCache {
             entry.children += 1;
         }
         self.by_key.insert(key, block);
-        self.entries.insert(block, Entry { key, parent, tokens: tokens.into(), children: 0, unused_since: None });
+        self.entries.insert(block, Entry { key, parent, content: content.into(), children: 0, unused_since: None });
         chain.published += 1;
     }
 
@@ -154,9 +155,9 @@ impl PrefixCache {
     }
 
     /// The block with this key, if it is what it seems: the key alone is no proof.
-    fn child(&self, parent: Parent, key: u64, tokens: &[u32]) -> Option<BlockId> {
+    fn child(&self, parent: Parent, key: u64, content: &[u32]) -> Option<BlockId> {
         let block = *self.by_key.get(&key)?;
         let entry = self.entries.get(&block)?;
-        (entry.parent == parent && *entry.tokens == *tokens).then_some(block)
+        (entry.parent == parent && *entry.content == *content).then_some(block)
     }
 }

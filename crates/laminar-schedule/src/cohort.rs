@@ -1,49 +1,84 @@
 //! A cohort's walk through the layers.
 
-use crate::{CohortId, SequenceId, Tile, TileRows};
+use crate::queues::Slot;
+use crate::{CohortId, Cursor, Tile, TileRows};
 use std::ops::Range;
 
 /// Sequences that prefill together, and how deep they are.
 #[derive(Debug)]
 pub(crate) struct Cohort {
     id: CohortId,
-    members: Vec<TileRows>,
-    groups: Vec<Range<usize>>,
-    /// The group that runs next (or is in flight).
-    cursor: usize,
+    members: Vec<Member>,
+    cursor: Cursor,
+    /// Layers at which its steps end, if that is fixed from the start.
+    borders: Vec<usize>,
+}
+
+/// Some rows of one sequence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub slot: Slot,
+    pub rows: TileRows,
 }
 
 impl Cohort {
-    /// A cohort at the first of its layer groups.
-    pub fn new(id: CohortId, members: Vec<TileRows>, groups: Vec<Range<usize>>) -> Self {
-        Self { id, members, groups, cursor: 0 }
+    /// A cohort before the first layer. With `borders`, its steps end at these layers.
+    pub fn new(id: CohortId, members: Vec<Member>, borders: Vec<usize>) -> Self {
+        Self { id, members, cursor: Cursor::at_layer(0), borders }
     }
 
-    /// The tile to run now; none once the last group is done.
-    pub fn tile(&self) -> Option<Tile> {
-        let layers = self.groups.get(self.cursor)?.clone();
-        Some(Tile { cohort: self.id, members: self.members.clone(), layers })
+    /// Where its next step ends, if that is fixed.
+    pub fn next_border(&self) -> Option<Cursor> {
+        self.borders.iter().map(|layer| Cursor::at_layer(*layer)).find(|border| *border > self.cursor)
     }
 
-    /// Moves one group deeper; returns whether the cohort has passed the last one.
-    pub fn advance(&mut self) -> bool {
-        self.cursor += 1;
-        self.cursor >= self.groups.len()
+    /// Its name.
+    pub fn id(&self) -> CohortId {
+        self.id
     }
 
-    /// Takes a sequence out; the others go on.
-    pub fn remove(&mut self, id: SequenceId) {
-        self.members.retain(|member| member.sequence != id);
+    /// Where it stands.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// The rows that walk together, those of dropped members included.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Rows of all members.
+    pub fn rows(&self) -> usize {
+        self.members.iter().map(|member| member.rows.rows).sum()
+    }
+
+    /// The walk from here to there.
+    pub fn tile(&self, to: Cursor) -> Tile {
+        let members = self.members.iter().map(|member| member.rows).collect();
+        Tile { cohort: self.id, members, from: self.cursor, to }
+    }
+
+    /// Moves on. At a border between layers those who have left vanish.
+    pub fn advance(&mut self, to: Cursor) {
+        self.cursor = to;
+        if to.is_between_layers() {
+            self.members.retain(|member| !member.rows.dropped);
+        }
+    }
+
+    /// A sequence leaves. In the middle of a layer its rows keep their places, so that those of the others keep theirs.
+    pub fn drop_member(&mut self, slot: Slot) {
+        if self.cursor.is_between_layers() {
+            self.members.retain(|member| member.slot != slot);
+        }
+        for member in &mut self.members {
+            member.rows.dropped |= member.slot == slot;
+        }
     }
 
     /// Whether nobody is left.
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
-    /// The rows that walk together.
-    pub fn members(&self) -> &[TileRows] {
-        &self.members
+    pub fn is_over(&self) -> bool {
+        self.members.iter().all(|member| member.rows.dropped)
     }
 }
 

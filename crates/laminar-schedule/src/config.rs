@@ -9,6 +9,8 @@ pub struct SchedulerConfig {
     pub policy: Policy,
     /// Layers of the model.
     pub layers: usize,
+    /// The experts of each layer, if it is a mixture; the feed-forward networks are dense without.
+    pub experts: Option<Experts>,
     /// Most sequences that hold KV blocks at the same time, prefilling and decoding together.
     pub max_sequences: usize,
     /// KV blocks there are; block ids run from 0 to `kv_blocks - 1`.
@@ -19,6 +21,15 @@ pub struct SchedulerConfig {
     pub max_waiting: usize,
     /// Most positions of one sequence, prompt and generated tokens together.
     pub context: usize,
+}
+
+/// The experts of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Experts {
+    /// Experts there are.
+    pub count: usize,
+    /// Experts that each row goes through.
+    pub top_k: usize,
 }
 
 impl SchedulerConfig {
@@ -36,11 +47,19 @@ impl SchedulerConfig {
                 return Err(ConfigError::Zero { field });
             }
         }
+        if let Some(Experts { count, top_k }) = self.experts {
+            if top_k == 0 {
+                return Err(ConfigError::Zero { field: "top_k" });
+            }
+            if top_k > count {
+                return Err(ConfigError::TooFewExperts { count, top_k });
+            }
+        }
         // One position for the prompt and one for a generated token.
         if self.context < 2 {
             return Err(ConfigError::ContextTooSmall { context: self.context });
         }
-        self.policy.check()
+        self.policy.check(self.layers)
     }
 
     /// Blocks that hold `tokens` positions.

@@ -1,6 +1,7 @@
 //! The scheduler's errors: one type for each of its doors.
 
 use crate::SequenceId;
+use std::time::Duration;
 
 /// A configuration that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +11,30 @@ pub enum ConfigError {
     Zero {
         /// The setting.
         field: &'static str,
+    },
+    /// Prompts cannot walk in more groups than there are layers.
+    #[error("{groups} layer groups are asked for but the model has {layers} layers; ask for at most {layers}")]
+    MoreGroupsThanLayers {
+        /// The groups asked for.
+        groups: usize,
+        /// Layers of the model.
+        layers: usize,
+    },
+    /// More experts are chosen for a row than there are.
+    #[error("{top_k} experts are chosen for each row but a layer has {count}")]
+    TooFewExperts {
+        /// Experts of a layer.
+        count: usize,
+        /// Experts of a row.
+        top_k: usize,
+    },
+    /// The time to the first token contains at least one time between two tokens.
+    #[error("tbt_target is {tbt:?} but ttft_target is {ttft:?}; the time to the first token cannot be the shorter one")]
+    ContradictoryTargets {
+        /// The longest time between two tokens.
+        tbt: Duration,
+        /// The longest time to the first token.
+        ttft: Duration,
     },
     /// The context holds not even one prompt token and one generated token.
     #[error("scheduler setting `context` is {context}; it must be at least 2 (one prompt token, one generated token)")]
@@ -37,6 +62,20 @@ pub enum SubmitError {
         prompt_tokens: usize,
         /// Positions of the context.
         context: usize,
+    },
+    /// A target that nothing can meet.
+    #[error("{field} is 0; leave it out for the server's own")]
+    ZeroTarget {
+        /// The target.
+        field: &'static str,
+    },
+    /// The time to the first token contains at least one time between two tokens.
+    #[error("tbt_target is {tbt:?} but ttft_target is {ttft:?}; the time to the first token cannot be the shorter one")]
+    ContradictoryTargets {
+        /// The longest time between two tokens.
+        tbt: Duration,
+        /// The longest time to the first token.
+        ttft: Duration,
     },
     /// All KV blocks together could not hold the sequence.
     #[error("the request needs {needed} KV blocks but there are only {total}; lower max_tokens or shorten the prompt")]
@@ -68,6 +107,14 @@ pub enum CommitError {
     NoStep {
         /// The step the report names.
         reported: u64,
+    },
+    /// The report names a sequence that the step does not have.
+    #[error("the report of step {step} names sequence {}, which is not in it", .id.0)]
+    NotInStep {
+        /// The sequence.
+        id: SequenceId,
+        /// The step.
+        step: u64,
     },
     /// The report names another step than the one in flight.
     #[error("report for step {reported} while step {in_flight} is in flight")]

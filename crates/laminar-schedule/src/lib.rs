@@ -18,26 +18,27 @@
 //! begins like an earlier one ([`Prefix`]) shares that one's full blocks and starts behind them.
 //!
 //! ```
-//! use laminar_schedule::{NewSequence, Policy, Report, Scheduler, SchedulerConfig, SequenceId};
+//! use laminar_schedule::{NewSequence, Part, Policy, Report, Scheduler, SchedulerConfig, SequenceId};
 //! use std::time::Duration;
 //!
 //! let mut scheduler = Scheduler::new(SchedulerConfig {
 //!     policy: Policy::Layered { group_tokens: 512, cohort_tokens: 8192, groups: None },
 //!     layers: 8,
+//!     experts: None,
 //!     max_sequences: 4,
 //!     kv_blocks: 256,
 //!     block_len: 32,
 //!     max_waiting: 16,
 //!     context: 4096,
 //! })?;
-//! scheduler.submit(NewSequence { id: SequenceId(1), prompt_tokens: 1024, max_tokens: 2, prefix: None })?;
+//! scheduler.submit(NewSequence::new(SequenceId(1), 1024, 2), Duration::ZERO)?;
 //!
 //! // 1024 tokens are two groups of 512: the prompt walks four layers in each of two steps.
 //! let step = scheduler.plan(Duration::ZERO);
-//! assert_eq!(step.tiles[0].layers, 0..4);
+//! assert_eq!(step.tiles[0].parts(None), [Part::Layers(0..4)]);
 //! scheduler.commit(&Report { step: step.number, ..Report::default() })?;
 //! let step = scheduler.plan(Duration::ZERO);
-//! assert_eq!(step.tiles[0].layers, 4..8);
+//! assert_eq!(step.tiles[0].parts(None), [Part::Layers(4..8)]);
 //! scheduler.commit(&Report { step: step.number, ..Report::default() })?;
 //! // The first token is there; the next one is fed at position 1024.
 //! assert_eq!(scheduler.plan(Duration::ZERO).decode[0].position, 1024);
@@ -48,23 +49,27 @@ mod blocks;
 mod cache;
 mod cohort;
 mod config;
+mod cursor;
 mod error;
 mod policy;
 mod prefix;
 mod queues;
 mod scheduler;
 mod sequence;
+mod state;
 mod stats;
 mod step;
 mod trace;
+mod waiting;
 
 pub use blocks::BlockId;
-pub use config::SchedulerConfig;
+pub use config::{Experts, SchedulerConfig};
+pub use cursor::{Cursor, Extent, Part, ROW_STEP, Stage};
 pub use error::{CommitError, ConfigError, SubmitError};
 pub use policy::Policy;
-pub use prefix::Prefix;
+pub use prefix::{ExtraKey, Prefix};
 pub use scheduler::Scheduler;
-pub use sequence::{NewSequence, SequenceId};
+pub use sequence::{NewSequence, PRIORITY_LEVEL, SequenceId, TenantId};
 pub use stats::SchedulerStats;
 pub use step::{CohortId, DecodeRow, Report, Step, Tile, TileRows};
 pub use trace::{Event, Recorder, replay};

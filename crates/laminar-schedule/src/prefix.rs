@@ -1,11 +1,12 @@
-//! What a prompt begins with, in a form that can be compared: token ids, a salt, and one key for each full block.
+//! What a sequence begins with, in a form that can be compared: token ids, a salt, what else makes its keys and values, and
+//! one key for each full block.
 
 use std::sync::Arc;
 
 /// What a sequence shows of its prompt, so that blocks of it can be found again.
 ///
 /// Token ids are numbers to compare; the scheduler attaches no meaning to them and still sees no text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefix {
     /// Token ids of the prompt, from its first. Ids past the prompt's length are ignored; where they are fewer, only the
     /// blocks they fill are looked up and published.
@@ -13,6 +14,19 @@ pub struct Prefix {
     /// Only sequences of equal salt share blocks: whoever must not learn from the time of an answer that another client
     /// has sent the same prompt gets a salt of its own.
     pub salt: u64,
+    /// The adapter that the model runs with, 0 for none: other weights make other keys and values of the same tokens.
+    pub adapter: u64,
+    /// Positions where something beside the token id makes the keys and values, in ascending order.
+    pub extra: Arc<[ExtraKey]>,
+}
+
+/// What stands at a position of a prompt beside its token id: the part of an image, say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtraKey {
+    /// The position.
+    pub position: usize,
+    /// A number that is equal only for equal things, such as a hash of the image.
+    pub id: u64,
 }
 
 /// Makes a block's key from its parent's key (the salt, for a first block) and its token ids.
@@ -27,50 +41,109 @@ pub(crate) fn fnv1a(parent: u64, tokens: &[u32]) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-/// The full prompt blocks of one sequence as the cache knows them.
+/// The full blocks of one sequence as the cache knows them.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    prefix: Prefix,
+    root: Root,
+    extra: Arc<[ExtraKey]>,
     block_len: usize,
+    hash: KeyHash,
     keys: Vec<u64>,
-    /// Leading blocks that may be taken from the cache: at least one prompt row must run, since it yields the logits.
-    pub usable: usize,
+    /// What the full blocks hold, one after the other, and behind them the tokens of a block that is not full yet.
+    content: Vec<u32>,
+    /// Where each full block's content ends.
+    ends: Vec<usize>,
+    /// Tokens told so far.
+    tokens: usize,
     /// Leading blocks that are in the cache as blocks of this sequence's table.
     pub published: usize,
     /// Another sequence was first with the next block; what lies behind it stays unpublished.
     pub closed: bool,
 }
 
+/// What all blocks of a chain have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Root {
+    salt: u64,
+    adapter: u64,
+}
+
 impl Chain {
-    /// The keys of a prompt's full blocks.
+    /// The chain of a prompt.
     pub fn new(prefix: Prefix, prompt_tokens: usize, block_len: usize, hash: KeyHash) -> Self {
-        let mut key = prefix.salt;
-        let tokens = &prefix.tokens[..prompt_tokens.min(prefix.tokens.len())];
-        let keys: Vec<u64> = tokens
-            .chunks_exact(block_len)
-            .map(|block| {
-                key = hash(key, block);
-                key
-            })
-            .collect();
-        let usable = keys.len().min(prompt_tokens.saturating_sub(1) / block_len);
-        Self { prefix, block_len, keys, usable, published: 0, closed: false }
+        let Prefix { tokens, salt, adapter, extra } = prefix;
+        let count = tokens.len().min(prompt_tokens);
+        let mut chain = Self {
+            root: Root { salt, adapter },
+            extra,
+            block_len,
+            hash,
+            keys: Vec::with_capacity(count / block_len),
+            content: Vec::with_capacity(count),
+            ends: Vec::with_capacity(count / block_len),
+            tokens: 0,
+            published: 0,
+            closed: false,
+        };
+        tokens.iter().take(count).for_each(|token| chain.push(*token));
+        chain
     }
 
-    /// The salt.
-    pub fn salt(&self) -> u64 {
-        self.prefix.salt
+    /// The sequence goes on with this token at this position. The chain ends at a token that was not told.
+    pub fn append(&mut self, position: usize, token: u32) {
+        if position == self.tokens {
+            self.push(token);
+        }
     }
 
-    /// Full blocks of the prompt.
+    fn push(&mut self, token: u32) {
+        self.content.push(token);
+        self.tokens += 1;
+        if !self.tokens.is_multiple_of(self.block_len) {
+            return;
+        }
+        let first = self.tokens - self.block_len;
+        for extra in &*self.extra {
+            if (first..self.tokens).contains(&extra.position) {
+                let place = (extra.position - first) as u32;
+                self.content.extend([place, extra.id as u32, (extra.id >> 32) as u32]);
+            }
+        }
+        let start = self.ends.last().copied().unwrap_or(0);
+        let parent = self.keys.last().copied();
+        let parent = parent.unwrap_or_else(|| {
+            (self.hash)(self.root.salt, &[self.root.adapter as u32, (self.root.adapter >> 32) as u32])
+        });
+        self.keys.push((self.hash)(parent, &self.content[start..]));
+        self.ends.push(self.content.len());
+    }
+
+    /// The sequence is admitted with its first `hit` blocks from the cache.
+    pub fn begin(&mut self, hit: usize) {
+        self.published = hit;
+        self.closed = false;
+    }
+
+    /// What all its blocks have in common.
+    pub fn root(&self) -> Root {
+        self.root
+    }
+
+    /// Full blocks.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Key and token ids of a block.
+    /// Leading blocks that a sequence of so many tokens may take from the cache: at least one row must run, since it yields
+    /// the logits.
+    pub fn usable(&self, tokens: usize) -> usize {
+        self.keys.len().min(tokens.saturating_sub(1) / self.block_len)
+    }
+
+    /// Key and content of a full block.
     pub fn block(&self, number: usize) -> Option<(u64, &[u32])> {
-        let start = number * self.block_len;
-        Some((*self.keys.get(number)?, self.prefix.tokens.get(start..start + self.block_len)?))
+        let start = number.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        Some((*self.keys.get(number)?, self.content.get(start..*self.ends.get(number)?)?))
     }
 }
 
@@ -79,7 +152,7 @@ mod tests {
     use super::*;
 
     fn chain(tokens: &[u32], salt: u64) -> Chain {
-        Chain::new(Prefix { tokens: tokens.into(), salt }, tokens.len(), 2, fnv1a)
+        Chain::new(Prefix { tokens: tokens.into(), salt, ..Prefix::default() }, tokens.len(), 2, fnv1a)
     }
 
     #[test]
@@ -100,8 +173,37 @@ mod tests {
     }
 
     #[test]
-    fn the_block_with_a_prompts_last_row_is_not_taken_from_the_cache() {
-        let usable = [1, 2, 3, 4, 5].map(|length| chain(&vec![7; length], 0).usable);
+    fn adapters_and_images_make_other_keys_from_where_they_count() {
+        let tokens: Arc<[u32]> = [1, 2, 3, 4, 5, 6].into();
+        let keys = |adapter, extra: &[ExtraKey]| {
+            let prefix = Prefix { tokens: Arc::clone(&tokens), salt: 0, adapter, extra: extra.into() };
+            Chain::new(prefix, 6, 2, fnv1a).keys
+        };
+        let plain = keys(0, &[]);
+        assert!(keys(1 << 40, &[]).iter().zip(&plain).all(|(one, other)| one != other));
+        let image = |id| keys(0, &[ExtraKey { position: 3, id }]);
+        assert_eq!(image(7)[0], plain[0]);
+        assert!(image(7)[1] != plain[1] && image(7)[2] != plain[2]);
+        assert_ne!(image(7)[1], image(8)[1]);
+        assert_ne!(image(7)[1], image(7 + (1 << 32))[1]);
+        assert_ne!(image(7)[1], keys(0, &[ExtraKey { position: 2, id: 7 }])[1]);
+    }
+
+    #[test]
+    fn a_chain_goes_on_with_generated_tokens_in_their_order() {
+        let mut grown = chain(&[1, 2, 3], 0);
+        grown.append(3, 4);
+        grown.append(4, 5);
+        assert_eq!(grown.keys, chain(&[1, 2, 3, 4, 5], 0).keys);
+        assert_eq!(grown.block(1).map(|(_, content)| content), Some(&[3, 4][..]));
+        grown.append(6, 7);
+        grown.append(7, 8);
+        assert_eq!(grown.len(), 2, "a token is missing");
+    }
+
+    #[test]
+    fn the_block_with_the_last_row_is_not_taken_from_the_cache() {
+        let usable = [1, 2, 3, 4, 5].map(|length| chain(&vec![7; length], 0).usable(length));
         assert_eq!(usable, [0, 0, 1, 1, 2]);
     }
 }

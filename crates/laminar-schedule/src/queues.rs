@@ -1,23 +1,33 @@
-//! The sequences a scheduler knows, in their order, and the admission of new ones.
+//! The sequences a scheduler knows, where each stands, and the KV blocks they hold.
 
 use crate::blocks::BlockPool;
 use crate::sequence::{Phase, Sequence};
-use crate::{BlockId, DecodeRow, NewSequence, SchedulerConfig, SchedulerStats, SequenceId, TileRows};
-use std::collections::{BTreeMap, VecDeque};
+use crate::waiting::{Order, Waiting};
+use crate::{BlockId, DecodeRow, NewSequence, SchedulerConfig, SchedulerStats, SequenceId, Step, TileRows};
+use std::collections::HashMap;
+use std::time::Duration;
 
-/// All living sequences. Each is in exactly one of the three queues.
+/// Where a sequence is kept; names it inside the scheduler while it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Slot(pub usize);
+
+/// All living sequences. Each waits, prefills or decodes.
 #[derive(Debug)]
 pub(crate) struct Queues {
-    sequences: BTreeMap<SequenceId, Sequence>,
-    /// In order of arrival.
-    waiting: VecDeque<SequenceId>,
+    slots: Vec<Option<Sequence>>,
+    free: Vec<Slot>,
+    /// Looked into, never walked: its order means nothing.
+    by_id: HashMap<SequenceId, Slot>,
+    waiting: Waiting,
     /// In order of admission.
-    prefilling: Vec<SequenceId>,
-    /// In order of their first token.
-    decoding: Vec<SequenceId>,
+    prefilling: Vec<Slot>,
+    /// In order of their first token since admission.
+    decoding: Vec<Slot>,
     pool: BlockPool,
     max_sequences: usize,
     block_len: usize,
+    submitted: u64,
+    preemptions: u64,
     prefix_lookup_tokens: u64,
     prefix_hit_tokens: u64,
 }
@@ -26,35 +36,70 @@ impl Queues {
     /// No sequences, all blocks free.
     pub fn new(config: &SchedulerConfig) -> Self {
         Self {
-            sequences: BTreeMap::new(),
-            waiting: VecDeque::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_id: HashMap::new(),
+            waiting: Waiting::default(),
             prefilling: Vec::new(),
             decoding: Vec::new(),
             pool: BlockPool::new(config.kv_blocks),
             max_sequences: config.max_sequences,
             block_len: config.block_len,
+            submitted: 0,
+            preemptions: 0,
             prefix_lookup_tokens: 0,
             prefix_hit_tokens: 0,
         }
     }
 
-    /// Puts a sequence at the end of the waiting queue. The caller has checked it.
-    pub fn enqueue(&mut self, new: NewSequence) {
-        let NewSequence { id, prompt_tokens, max_tokens, prefix } = new;
-        self.waiting.push_back(id);
-        let chain = prefix.map(|prefix| self.pool.chain(prefix, prompt_tokens, self.block_len));
-        let phase = Phase::Waiting;
-        self.sequences.insert(id, Sequence { prompt_tokens, max_tokens, phase, chain, blocks: None, cancelled: false });
+    /// Lets a sequence wait. The caller has checked it.
+    pub fn enqueue(&mut self, new: NewSequence, now: Duration) {
+        let chain = new.prefix.map(|prefix| self.pool.chain(prefix, new.prompt_tokens, self.block_len));
+        let tenant = self.waiting.enter(new.tenant);
+        let sequence = Sequence {
+            id: new.id,
+            prompt_tokens: new.prompt_tokens,
+            generated: 0,
+            max_tokens: new.max_tokens,
+            phase: Phase::Waiting,
+            chain,
+            blocks: None,
+            cancelled: false,
+            number: self.submitted,
+            arrival: now,
+            priority: new.priority,
+            tenant,
+            tbt_target: new.tbt_target,
+            ttft_target: new.ttft_target,
+            in_cohort: false,
+            step: None,
+        };
+        self.submitted += 1;
+        let order = order(&sequence);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            Slot(self.slots.len() - 1)
+        });
+        self.by_id.insert(new.id, slot);
+        self.waiting.insert(tenant, order, slot);
+        if let Some(place) = self.slots.get_mut(slot.0) {
+            *place = Some(sequence);
+        }
     }
 
-    /// A sequence by its name.
-    pub fn get(&self, id: SequenceId) -> Option<&Sequence> {
-        self.sequences.get(&id)
+    /// Where a sequence is kept.
+    pub fn slot(&self, id: SequenceId) -> Option<Slot> {
+        self.by_id.get(&id).copied()
     }
 
-    /// A sequence by its name.
-    pub fn get_mut(&mut self, id: SequenceId) -> Option<&mut Sequence> {
-        self.sequences.get_mut(&id)
+    /// A sequence.
+    pub fn get(&self, slot: Slot) -> Option<&Sequence> {
+        self.slots.get(slot.0)?.as_ref()
+    }
+
+    /// A sequence.
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Sequence> {
+        self.slots.get_mut(slot.0)?.as_mut()
     }
 
     /// Sequences waiting for admission.
@@ -64,100 +109,203 @@ impl Queues {
 
     /// Whether no sequence lives.
     pub fn is_empty(&self) -> bool {
-        self.sequences.is_empty()
+        self.by_id.is_empty()
     }
 
-    /// Admitted sequences with prompt left, in order of admission: name and rows left.
-    pub fn unfinished(&self) -> impl Iterator<Item = (SequenceId, usize)> {
-        self.prefilling.iter().filter_map(|id| Some((*id, self.sequences.get(id)?.remaining())))
+    /// Admitted sequences with rows left that no cohort has taken, in order of admission.
+    pub fn unfinished(&self) -> impl Iterator<Item = Slot> {
+        self.prefilling.iter().copied().filter(|slot| self.get(*slot).is_some_and(|sequence| !sequence.in_cohort))
     }
 
-    /// Prompt rows that the waiting queue's head would have to run, if it can be admitted now.
+    /// Sequences that decode, in the order of their rows.
+    pub fn decoding(&self) -> impl Iterator<Item = &Sequence> {
+        self.decoding.iter().filter_map(|slot| self.get(*slot))
+    }
+
+    /// Where those that decode are kept, in the order of their rows.
+    pub fn decoding_slots(&self) -> &[Slot] {
+        &self.decoding
+    }
+
+    /// Marks the sequences of a step.
+    pub fn mark(&mut self, step: &Step) {
+        for slot in &self.decoding {
+            if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
+                sequence.step = Some(step.number);
+            }
+        }
+        for member in step.tiles.iter().flat_map(|tile| &tile.members).filter(|member| !member.dropped) {
+            if let Some(sequence) = self.slot(member.sequence).and_then(|slot| self.get_mut(slot)) {
+                sequence.step = Some(step.number);
+            }
+        }
+    }
+
+    /// The sequence to admit next, if there is one.
+    pub fn head(&self) -> Option<Slot> {
+        self.waiting.head()
+    }
+
+    /// The waiting sequences of the tenant whose turn it is, in their order.
+    pub fn in_turn(&self) -> impl Iterator<Item = Slot> {
+        self.waiting.in_turn()
+    }
+
+    /// Whether one more sequence may hold blocks.
+    pub fn has_room(&self) -> bool {
+        self.prefilling.len() + self.decoding.len() < self.max_sequences
+    }
+
+    /// Rows that a waiting sequence would have to run, if it can be admitted now.
     ///
-    /// The head alone decides: a later sequence that needs fewer blocks does not overtake it, so no sequence waits for
-    /// ever.
-    pub fn admissible(&self) -> Option<usize> {
-        if self.prefilling.len() + self.decoding.len() >= self.max_sequences {
+    /// Beside its own blocks there must be one more for each sequence that runs already, since each of them will need one
+    /// before long, and preempting is dearer than waiting.
+    pub fn admissible(&self, slot: Slot) -> Option<usize> {
+        if !self.has_room() {
             return None;
         }
-        let head = self.sequences.get(self.waiting.front()?)?;
-        let hit = self.find(head);
-        self.pool.fits(self.blocks_for(head), &hit).then_some(head.prompt_tokens - hit.len() * self.block_len)
+        let sequence = self.get(slot).filter(|sequence| sequence.phase == Phase::Waiting)?;
+        let hit = self.find(sequence);
+        let reserve = self.prefilling.len() + self.decoding.len();
+        let needed = sequence.tokens().div_ceil(self.block_len) + reserve;
+        self.pool.fits(needed, &hit).then_some(sequence.tokens() - hit.len() * self.block_len)
     }
 
-    /// Admits the waiting queue's head: it gets its blocks and can run to its end from now on. What the prefix cache holds
-    /// of its prompt is done already.
-    pub fn admit(&mut self) -> Option<SequenceId> {
-        self.admissible()?;
-        let id = *self.waiting.front()?;
-        let head = self.sequences.get(&id)?;
-        let (needed, hit) = (self.blocks_for(head), self.find(head));
+    /// Admits a waiting sequence: it gets blocks for all its tokens. What the prefix cache holds of them is done already.
+    pub fn admit(&mut self, slot: Slot) -> Option<()> {
+        self.admissible(slot)?;
+        let sequence = self.get(slot)?;
+        let (needed, hit) = (sequence.tokens().div_ceil(self.block_len), self.find(sequence));
         let table = self.pool.allocate(needed, &hit)?;
-        let sequence = self.sequences.get_mut(&id)?;
+        let sequence = self.slots.get_mut(slot.0)?.as_mut()?;
         let done = hit.len() * self.block_len;
         if let Some(chain) = &mut sequence.chain {
-            chain.published = hit.len();
-            self.prefix_lookup_tokens += sequence.prompt_tokens as u64;
+            chain.begin(hit.len());
+            self.prefix_lookup_tokens += sequence.tokens() as u64;
             self.prefix_hit_tokens += done as u64;
         }
         sequence.blocks = Some(table);
         sequence.phase = Phase::Prefilling { done };
-        self.waiting.pop_front();
-        self.prefilling.push(id);
-        Some(id)
+        self.waiting.remove(sequence.tenant, order(sequence), slot);
+        self.waiting.charge_rows(sequence.tenant, sequence.tokens() - done);
+        self.prefilling.push(slot);
+        Some(())
     }
 
-    /// The next `rows` prompt rows of an admitted sequence (fewer at its end).
-    pub fn next_rows(&self, id: SequenceId, rows: usize) -> Option<TileRows> {
-        let sequence = self.sequences.get(&id)?;
+    /// The next `rows` rows of an admitted sequence (fewer at its end).
+    pub fn next_rows(&self, slot: Slot, rows: usize) -> Option<TileRows> {
+        let sequence = self.get(slot)?;
         let rows = rows.min(sequence.remaining());
-        let ends_prompt = rows == sequence.remaining();
-        (rows > 0).then_some(TileRows { sequence: id, start: sequence.done(), rows, ends_prompt })
+        let (start, ends_prompt) = (sequence.done(), rows == sequence.remaining());
+        (rows > 0).then_some(TileRows { sequence: sequence.id, start, rows, ends_prompt, dropped: false })
     }
 
     /// One row for every decoding sequence.
     pub fn decode_rows(&self) -> Vec<DecodeRow> {
-        self.decoding.iter().filter_map(|id| self.sequences.get(id)?.decode_row(*id)).collect()
+        self.decoding().map(Sequence::decode_row).collect()
     }
 
-    /// The rows have passed all layers; a prompt that is done brings its sequence among the decoding ones, with one
-    /// token. Returns whether that token was the last one allowed.
-    pub fn complete_rows(&mut self, rows: &TileRows) -> bool {
-        let Some(sequence) = self.sequences.get_mut(&rows.sequence) else {
+    /// Gives every decoding sequence the block that its next row needs. Where there is none, the most junior sequences
+    /// that run lose theirs and wait again; their names are returned.
+    pub fn grow(&mut self) -> Vec<SequenceId> {
+        let needs = |sequence: &Sequence| {
+            let held = sequence.blocks.as_ref().map_or(0, |table| table.ids().len());
+            held * self.block_len < sequence.tokens()
+        };
+        let mut needy: Vec<Slot> =
+            self.decoding.iter().copied().filter(|slot| self.get(*slot).is_some_and(needs)).collect();
+        needy.sort_by_key(|slot| std::cmp::Reverse(self.get(*slot).map(Sequence::seniority)));
+        let mut preempted = Vec::new();
+        for slot in needy {
+            while let Some(Some(sequence)) = self.slots.get_mut(slot.0)
+                && let Some(table) = &mut sequence.blocks
+                && !self.pool.extend(table)
+            {
+                let running = self.prefilling.iter().chain(&self.decoding).copied();
+                // There is one at least: the sequence itself.
+                let Some(junior) = running.min_by_key(|slot| self.get(*slot).map(Sequence::seniority)) else { break };
+                preempted.extend(self.preempt(junior));
+            }
+        }
+        preempted
+    }
+
+    /// A running sequence loses its blocks and waits again, at its old place. Its tokens stay.
+    fn preempt(&mut self, slot: Slot) -> Option<SequenceId> {
+        let sequence = self.slots.get_mut(slot.0)?.as_mut()?;
+        sequence.phase = Phase::Waiting;
+        sequence.in_cohort = false;
+        let (id, tenant, order) = (sequence.id, sequence.tenant, order(sequence));
+        if let Some(table) = sequence.blocks.take() {
+            self.pool.release(table);
+        }
+        self.prefilling.retain(|other| *other != slot);
+        self.decoding.retain(|other| *other != slot);
+        self.waiting.insert(tenant, order, slot);
+        self.preemptions += 1;
+        Some(id)
+    }
+
+    /// A decode row has passed all layers and yielded a token; returns whether that was the last one allowed.
+    pub fn count_token(&mut self, slot: Slot) -> bool {
+        let Some(Some(sequence)) = self.slots.get_mut(slot.0) else {
             return false;
         };
+        self.waiting.charge_token(sequence.tenant);
+        sequence.count_token()
+    }
+
+    /// Prefill rows have passed all layers; a sequence whose rows are all done decodes from now on, with one more token.
+    /// Returns whether that token was the last one allowed.
+    pub fn complete_rows(&mut self, slot: Slot, rows: &TileRows) -> bool {
+        let Some(Some(sequence)) = self.slots.get_mut(slot.0) else {
+            return false;
+        };
+        sequence.in_cohort = false;
         if !rows.ends_prompt {
             sequence.phase = Phase::Prefilling { done: rows.start + rows.rows };
             return false;
         }
-        let last = sequence.count_token();
-        self.prefilling.retain(|id| *id != rows.sequence);
-        self.decoding.push(rows.sequence);
-        last
+        self.prefilling.retain(|other| *other != slot);
+        self.decoding.push(slot);
+        self.count_token(slot)
     }
 
-    /// Invariant 4: the rows have passed all layers, so the prompt blocks that they fill can be found from now on.
-    pub fn publish_rows(&mut self, rows: &TileRows) {
-        if let Some(sequence) = self.sequences.get_mut(&rows.sequence)
+    /// Invariant 4: the first `done` rows have passed all layers, so the blocks that they fill can be found from now on.
+    pub fn publish(&mut self, slot: Slot, done: usize) {
+        if let Some(Some(sequence)) = self.slots.get_mut(slot.0)
             && !sequence.cancelled
             && let (Some(chain), Some(table)) = (&mut sequence.chain, &sequence.blocks)
         {
-            self.pool.publish(chain, table, (rows.start + rows.rows) / self.block_len);
+            self.pool.publish(chain, table, done / self.block_len);
+        }
+    }
+
+    /// This is the newest token of a sequence. One that is never told ends the chain of its blocks.
+    pub fn append(&mut self, slot: Slot, token: u32) {
+        if let Some(sequence) = self.get_mut(slot) {
+            let position = sequence.tokens() - 1;
+            if let Some(chain) = &mut sequence.chain {
+                chain.append(position, token);
+            }
         }
     }
 
     /// A sequence is gone: its blocks are free, or cached without it, at once.
-    pub fn remove(&mut self, id: SequenceId) {
-        let Some(sequence) = self.sequences.remove(&id) else {
+    pub fn remove(&mut self, slot: Slot) {
+        let Some(sequence) = self.slots.get_mut(slot.0).and_then(Option::take) else {
             return;
         };
+        self.by_id.remove(&sequence.id);
+        self.free.push(slot);
+        self.waiting.leave(sequence.tenant);
+        match sequence.phase {
+            Phase::Waiting => self.waiting.remove(sequence.tenant, order(&sequence), slot),
+            Phase::Prefilling { .. } => self.prefilling.retain(|other| *other != slot),
+            Phase::Decoding => self.decoding.retain(|other| *other != slot),
+        }
         if let Some(table) = sequence.blocks {
             self.pool.release(table);
-        }
-        match sequence.phase {
-            Phase::Waiting => self.waiting.retain(|other| *other != id),
-            Phase::Prefilling { .. } => self.prefilling.retain(|other| *other != id),
-            Phase::Decoding { .. } => self.decoding.retain(|other| *other != id),
         }
     }
 
@@ -170,16 +318,18 @@ impl Queues {
             used_blocks: self.pool.used(),
             cached_blocks: self.pool.cached(),
             total_blocks: self.pool.total(),
+            preemptions: self.preemptions,
             prefix_lookup_tokens: self.prefix_lookup_tokens,
             prefix_hit_tokens: self.prefix_hit_tokens,
         }
     }
 
     fn find(&self, sequence: &Sequence) -> Vec<BlockId> {
-        sequence.chain.as_ref().map(|chain| self.pool.find(chain)).unwrap_or_default()
+        sequence.chain.as_ref().map(|chain| self.pool.find(chain, sequence.tokens())).unwrap_or_default()
     }
+}
 
-    fn blocks_for(&self, sequence: &Sequence) -> usize {
-        (sequence.prompt_tokens + sequence.max_tokens).div_ceil(self.block_len)
-    }
+/// What a waiting sequence is sorted by, within its tenant.
+fn order(sequence: &Sequence) -> Order {
+    (sequence.virtual_arrival(), sequence.number)
 }

@@ -1,10 +1,10 @@
 //! The scheduler: plan, commit, submit, cancel.
 
-use crate::cohort::Cohort;
-use crate::queues::Queues;
+use crate::queues::Slot;
+use crate::state::State;
 use crate::{
-    BlockId, CohortId, CommitError, ConfigError, NewSequence, Report, SchedulerConfig, SchedulerStats, SequenceId,
-    Step, SubmitError,
+    BlockId, CommitError, ConfigError, NewSequence, Report, SchedulerConfig, SchedulerStats, SequenceId, Step,
+    SubmitError,
 };
 use std::time::Duration;
 
@@ -12,21 +12,26 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Scheduler {
     config: SchedulerConfig,
-    queues: Queues,
-    /// The cohort under way; at most one.
-    cohort: Option<Cohort>,
+    state: State,
     /// The step that waits for its report.
-    in_flight: Option<Step>,
+    in_flight: Option<InFlight>,
     next_step: u64,
-    next_cohort: u64,
+}
+
+/// A step that was planned and not committed.
+#[derive(Debug)]
+struct InFlight {
+    step: Step,
+    /// The sequences of its decode rows, in their order.
+    decode: Vec<Slot>,
 }
 
 impl Scheduler {
     /// A scheduler without sequences.
     pub fn new(config: SchedulerConfig) -> Result<Self, ConfigError> {
         config.check()?;
-        let queues = Queues::new(&config);
-        Ok(Self { config, queues, cohort: None, in_flight: None, next_step: 0, next_cohort: 0 })
+        let state = State::new(&config);
+        Ok(Self { config, state, in_flight: None, next_step: 0 })
     }
 
     /// The configuration the scheduler was made with.
@@ -34,12 +39,12 @@ impl Scheduler {
         &self.config
     }
 
-    /// Puts a sequence at the end of the waiting queue; a later [`plan`](Self::plan) admits it.
+    /// Lets a sequence wait; a later [`plan`](Self::plan) admits it. `now` is the caller's clock.
     ///
     /// `max_tokens` is cut to what the context leaves beside the prompt. A sequence that could never run is refused
     /// now rather than left to wait for ever.
-    pub fn submit(&mut self, new: NewSequence) -> Result<(), SubmitError> {
-        let NewSequence { id, prompt_tokens, max_tokens, prefix } = new;
+    pub fn submit(&mut self, new: NewSequence, now: Duration) -> Result<(), SubmitError> {
+        let NewSequence { id, prompt_tokens, max_tokens, .. } = new;
         let context = self.config.context;
         if prompt_tokens == 0 {
             return Err(SubmitError::EmptyPrompt);
@@ -50,20 +55,29 @@ impl Scheduler {
         if max_tokens == 0 {
             return Err(SubmitError::NothingToGenerate);
         }
+        if let (Some(tbt), Some(ttft)) = (new.tbt_target, new.ttft_target)
+            && tbt > ttft
+        {
+            return Err(SubmitError::ContradictoryTargets { tbt, ttft });
+        }
+        let targets = [("tbt_target", new.tbt_target), ("ttft_target", new.ttft_target)];
+        if let Some((field, _)) = targets.into_iter().find(|(_, target)| *target == Some(Duration::ZERO)) {
+            return Err(SubmitError::ZeroTarget { field });
+        }
         let max_tokens = max_tokens.min(context - prompt_tokens);
         let needed = self.config.blocks_for(prompt_tokens + max_tokens);
-        let total = self.queues.stats().total_blocks;
+        let total = self.state.queues.stats().total_blocks;
         if needed > total {
             return Err(SubmitError::NeverFits { needed, total });
         }
-        if self.queues.get(id).is_some() {
+        if self.state.queues.slot(id).is_some() {
             return Err(SubmitError::Duplicate { id });
         }
-        let waiting = self.queues.waiting();
+        let waiting = self.state.queues.waiting();
         if waiting >= self.config.max_waiting {
             return Err(SubmitError::QueueFull { waiting });
         }
-        self.queues.enqueue(NewSequence { id, prompt_tokens, max_tokens, prefix });
+        self.state.queues.enqueue(NewSequence { max_tokens, ..new }, now);
         Ok(())
     }
 
@@ -72,17 +86,14 @@ impl Scheduler {
     /// Its blocks are free at once, or, when the step in flight works on them, at that step's commit: in either case
     /// before the next plan. A cohort goes on without it.
     pub fn cancel(&mut self, id: SequenceId) -> bool {
-        let busy = self.in_flight.as_ref().is_some_and(|step| step.sequences().any(|other| other == id));
-        let Some(sequence) = self.queues.get_mut(id) else {
+        let Some(slot) = self.state.queues.slot(id) else {
             return false;
         };
-        if sequence.cancelled {
-            return false;
-        }
-        if busy {
-            sequence.cancelled = true;
-        } else {
-            self.remove(id);
+        let in_flight = self.in_flight.as_ref().map(|flight| flight.step.number);
+        match self.state.queues.get_mut(slot) {
+            Some(sequence) if sequence.cancelled => return false,
+            Some(sequence) if in_flight.is_some() && sequence.step == in_flight => sequence.cancelled = true,
+            _ => self.state.remove(slot),
         }
         true
     }
@@ -90,24 +101,20 @@ impl Scheduler {
     /// The next step; empty if and only if no sequence is left.
     ///
     /// Every decoding sequence is in it. A step that is not empty must be committed before the next one is planned;
-    /// planning again before that returns the same step. `now` is the caller's clock; the present policies do not look
-    /// at it.
+    /// planning again before that returns the same step. `now` is the caller's clock.
     pub fn plan(&mut self, now: Duration) -> Step {
+        if let Some(flight) = &self.in_flight {
+            return flight.step.clone();
+        }
         let _ = now;
-        if let Some(step) = &self.in_flight {
-            return step.clone();
-        }
-        if self.cohort.is_none() {
-            self.cohort = self.form_cohort();
-        }
-        let step = Step {
-            number: self.next_step,
-            decode: self.queues.decode_rows(),
-            tiles: self.cohort.as_ref().and_then(Cohort::tile).into_iter().collect(),
-        };
+        let preempted = self.state.grow();
+        let tiles = self.config.policy.tiles(&mut self.state);
+        let step = Step { number: self.next_step, preempted, decode: self.state.queues.decode_rows(), tiles };
         if !step.is_empty() {
             self.next_step += 1;
-            self.in_flight = Some(step.clone());
+            self.state.queues.mark(&step);
+            let decode = self.state.queues.decoding_slots().to_vec();
+            self.in_flight = Some(InFlight { step: step.clone(), decode });
         }
         step
     }
@@ -115,77 +122,64 @@ impl Scheduler {
     /// Learns what came of the step in flight and moves its sequences on.
     ///
     /// A sequence that has reached its `max_tokens` ends here whether the report names it or not.
+    ///
+    /// # Errors
+    ///
+    /// A report of another step than the one in flight, or one that names a sequence that is not in it. Nothing changes.
     pub fn commit(&mut self, report: &Report) -> Result<(), CommitError> {
-        let Some(step) = self.in_flight.take() else {
+        let Some(flight) = &self.in_flight else {
             return Err(CommitError::NoStep { reported: report.step });
         };
-        if step.number != report.step {
-            let in_flight = step.number;
-            self.in_flight = Some(step);
-            return Err(CommitError::WrongStep { reported: report.step, in_flight });
+        if flight.step.number != report.step {
+            return Err(CommitError::WrongStep { reported: report.step, in_flight: flight.step.number });
         }
+        let named = report.finished.iter().chain(&report.failed).chain(report.sampled.iter().map(|(id, _)| id));
+        let queues = &self.state.queues;
+        let in_step = |id: &SequenceId| {
+            let sequence = queues.slot(*id).and_then(|slot| queues.get(slot));
+            sequence.is_some_and(|sequence| sequence.step == Some(report.step))
+        };
+        if let Some(id) = named.into_iter().find(|id| !in_step(id)) {
+            return Err(CommitError::NotInStep { id: *id, step: report.step });
+        }
+        let Some(InFlight { step, decode }) = self.in_flight.take() else {
+            return Err(CommitError::NoStep { reported: report.step });
+        };
 
-        let mut ended: Vec<SequenceId> = report.finished.iter().chain(&report.failed).copied().collect();
-        for row in &step.decode {
-            if let Some(sequence) = self.queues.get_mut(row.sequence)
-                && sequence.count_token()
-            {
-                ended.push(row.sequence);
+        let mut ended = self.state.count_tokens(&step, &decode, report);
+        for tile in &step.tiles {
+            ended.extend(self.state.advance(tile, report));
+        }
+        let queues = &mut self.state.queues;
+        for (id, token) in &report.sampled {
+            if let Some(slot) = queues.slot(*id) {
+                queues.append(slot, *token);
             }
         }
-        let walked = self.cohort.as_mut().is_some_and(Cohort::advance);
-        if walked && let Some(cohort) = self.cohort.take() {
-            for rows in cohort.members() {
-                if !report.failed.contains(&rows.sequence) {
-                    self.queues.publish_rows(rows);
-                }
-                if self.queues.complete_rows(rows) {
-                    ended.push(rows.sequence);
-                }
-            }
-        }
-        ended.extend(step.sequences().filter(|id| self.queues.get(*id).is_some_and(|sequence| sequence.cancelled)));
-        for id in ended {
-            self.remove(id);
+        ended.extend(report.finished.iter().chain(&report.failed).filter_map(|id| queues.slot(*id)));
+        let members = step.tiles.iter().flat_map(|tile| &tile.members);
+        let members = members.filter(|member| !member.dropped).filter_map(|member| queues.slot(member.sequence));
+        let cancelled = |slot: &Slot| queues.get(*slot).is_some_and(|sequence| sequence.cancelled);
+        ended.extend(decode.iter().copied().chain(members).filter(cancelled));
+        for slot in ended {
+            self.state.remove(slot);
         }
         Ok(())
     }
 
     /// The block table of an admitted sequence: position `p` is in block `p / block_len` of it.
     pub fn blocks(&self, id: SequenceId) -> Option<&[BlockId]> {
-        Some(self.queues.get(id)?.blocks.as_ref()?.ids())
+        let queues = &self.state.queues;
+        Some(queues.get(queues.slot(id)?)?.blocks.as_ref()?.ids())
     }
 
     /// The gauges.
     pub fn stats(&self) -> SchedulerStats {
-        self.queues.stats()
+        self.state.queues.stats()
     }
 
     /// Whether no sequence is left, so that the next plan would be empty.
     pub fn is_idle(&self) -> bool {
-        self.queues.is_empty()
-    }
-
-    fn form_cohort(&mut self) -> Option<Cohort> {
-        let members = self.config.policy.gather(&mut self.queues);
-        if members.is_empty() {
-            return None;
-        }
-        let tokens = members.iter().map(|member| member.rows).sum();
-        let groups = self.config.policy.groups(tokens, self.config.layers);
-        let id = CohortId(self.next_cohort);
-        self.next_cohort += 1;
-        Some(Cohort::new(id, members, groups))
-    }
-
-    /// Takes a sequence out of the queues and of its cohort; a cohort without members is over.
-    fn remove(&mut self, id: SequenceId) {
-        self.queues.remove(id);
-        if let Some(cohort) = &mut self.cohort {
-            cohort.remove(id);
-            if cohort.is_empty() {
-                self.cohort = None;
-            }
-        }
+        self.state.queues.is_empty()
     }
 }

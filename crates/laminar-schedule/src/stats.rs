@@ -15,7 +15,9 @@ pub struct SchedulerStats {
     pub cached_blocks: usize,
     /// KV blocks there are.
     pub total_blocks: usize,
-    /// Prompt tokens of all sequences admitted with a prefix.
+    /// Times that a sequence lost its blocks to make room and had to start anew.
+    pub preemptions: u64,
+    /// Tokens of all sequences admitted with a prefix, those generated before a preemption included.
     pub prefix_lookup_tokens: u64,
     /// Those of them whose KV was found in the prefix cache.
     pub prefix_hit_tokens: u64,

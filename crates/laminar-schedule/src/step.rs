@@ -1,7 +1,6 @@
 //! What crosses the waist: a step to execute, and the report of it.
 
-use crate::SequenceId;
-use std::ops::Range;
+use crate::{Cursor, Extent, Part, SequenceId};
 use std::time::Duration;
 
 /// A cohort: the sequences that prefill together.
@@ -13,9 +12,12 @@ pub struct CohortId(pub u64);
 pub struct Step {
     /// Counts steps that have work, from 0.
     pub number: u64,
+    /// Sequences that have lost their KV blocks since the step before, to make room. Whatever else is kept for them goes too:
+    /// they wait again, and start anew with their prompt and the tokens they have generated.
+    pub preempted: Vec<SequenceId>,
     /// Every decoding sequence, one row each, through all layers; each yields one token.
     pub decode: Vec<DecodeRow>,
-    /// Prefill beside them. The present policies give at most one tile.
+    /// Prefill beside them, in the order to execute it.
     pub tiles: Vec<Tile>,
 }
 
@@ -27,7 +29,7 @@ impl Step {
 
     /// The sequences the step works on, each once: those that decode, then those that prefill.
     pub fn sequences(&self) -> impl Iterator<Item = SequenceId> {
-        let members = self.tiles.iter().flat_map(|tile| &tile.members);
+        let members = self.tiles.iter().flat_map(|tile| &tile.members).filter(|member| !member.dropped);
         self.decode.iter().map(|row| row.sequence).chain(members.map(|member| member.sequence))
     }
 }
@@ -41,26 +43,34 @@ pub struct DecodeRow {
     pub position: usize,
 }
 
-/// Rows x layers of one cohort, done in one step.
+/// A stretch of one cohort's walk, done in one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tile {
-    /// The cohort the tile belongs to. Tiles of one cohort come in successive steps with the same members (less
-    /// those that were cancelled) and successive layer ranges from 0 to the model's last layer.
+    /// The cohort. Its tiles come in their order, each beginning where the one before ended, from layer 0 to the model's
+    /// last, with the same members, less those that left.
     pub cohort: CohortId,
     /// The rows.
     pub members: Vec<TileRows>,
-    /// The layers these rows pass in this step.
-    pub layers: Range<usize>,
+    /// Where these rows stand.
+    pub from: Cursor,
+    /// Where they stand after the step.
+    pub to: Cursor,
 }
 
 impl Tile {
-    /// Rows of all members.
+    /// Rows of all members, those of dropped ones included.
     pub fn rows(&self) -> usize {
         self.members.iter().map(|member| member.rows).sum()
     }
+
+    /// What there is to do, in order. `experts` is the number of experts of a layer, if it is a mixture.
+    pub fn parts(&self, experts: Option<usize>) -> Vec<Part> {
+        let rows = self.rows();
+        self.from.parts(self.to, Extent { rows, units: experts.unwrap_or(rows) })
+    }
 }
 
-/// Consecutive prompt rows of one sequence.
+/// Consecutive rows of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileRows {
     /// The sequence.
@@ -69,9 +79,12 @@ pub struct TileRows {
     pub start: usize,
     /// Number of rows.
     pub rows: usize,
-    /// Whether the last row is the prompt's last: once it has passed the last layer, the sequence samples its first
-    /// token.
+    /// Whether the last row is the newest token there is: once it has passed the last layer, the sequence samples its next
+    /// token, which is its first one unless it was preempted before.
     pub ends_prompt: bool,
+    /// The sequence has left since its cohort began the layer it is in. Its rows keep their places until that layer is done,
+    /// and then vanish; nothing is run for them, and their KV blocks are somebody else's.
+    pub dropped: bool,
 }
 
 /// What came of a step.
@@ -79,11 +92,14 @@ pub struct TileRows {
 pub struct Report {
     /// [`Step::number`] of the step executed.
     pub step: u64,
-    /// Sequences that this step ended: end of text, stop string, length. Unknown ids are ignored.
+    /// Sequences that this step ended: end of text, stop string, length.
     pub finished: Vec<SequenceId>,
     /// Sequences that ended because the step went wrong for them: nothing it did for them is trusted, so no block that it
     /// filled is published.
     pub failed: Vec<SequenceId>,
+    /// The tokens that the step yielded, for the prefix cache: a sequence whose tokens are not told publishes blocks of its
+    /// prompt alone.
+    pub sampled: Vec<(SequenceId, u32)>,
     /// How long the step took.
     pub duration: Duration,
     /// Distinct experts touched by prefill rows, summed over layers.

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// One call into a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// [`Scheduler::submit`].
-    Submit(NewSequence),
+    /// [`Scheduler::submit`] at this time.
+    Submit(NewSequence, Duration),
     /// [`Scheduler::cancel`].
     Cancel(SequenceId),
     /// [`Scheduler::plan`] at this time.
@@ -30,9 +30,9 @@ impl Recorder {
     }
 
     /// See [`Scheduler::submit`].
-    pub fn submit(&mut self, new: NewSequence) -> Result<(), SubmitError> {
-        self.events.push(Event::Submit(new.clone()));
-        self.scheduler.submit(new)
+    pub fn submit(&mut self, new: NewSequence, now: Duration) -> Result<(), SubmitError> {
+        self.events.push(Event::Submit(new.clone(), now));
+        self.scheduler.submit(new, now)
     }
 
     /// See [`Scheduler::cancel`].
@@ -72,7 +72,7 @@ pub fn replay(config: SchedulerConfig, events: &[Event]) -> Result<Vec<Step>, Co
     let mut steps = Vec::new();
     for event in events {
         match event {
-            Event::Submit(new) => drop(scheduler.submit(new.clone())),
+            Event::Submit(new, now) => drop(scheduler.submit(new.clone(), *now)),
             Event::Cancel(id) => {
                 scheduler.cancel(*id);
             }

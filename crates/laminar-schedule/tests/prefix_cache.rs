@@ -3,7 +3,7 @@
 // A test says what went wrong by panicking; the helpers of these tests are no exception.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use laminar_schedule::{NewSequence, Policy, Prefix, Report, Scheduler, SchedulerConfig, SequenceId, Step};
+use laminar_schedule::{NewSequence, Part, Policy, Prefix, Report, Scheduler, SchedulerConfig, SequenceId, Step};
 use std::time::Duration;
 
 const POLICIES: [Policy; 3] = [
@@ -13,15 +13,16 @@ const POLICIES: [Policy; 3] = [
 ];
 
 fn scheduler(policy: Policy, kv_blocks: usize) -> Scheduler {
-    let (layers, max_sequences, block_len, max_waiting, context) = (8, 8, 32, 8, 1024);
-    Scheduler::new(SchedulerConfig { policy, layers, max_sequences, kv_blocks, block_len, max_waiting, context })
-        .unwrap()
+    let (layers, experts, max_sequences, block_len, max_waiting, context) = (8, None, 8, 32, 8, 1024);
+    let config = SchedulerConfig { policy, layers, experts, max_sequences, kv_blocks, block_len, max_waiting, context };
+    Scheduler::new(config).unwrap()
 }
 
 /// A prompt whose tokens are all `token`.
 fn submit(scheduler: &mut Scheduler, id: u64, token: u32, prompt_tokens: usize) {
-    let prefix = Some(Prefix { tokens: vec![token; prompt_tokens].into(), salt: 0 });
-    scheduler.submit(NewSequence { id: SequenceId(id), prompt_tokens, max_tokens: 4, prefix }).unwrap();
+    let prefix = Some(Prefix { tokens: vec![token; prompt_tokens].into(), ..Prefix::default() });
+    let new = NewSequence { prefix, ..NewSequence::new(SequenceId(id), prompt_tokens, 4) };
+    scheduler.submit(new, Duration::ZERO).unwrap();
 }
 
 fn run(scheduler: &mut Scheduler) -> Step {
@@ -71,7 +72,7 @@ fn invariant_4_a_block_is_found_only_when_its_last_layer_is_done() {
     for group in 0..4 {
         assert_eq!(scheduler.stats().prefix_hit_tokens, 0, "group {group}");
         let step = run(&mut scheduler);
-        assert_eq!(step.tiles[0].layers, group * 2..group * 2 + 2);
+        assert_eq!(step.tiles[0].parts(None), [Part::Layers(group * 2..group * 2 + 2)]);
         assert_eq!(step.tiles[0].members.len(), 1);
     }
     // The first is cancelled in the middle of its second chunk: two of its blocks are done, two are not.
@@ -107,10 +108,10 @@ fn invariant_4_a_prompt_cancelled_or_failed_before_its_last_layer_publishes_noth
 fn the_group_count_follows_the_rows_that_run() {
     let mut scheduler = scheduler(Policy::Layered { group_tokens: 32, cohort_tokens: 512, groups: None }, 64);
     submit(&mut scheduler, 1, 7, 128);
-    assert_eq!(run(&mut scheduler).tiles[0].layers, 0..2, "four groups");
+    assert_eq!(run(&mut scheduler).tiles[0].parts(None), [Part::Layers(0..2)], "four groups");
     finish(&mut scheduler);
     submit(&mut scheduler, 2, 7, 129);
-    assert_eq!(run(&mut scheduler).tiles[0].layers, 0..8, "one row, one group");
+    assert_eq!(run(&mut scheduler).tiles[0].parts(None), [Part::Layers(0..8)], "one row, one group");
 }
 
 #[test]
@@ -126,8 +127,7 @@ fn cached_blocks_make_room_for_a_prompt_that_needs_them() {
 #[test]
 fn a_sequence_without_a_prefix_neither_finds_nor_publishes() {
     let mut scheduler = scheduler(Policy::Whole, 64);
-    let new = NewSequence { id: SequenceId(1), prompt_tokens: 64, max_tokens: 1, prefix: None };
-    scheduler.submit(new).unwrap();
+    scheduler.submit(NewSequence::new(SequenceId(1), 64, 1), Duration::ZERO).unwrap();
     finish(&mut scheduler);
     assert_eq!(scheduler.stats().cached_blocks, 0);
     assert_eq!(scheduler.stats().prefix_lookup_tokens, 0);

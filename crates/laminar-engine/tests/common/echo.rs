@@ -1,7 +1,7 @@
 //! An executor without a model: a sequence answers with its own prompt, then ends its turn.
 
 use super::end_token;
-use laminar_engine::{Batch, EngineConfig, ExecuteError, Executor, Policy, SequenceId};
+use laminar_engine::{Batch, Cursor, EngineConfig, ExecuteError, Executor, Experts, Policy, SequenceId};
 use laminar_model::ExpertLoads;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -72,6 +72,10 @@ impl Executor for Echo {
         LAYERS
     }
 
+    fn experts(&self) -> Option<Experts> {
+        None
+    }
+
     fn vocab_size(&self) -> usize {
         end_token() as usize + 1
     }
@@ -90,22 +94,23 @@ impl Executor for Echo {
         }
         let mut seen = Seen { decode: batch.decode.iter().map(|row| row.sequence).collect(), ..Seen::default() };
         for tile in &batch.tiles {
-            for member in &tile.members {
-                seen.prefill.push((member.sequence, tile.layers.clone()));
-                if tile.layers.start == 0 {
+            let begins = tile.from == Cursor::at_layer(0);
+            for member in tile.members.iter().filter(|member| !member.dropped) {
+                seen.prefill.push((member.sequence, tile.from.layer..tile.to.layer));
+                if begins {
                     let kv = &self.kv;
                     let cached = |place: usize| kv[&member.blocks[place / BLOCK_LEN]][place % BLOCK_LEN];
                     let prompt = self.prompts.entry(member.sequence);
                     let prompt = prompt.or_insert_with(|| (0..member.start).map(cached).collect());
                     prompt.extend_from_slice(member.tokens);
                 }
-                if tile.layers.end == LAYERS {
+                if tile.to.layer == LAYERS {
                     for (token, place) in member.tokens.iter().zip(member.start..) {
                         let block = self.kv.entry(member.blocks[place / BLOCK_LEN]).or_default();
                         block[place % BLOCK_LEN] = *token;
                     }
                 }
-                if tile.layers.start > 0 && member.tokens.contains(&ERROR) {
+                if !begins && member.tokens.contains(&ERROR) {
                     return Err("an error in the middle of a prefill".into());
                 }
             }

@@ -13,8 +13,9 @@ struct Prompt {
 }
 
 fn admit_salted(pool: &mut BlockPool, tokens: &[u32], salt: u64) -> Option<Prompt> {
-    let mut chain = pool.chain(Prefix { tokens: Arc::from(tokens), salt }, tokens.len(), BLOCK_LEN);
-    let hit = pool.find(&chain);
+    let mut chain =
+        pool.chain(Prefix { tokens: Arc::from(tokens), salt, ..Prefix::default() }, tokens.len(), BLOCK_LEN);
+    let hit = pool.find(&chain, tokens.len());
     chain.published = hit.len();
     let table = pool.allocate(tokens.len().div_ceil(BLOCK_LEN), &hit)?;
     Some(Prompt { chain, table, hit: hit.len() })
@@ -132,8 +133,8 @@ fn a_hit_on_unused_blocks_is_not_counted_twice() {
     pass(&mut pool, &[1, 1, 1, 1]);
     let keep = pool.allocate(1, &[]).unwrap();
     // Both cached blocks would be found, and nothing is left for the third.
-    let chain = pool.chain(Prefix { tokens: Arc::from([1; 5]), salt: 0 }, 5, BLOCK_LEN);
-    let hit = pool.find(&chain);
+    let chain = pool.chain(Prefix { tokens: Arc::from([1; 5]), ..Prefix::default() }, 5, BLOCK_LEN);
+    let hit = pool.find(&chain, 5);
     assert!(pool.fits(2, &hit) && !pool.fits(3, &hit));
     assert!(admit(&mut pool, &[1, 1, 1, 1, 1]).is_none());
     pool.release(keep);

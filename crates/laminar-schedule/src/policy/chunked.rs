@@ -4,26 +4,18 @@
 //! longer than one chunk takes. The price is that each chunk passes all layers and so reads the experts again: a prompt of
 //! `n` tokens reads them up to `ceil(n / tokens)` times.
 
-use crate::TileRows;
+use super::{take_newcomer, take_started};
+use crate::cohort::Member;
 use crate::queues::Queues;
 
 /// Fills the budget with started prompts first, then with newcomers, each in its order; the last one is cut to fit.
-pub(super) fn gather(queues: &mut Queues, tokens: usize) -> Vec<TileRows> {
-    let mut members: Vec<TileRows> = Vec::new();
+pub(super) fn gather(queues: &mut Queues, tokens: usize) -> Vec<Member> {
+    let mut members = Vec::new();
     let mut budget = tokens;
-    for (id, _) in queues.unfinished() {
-        let Some(rows) = queues.next_rows(id, budget) else {
-            break;
-        };
-        budget -= rows.rows;
-        members.push(rows);
-    }
-    while budget > 0 && queues.admissible().is_some() {
-        let Some(rows) = queues.admit().and_then(|id| queues.next_rows(id, budget)) else {
-            break;
-        };
-        budget -= rows.rows;
-        members.push(rows);
-    }
+    take_started(queues, &mut members, &mut budget);
+    while budget > 0
+        && let Some(head) = queues.head()
+        && take_newcomer(queues, head, &mut members, &mut budget).is_some()
+    {}
     members
 }

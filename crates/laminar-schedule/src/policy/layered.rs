@@ -14,32 +14,21 @@
 //! One rule is ours: a prompt that fits a cohort is never cut to fill up another one. The released code cuts it, and such a
 //! prompt reads its experts twice.
 
-use crate::TileRows;
+use super::{take_newcomer, take_started};
+use crate::cohort::Member;
 use crate::queues::Queues;
 
 /// The next cohort's rows.
-pub(super) fn gather(queues: &mut Queues, cohort_tokens: usize) -> Vec<TileRows> {
-    let mut members: Vec<TileRows> = Vec::new();
+pub(super) fn gather(queues: &mut Queues, cohort_tokens: usize) -> Vec<Member> {
+    let mut members = Vec::new();
     let mut budget = cohort_tokens;
-    for (id, _) in queues.unfinished() {
-        let Some(rows) = queues.next_rows(id, budget) else {
-            break;
-        };
-        budget -= rows.rows;
-        members.push(rows);
-    }
+    take_started(queues, &mut members, &mut budget);
     while budget > 0
-        && let Some(tokens) = queues.admissible()
-    {
-        if tokens > budget && !members.is_empty() {
-            break;
-        }
-        let Some(rows) = queues.admit().and_then(|id| queues.next_rows(id, budget)) else {
-            break;
-        };
-        budget -= rows.rows;
-        members.push(rows);
-    }
+        && let Some(head) = queues.head()
+        && let Some(tokens) = queues.admissible(head)
+        && (members.is_empty() || tokens <= budget)
+        && take_newcomer(queues, head, &mut members, &mut budget).is_some()
+    {}
     members
 }
 

@@ -8,10 +8,10 @@ mod chunked;
 mod layered;
 mod whole;
 
-use crate::cohort::split_layers;
-use crate::queues::Queues;
-use crate::{ConfigError, TileRows};
-use std::ops::Range;
+use crate::cohort::{Member, split_layers};
+use crate::queues::{Queues, Slot};
+use crate::state::State;
+use crate::{ConfigError, Tile};
 
 /// How prompts are cut into tiles. Decode runs in every step under each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,32 +50,62 @@ impl Policy {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self, layers: usize) -> Result<(), ConfigError> {
         match *self {
             Policy::Chunked { tokens: 0 } => Err(ConfigError::Zero { field: "chunked tokens" }),
             Policy::Layered { group_tokens: 0, .. } => Err(ConfigError::Zero { field: "layered group_tokens" }),
             Policy::Layered { cohort_tokens: 0, .. } => Err(ConfigError::Zero { field: "layered cohort_tokens" }),
             Policy::Layered { groups: Some(0), .. } => Err(ConfigError::Zero { field: "layered groups" }),
+            Policy::Layered { groups: Some(groups), .. } if groups > layers => {
+                Err(ConfigError::MoreGroupsThanLayers { groups, layers })
+            }
             _ => Ok(()),
         }
     }
 
-    /// The rows that prefill together next, newcomers admitted; empty when there is nothing to prefill.
-    pub(crate) fn gather(&self, queues: &mut Queues) -> Vec<TileRows> {
+    /// The prefill tiles of the next step, newcomers admitted.
+    pub(crate) fn tiles(&self, state: &mut State) -> Vec<Tile> {
         match *self {
-            Policy::Whole => whole::gather(queues),
-            Policy::Chunked { tokens } => chunked::gather(queues, tokens),
-            Policy::Layered { cohort_tokens, .. } => layered::gather(queues, cohort_tokens),
-        }
-    }
-
-    /// The layer ranges that a cohort of `tokens` rows walks, one a step.
-    pub(crate) fn groups(&self, tokens: usize, layers: usize) -> Vec<Range<usize>> {
-        match *self {
-            Policy::Whole | Policy::Chunked { .. } => split_layers(layers, 1),
-            Policy::Layered { group_tokens, groups, .. } => {
-                split_layers(layers, groups.unwrap_or_else(|| layered::group_count(tokens, group_tokens)))
+            Policy::Whole => one_cohort(state, whole::gather, |_| 1),
+            Policy::Chunked { tokens } => one_cohort(state, |queues| chunked::gather(queues, tokens), |_| 1),
+            Policy::Layered { group_tokens, cohort_tokens, groups } => {
+                let count = |tokens| groups.unwrap_or_else(|| layered::group_count(tokens, group_tokens));
+                one_cohort(state, |queues| layered::gather(queues, cohort_tokens), count)
             }
         }
     }
+}
+
+/// The next tile of the one cohort under way: one of so many equal groups of layers. Without a cohort, one is gathered.
+fn one_cohort(
+    state: &mut State,
+    gather: impl FnOnce(&mut Queues) -> Vec<Member>,
+    groups: impl FnOnce(usize) -> usize,
+) -> Vec<Tile> {
+    if state.cohorts.is_empty() {
+        let members = gather(&mut state.queues);
+        let tokens = members.iter().map(|member| member.rows.rows).sum();
+        let groups = split_layers(state.layers, groups(tokens));
+        state.form_cohort(members, groups.into_iter().map(|group| group.end).collect());
+    }
+    let next = state.cohorts.first().and_then(|cohort| Some(cohort.tile(cohort.next_border()?)));
+    next.into_iter().collect()
+}
+
+/// Adds the next rows of started prompts, in the order of their admission, as far as the budget goes.
+fn take_started(queues: &Queues, members: &mut Vec<Member>, budget: &mut usize) {
+    for slot in queues.unfinished() {
+        let Some(rows) = queues.next_rows(slot, *budget) else { return };
+        *budget -= rows.rows;
+        members.push(Member { slot, rows });
+    }
+}
+
+/// Admits the next waiting sequence and adds its first rows, as far as the budget goes.
+fn take_newcomer(queues: &mut Queues, slot: Slot, members: &mut Vec<Member>, budget: &mut usize) -> Option<()> {
+    queues.admit(slot)?;
+    let rows = queues.next_rows(slot, *budget)?;
+    *budget -= rows.rows;
+    members.push(Member { slot, rows });
+    Some(())
 }

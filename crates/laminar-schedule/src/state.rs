@@ -1,0 +1,105 @@
+//! What the policies work on: the sequences, and the cohorts under way.
+
+use crate::cohort::{Cohort, Member};
+use crate::queues::{Queues, Slot};
+use crate::{CohortId, Report, SchedulerConfig, SequenceId, Step, Tile};
+
+/// The scheduler's state, less the step in flight.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub queues: Queues,
+    /// In the order in which they were formed.
+    pub cohorts: Vec<Cohort>,
+    pub layers: usize,
+    pub experts: Option<usize>,
+    next_cohort: u64,
+}
+
+impl State {
+    /// No sequences.
+    pub fn new(config: &SchedulerConfig) -> Self {
+        Self {
+            queues: Queues::new(config),
+            cohorts: Vec::new(),
+            layers: config.layers,
+            experts: config.experts.map(|experts| experts.count),
+            next_cohort: 0,
+        }
+    }
+
+    /// Lets rows set out together, with steps that end at these layers if there are any; without rows, nothing happens.
+    pub fn form_cohort(&mut self, members: Vec<Member>, borders: Vec<usize>) -> Option<&Cohort> {
+        if members.is_empty() {
+            return None;
+        }
+        for member in &members {
+            if let Some(sequence) = self.queues.get_mut(member.slot) {
+                sequence.in_cohort = true;
+            }
+        }
+        let id = CohortId(self.next_cohort);
+        self.next_cohort += 1;
+        self.cohorts.push(Cohort::new(id, members, borders));
+        self.cohorts.last()
+    }
+
+    /// Makes room for the next rows of the decoding sequences; returns who lost its blocks for that.
+    pub fn grow(&mut self) -> Vec<SequenceId> {
+        let preempted = self.queues.grow();
+        for id in &preempted {
+            if let Some(slot) = self.queues.slot(*id) {
+                self.leave_cohort(slot);
+            }
+        }
+        preempted
+    }
+
+    /// A tile is done: its cohort stands at its end, and behind the last layer its rows are complete. Returns the sequences
+    /// that have reached their last token.
+    pub fn advance(&mut self, tile: &Tile, report: &Report) -> Vec<Slot> {
+        let Some(index) = self.cohorts.iter().position(|cohort| cohort.id() == tile.cohort) else {
+            return Vec::new();
+        };
+        let mut ended = Vec::new();
+        if let Some(cohort) = self.cohorts.get_mut(index) {
+            cohort.advance(tile.to);
+        }
+        if tile.to.layer < self.layers {
+            return ended;
+        }
+        for Member { slot, rows } in self.cohorts.remove(index).members() {
+            if !report.failed.contains(&rows.sequence) {
+                self.queues.publish(*slot, rows.start + rows.rows);
+            }
+            if self.queues.complete_rows(*slot, rows) {
+                ended.push(*slot);
+            }
+        }
+        ended
+    }
+
+    /// The decode rows of a step are done. Returns the sequences that have reached their last token.
+    pub fn count_tokens(&mut self, step: &Step, slots: &[Slot], report: &Report) -> Vec<Slot> {
+        let mut ended = Vec::new();
+        for (slot, row) in slots.iter().zip(&step.decode) {
+            if !report.failed.contains(&row.sequence) {
+                self.queues.publish(*slot, row.position + 1);
+            }
+            if self.queues.count_token(*slot) {
+                ended.push(*slot);
+            }
+        }
+        ended
+    }
+
+    /// Takes a sequence out of its cohort and of the queues.
+    pub fn remove(&mut self, slot: Slot) {
+        self.leave_cohort(slot);
+        self.queues.remove(slot);
+    }
+
+    fn leave_cohort(&mut self, slot: Slot) {
+        self.cohorts.iter_mut().for_each(|cohort| cohort.drop_member(slot));
+        self.cohorts.retain(|cohort| !cohort.is_over());
+    }
+}

@@ -1,0 +1,200 @@
+//! Who is admitted next: the waiting sequences, by tenant.
+//!
+//! Tenants are served by a virtual token counter (Sheng et al., *Fairness in Serving Large Language Models*, OSDI 2024):
+//! each tenant's counter grows with the work done for it, and the tenant with the smallest counter among those that wait
+//! comes next. A tenant that comes (back) starts at the smallest counter of those present, so nobody saves up a credit by
+//! staying away. Within a tenant the order is that of arrival, a priority counting as a head start.
+
+use crate::TenantId;
+use crate::queues::Slot;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Index of a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TenantSlot(usize);
+
+/// What a generated token costs its tenant, in prompt tokens: it takes a step of its own.
+const TOKEN_COST: u64 = 2;
+
+/// What a waiting sequence is sorted by: virtual arrival, then number of submission.
+pub(crate) type Order = (i64, u64);
+
+#[derive(Debug)]
+struct Tenant {
+    id: TenantId,
+    /// Work done for it, in prompt tokens.
+    served: u64,
+    waiting: BTreeSet<(Order, Slot)>,
+    /// Its sequences, waiting or not.
+    living: usize,
+}
+
+/// All waiting sequences.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    tenants: Vec<Tenant>,
+    by_id: BTreeMap<TenantId, TenantSlot>,
+    len: usize,
+    living: usize,
+}
+
+impl Waiting {
+    /// A sequence of this tenant begins to live.
+    pub fn enter(&mut self, id: TenantId) -> TenantSlot {
+        if self.living == 0 {
+            // Nobody is there to be compared with.
+            self.tenants.clear();
+            self.by_id.clear();
+        }
+        let present = self.tenants.iter().filter(|tenant| tenant.living > 0);
+        let floor = present.map(|tenant| tenant.served).min().unwrap_or(0);
+        let slot = match self.by_id.get(&id) {
+            Some(slot) => *slot,
+            None => self.add(id, floor),
+        };
+        if let Some(tenant) = self.tenants.get_mut(slot.0) {
+            if tenant.living == 0 {
+                tenant.served = tenant.served.max(floor);
+            }
+            tenant.living += 1;
+        }
+        self.living += 1;
+        slot
+    }
+
+    /// A place for a tenant: that of one who has left and whose counter would be lifted anyway, or a new one.
+    fn add(&mut self, id: TenantId, floor: u64) -> TenantSlot {
+        let tenant = Tenant { id, served: 0, waiting: BTreeSet::new(), living: 0 };
+        let left = self.tenants.iter().position(|tenant| tenant.living == 0 && tenant.served <= floor);
+        let slot = TenantSlot(left.unwrap_or(self.tenants.len()));
+        match self.tenants.get_mut(slot.0) {
+            Some(place) => {
+                self.by_id.remove(&place.id);
+                *place = tenant;
+            }
+            None => self.tenants.push(tenant),
+        }
+        self.by_id.insert(id, slot);
+        slot
+    }
+
+    /// A sequence of this tenant has ended.
+    pub fn leave(&mut self, slot: TenantSlot) {
+        if let Some(tenant) = self.tenants.get_mut(slot.0) {
+            tenant.living -= 1;
+        }
+        self.living -= 1;
+    }
+
+    /// A sequence begins to wait.
+    pub fn insert(&mut self, tenant: TenantSlot, order: Order, slot: Slot) {
+        if let Some(tenant) = self.tenants.get_mut(tenant.0)
+            && tenant.waiting.insert((order, slot))
+        {
+            self.len += 1;
+        }
+    }
+
+    /// A sequence waits no longer.
+    pub fn remove(&mut self, tenant: TenantSlot, order: Order, slot: Slot) {
+        if let Some(tenant) = self.tenants.get_mut(tenant.0)
+            && tenant.waiting.remove(&(order, slot))
+        {
+            self.len -= 1;
+        }
+    }
+
+    /// Sequences that wait.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The one that comes next.
+    pub fn head(&self) -> Option<Slot> {
+        self.in_turn().next()
+    }
+
+    /// The waiting sequences of the tenant whose turn it is, in their order.
+    pub fn in_turn(&self) -> impl Iterator<Item = Slot> {
+        let waiting = self.tenants.iter().filter_map(|tenant| Some((tenant.served, tenant.waiting.first()?, tenant)));
+        let next = waiting.min_by_key(|(served, first, _)| (*served, **first)).map(|(_, _, tenant)| tenant);
+        next.into_iter().flat_map(|tenant| tenant.waiting.iter().map(|(_, slot)| *slot))
+    }
+
+    /// Work done for a tenant: prompt rows.
+    pub fn charge_rows(&mut self, tenant: TenantSlot, rows: usize) {
+        if let Some(tenant) = self.tenants.get_mut(tenant.0) {
+            tenant.served = tenant.served.saturating_add(rows as u64);
+        }
+    }
+
+    /// Work done for a tenant: one token.
+    pub fn charge_token(&mut self, tenant: TenantSlot) {
+        if let Some(tenant) = self.tenants.get_mut(tenant.0) {
+            tenant.served = tenant.served.saturating_add(TOKEN_COST);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Serves the head `times` times, each for so many rows as its tenant's number, and returns the tenants.
+    fn serve(waiting: &mut Waiting, tenants: &[TenantSlot], times: usize, rows: &[usize]) -> Vec<usize> {
+        (0..times)
+            .map(|_| {
+                let tenant = waiting.head().unwrap().0;
+                waiting.charge_rows(tenants[tenant], rows[tenant]);
+                tenant
+            })
+            .collect()
+    }
+
+    #[test]
+    fn tenants_get_equal_shares_of_work_however_much_they_ask() {
+        let mut waiting = Waiting::default();
+        let tenants = [waiting.enter(TenantId(7)), waiting.enter(TenantId(8))];
+        waiting.insert(tenants[0], (0, 0), Slot(0));
+        waiting.insert(tenants[1], (1, 1), Slot(1));
+        // The first one's prompts are three times as long.
+        let served = serve(&mut waiting, &tenants, 8, &[300, 100]);
+        assert_eq!(served, [0, 1, 1, 1, 0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_tenant_that_comes_late_has_no_credit() {
+        let mut waiting = Waiting::default();
+        let first = waiting.enter(TenantId(7));
+        waiting.insert(first, (0, 0), Slot(0));
+        waiting.charge_rows(first, 10_000);
+        let late = waiting.enter(TenantId(8));
+        waiting.insert(late, (1, 1), Slot(1));
+        assert_eq!(serve(&mut waiting, &[first, late], 4, &[100, 100]), [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn a_tenant_cannot_drop_its_debt_by_leaving_for_a_moment() {
+        let mut waiting = Waiting::default();
+        let (first, second) = (waiting.enter(TenantId(7)), waiting.enter(TenantId(8)));
+        waiting.insert(second, (1, 1), Slot(1));
+        waiting.charge_rows(first, 1000);
+        waiting.leave(first);
+        let again = waiting.enter(TenantId(7));
+        waiting.insert(again, (0, 0), Slot(0));
+        assert_eq!(serve(&mut waiting, &[again, second], 3, &[500, 500]), [1, 1, 0]);
+    }
+
+    #[test]
+    fn tenants_that_have_left_take_no_room() {
+        let mut waiting = Waiting::default();
+        let stays = waiting.enter(TenantId(0));
+        for id in 1..1000 {
+            let tenant = waiting.enter(TenantId(id));
+            waiting.charge_token(tenant);
+            waiting.leave(tenant);
+            waiting.charge_token(stays);
+        }
+        assert!(waiting.tenants.len() < 4 && waiting.by_id.len() < 4);
+    }
+}
