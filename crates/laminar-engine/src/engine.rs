@@ -78,6 +78,7 @@ impl Engine {
             policy: config.policy,
             layers: executor.layers(),
             experts: executor.experts(),
+            costs: executor.costs(),
             max_sequences: config.max_sequences,
             kv_blocks,
             block_len,

@@ -1,7 +1,7 @@
 //! What executes a step: the waist between the engine thread and the arithmetic.
 
 use laminar_model::ExpertLoads;
-use laminar_schedule::{CohortId, Cursor, Experts, Part, SequenceId};
+use laminar_schedule::{CohortId, CostPrior, Cursor, Experts, Part, SequenceId};
 
 /// Executes batches of rows. [`ModelExecutor`](crate::ModelExecutor) does it with a model; tests use others.
 pub trait Executor: Send {
@@ -19,6 +19,11 @@ pub trait Executor: Send {
 
     /// KV blocks there are.
     fn kv_blocks(&self) -> usize;
+
+    /// What its work costs before any step was timed; the scheduler learns the rest from the reports.
+    fn costs(&self) -> CostPrior {
+        CostPrior::default()
+    }
 
     /// Executes one step and replaces `logits` with one row of [`vocab_size`](Self::vocab_size) logits for each row of
     /// [`Batch::sampling`], in that order.

@@ -76,6 +76,11 @@ impl Cohort {
         }
     }
 
+    /// Whether somebody has left since the layer began.
+    pub fn has_dropped(&self) -> bool {
+        self.members.iter().any(|member| member.rows.dropped)
+    }
+
     /// Whether nobody is left.
     pub fn is_over(&self) -> bool {
         self.members.iter().all(|member| member.rows.dropped)

@@ -1,9 +1,10 @@
 //! What a scheduler is told once, at its start.
 
+use crate::cost::CostPrior;
 use crate::{ConfigError, Policy};
 
 /// The fixed facts of a scheduler's world.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SchedulerConfig {
     /// How prompts are cut into tiles.
     pub policy: Policy,
@@ -11,6 +12,8 @@ pub struct SchedulerConfig {
     pub layers: usize,
     /// The experts of each layer, if it is a mixture; the feed-forward networks are dense without.
     pub experts: Option<Experts>,
+    /// What work costs before any step was timed.
+    pub costs: CostPrior,
     /// Most sequences that hold KV blocks at the same time, prefilling and decoding together.
     pub max_sequences: usize,
     /// KV blocks there are; block ids run from 0 to `kv_blocks - 1`.

@@ -18,13 +18,14 @@
 //! begins like an earlier one ([`Prefix`]) shares that one's full blocks and starts behind them.
 //!
 //! ```
-//! use laminar_schedule::{NewSequence, Part, Policy, Report, Scheduler, SchedulerConfig, SequenceId};
+//! use laminar_schedule::{CostPrior, NewSequence, Part, Policy, Report, Scheduler, SchedulerConfig, SequenceId};
 //! use std::time::Duration;
 //!
 //! let mut scheduler = Scheduler::new(SchedulerConfig {
 //!     policy: Policy::Layered { group_tokens: 512, cohort_tokens: 8192, groups: None },
 //!     layers: 8,
 //!     experts: None,
+//!     costs: CostPrior::default(),
 //!     max_sequences: 4,
 //!     kv_blocks: 256,
 //!     block_len: 32,
@@ -49,8 +50,11 @@ mod blocks;
 mod cache;
 mod cohort;
 mod config;
+mod cost;
+mod costs;
 mod cursor;
 mod error;
+mod explain;
 mod policy;
 mod prefix;
 mod queues;
@@ -64,9 +68,11 @@ mod waiting;
 
 pub use blocks::BlockId;
 pub use config::{Experts, SchedulerConfig};
+pub use cost::{CostModel, CostPrior, Coverage, MachineGuess, ModelDimensions, StepKind, Work};
 pub use cursor::{Cursor, Extent, Part, ROW_STEP, Stage};
 pub use error::{CommitError, ConfigError, SubmitError};
-pub use policy::Policy;
+pub use explain::Explanation;
+pub use policy::{Policy, Targets};
 pub use prefix::{ExtraKey, Prefix};
 pub use scheduler::Scheduler;
 pub use sequence::{NewSequence, PRIORITY_LEVEL, SequenceId, TenantId};

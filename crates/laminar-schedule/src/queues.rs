@@ -151,6 +151,11 @@ impl Queues {
         self.waiting.in_turn()
     }
 
+    /// Whether a sequence is admitted and has rows left to prefill.
+    pub fn is_started(&self, slot: Slot) -> bool {
+        self.get(slot).is_some_and(|sequence| matches!(sequence.phase, Phase::Prefilling { .. }))
+    }
+
     /// Whether one more sequence may hold blocks.
     pub fn has_room(&self) -> bool {
         self.prefilling.len() + self.decoding.len() < self.max_sequences

@@ -1,10 +1,12 @@
 //! The scheduler: plan, commit, submit, cancel.
 
+use crate::cost::CostModel;
+use crate::costs::Estimate;
 use crate::queues::Slot;
 use crate::state::State;
 use crate::{
-    BlockId, CommitError, ConfigError, NewSequence, Report, SchedulerConfig, SchedulerStats, SequenceId, Step,
-    SubmitError,
+    BlockId, CommitError, ConfigError, Explanation, NewSequence, Report, SchedulerConfig, SchedulerStats, SequenceId,
+    Step, SubmitError,
 };
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ pub struct Scheduler {
     /// The step that waits for its report.
     in_flight: Option<InFlight>,
     next_step: u64,
+    explanation: Explanation,
 }
 
 /// A step that was planned and not committed.
@@ -24,6 +27,8 @@ struct InFlight {
     step: Step,
     /// The sequences of its decode rows, in their order.
     decode: Vec<Slot>,
+    /// What it should cost.
+    estimate: Estimate,
 }
 
 impl Scheduler {
@@ -31,7 +36,7 @@ impl Scheduler {
     pub fn new(config: SchedulerConfig) -> Result<Self, ConfigError> {
         config.check()?;
         let state = State::new(&config);
-        Ok(Self { config, state, in_flight: None, next_step: 0 })
+        Ok(Self { config, state, in_flight: None, next_step: 0, explanation: Explanation::default() })
     }
 
     /// The configuration the scheduler was made with.
@@ -106,15 +111,16 @@ impl Scheduler {
         if let Some(flight) = &self.in_flight {
             return flight.step.clone();
         }
-        let _ = now;
         let preempted = self.state.grow();
-        let tiles = self.config.policy.tiles(&mut self.state);
+        let (limit, tiles) = self.config.policy.tiles(&mut self.state, now);
         let step = Step { number: self.next_step, preempted, decode: self.state.queues.decode_rows(), tiles };
         if !step.is_empty() {
             self.next_step += 1;
             self.state.queues.mark(&step);
             let decode = self.state.queues.decoding_slots().to_vec();
-            self.in_flight = Some(InFlight { step: step.clone(), decode });
+            let estimate = self.state.estimate(self.state.batch(), &step.tiles);
+            self.explanation = Explanation::new(&step, limit, &self.state.costs, &estimate);
+            self.in_flight = Some(InFlight { step: step.clone(), decode, estimate });
         }
         step
     }
@@ -142,9 +148,13 @@ impl Scheduler {
         if let Some(id) = named.into_iter().find(|id| !in_step(id)) {
             return Err(CommitError::NotInStep { id: *id, step: report.step });
         }
-        let Some(InFlight { step, decode }) = self.in_flight.take() else {
+        let Some(InFlight { step, decode, estimate }) = self.in_flight.take() else {
             return Err(CommitError::NoStep { reported: report.step });
         };
+        // A step that failed has not done its work.
+        if report.failed.is_empty() {
+            self.state.costs.learn(&step, &estimate, report);
+        }
 
         let mut ended = self.state.count_tokens(&step, &decode, report);
         for tile in &step.tiles {
@@ -171,6 +181,16 @@ impl Scheduler {
     pub fn blocks(&self, id: SequenceId) -> Option<&[BlockId]> {
         let queues = &self.state.queues;
         Some(queues.get(queues.slot(id)?)?.blocks.as_ref()?.ids())
+    }
+
+    /// Why the newest step is what it is, in one line when printed.
+    pub fn explain(&self) -> &Explanation {
+        &self.explanation
+    }
+
+    /// What the scheduler has learned of the time that steps take.
+    pub fn cost_model(&self) -> &CostModel {
+        self.state.costs.model()
     }
 
     /// The gauges.

@@ -1,6 +1,7 @@
 //! What the policies work on: the sequences, and the cohorts under way.
 
 use crate::cohort::{Cohort, Member};
+use crate::costs::{Batch, Costs, Estimate};
 use crate::queues::{Queues, Slot};
 use crate::{CohortId, Report, SchedulerConfig, SequenceId, Step, Tile};
 
@@ -10,8 +11,7 @@ pub(crate) struct State {
     pub queues: Queues,
     /// In the order in which they were formed.
     pub cohorts: Vec<Cohort>,
-    pub layers: usize,
-    pub experts: Option<usize>,
+    pub costs: Costs,
     next_cohort: u64,
 }
 
@@ -21,10 +21,27 @@ impl State {
         Self {
             queues: Queues::new(config),
             cohorts: Vec::new(),
-            layers: config.layers,
-            experts: config.experts.map(|experts| experts.count),
+            costs: Costs::new(config.costs.clone(), config.experts, config.layers),
             next_cohort: 0,
         }
+    }
+
+    /// The decode rows of the next step.
+    pub fn batch(&self) -> Batch {
+        let contexts = self.queues.decoding().map(|sequence| sequence.tokens() as f64);
+        contexts
+            .fold(Batch::default(), |batch, context| Batch { rows: batch.rows + 1, context: batch.context + context })
+    }
+
+    /// What a step costs; its tiles begin where their cohorts stand.
+    pub fn estimate(&self, batch: Batch, tiles: &[Tile]) -> Estimate {
+        let mut step = self.costs.decode(batch);
+        for (index, tile) in tiles.iter().enumerate() {
+            if let Some(cohort) = self.cohorts.iter().find(|cohort| cohort.id() == tile.cohort) {
+                step += self.costs.tile(cohort, tile.to, batch, index == 0);
+            }
+        }
+        step
     }
 
     /// Lets rows set out together, with steps that end at these layers if there are any; without rows, nothing happens.
@@ -64,7 +81,7 @@ impl State {
         if let Some(cohort) = self.cohorts.get_mut(index) {
             cohort.advance(tile.to);
         }
-        if tile.to.layer < self.layers {
+        if tile.to.layer < self.costs.layers() {
             return ended;
         }
         for Member { slot, rows } in self.cohorts.remove(index).members() {
@@ -90,6 +107,11 @@ impl State {
             }
         }
         ended
+    }
+
+    /// Admits a waiting sequence.
+    pub fn admit(&mut self, slot: Slot) -> Option<()> {
+        self.queues.admit(slot)
     }
 
     /// Takes a sequence out of its cohort and of the queues.

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use laminar_schedule::{
-    ConfigError, NewSequence, Part, Policy, Recorder, Report, Scheduler, SchedulerConfig, SequenceId, Step,
+    ConfigError, CostPrior, NewSequence, Part, Policy, Recorder, Report, Scheduler, SchedulerConfig, SequenceId, Step,
     SubmitError, replay,
 };
 use std::ops::Range;
@@ -15,6 +15,7 @@ fn config(policy: Policy) -> SchedulerConfig {
         policy,
         layers: 48,
         experts: None,
+        costs: CostPrior::default(),
         max_sequences: 8,
         kv_blocks: 4096,
         block_len: 32,

@@ -3,7 +3,9 @@
 // A test says what went wrong by panicking; the helpers of these tests are no exception.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use laminar_schedule::{NewSequence, Part, Policy, Prefix, Report, Scheduler, SchedulerConfig, SequenceId, Step};
+use laminar_schedule::{
+    CostPrior, NewSequence, Part, Policy, Prefix, Report, Scheduler, SchedulerConfig, SequenceId, Step,
+};
 use std::time::Duration;
 
 const POLICIES: [Policy; 3] = [
@@ -13,8 +15,10 @@ const POLICIES: [Policy; 3] = [
 ];
 
 fn scheduler(policy: Policy, kv_blocks: usize) -> Scheduler {
-    let (layers, experts, max_sequences, block_len, max_waiting, context) = (8, None, 8, 32, 8, 1024);
-    let config = SchedulerConfig { policy, layers, experts, max_sequences, kv_blocks, block_len, max_waiting, context };
+    let (layers, experts, costs, max_sequences, block_len, max_waiting, context) =
+        (8, None, CostPrior::default(), 8, 32, 8, 1024);
+    let config =
+        SchedulerConfig { policy, layers, experts, costs, max_sequences, kv_blocks, block_len, max_waiting, context };
     Scheduler::new(config).unwrap()
 }
 

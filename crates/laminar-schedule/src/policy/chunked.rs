@@ -4,9 +4,13 @@
 //! longer than one chunk takes. The price is that each chunk passes all layers and so reads the experts again: a prompt of
 //! `n` tokens reads them up to `ceil(n / tokens)` times.
 
+use super::adaptive::largest;
+use super::limit::Limit;
 use super::{take_newcomer, take_started};
 use crate::cohort::Member;
+use crate::costs::Rows;
 use crate::queues::Queues;
+use crate::state::State;
 
 /// Fills the budget with started prompts first, then with newcomers, each in its order; the last one is cut to fit.
 pub(super) fn gather(queues: &mut Queues, tokens: usize) -> Vec<Member> {
@@ -17,5 +21,50 @@ pub(super) fn gather(queues: &mut Queues, tokens: usize) -> Vec<Member> {
         && let Some(head) = queues.head()
         && take_newcomer(queues, head, &mut members, &mut budget).is_some()
     {}
+    members
+}
+
+/// The same within a time: as many rows as let the step end within the limit, one at least. Without streams to protect,
+/// `tokens` is the budget.
+pub(super) fn gather_within(state: &mut State, limit: &Limit, tokens: usize) -> Vec<Member> {
+    let batch = state.batch();
+    if batch.rows == 0 {
+        return gather(&mut state.queues, tokens);
+    }
+    let mut members: Vec<Member> = Vec::new();
+    let mut taken = Rows { rows: 0, context: 0.0 };
+    loop {
+        let next = state.queues.unfinished().find(|slot| members.iter().all(|member| member.slot != *slot));
+        let Some(slot) = next.or_else(|| state.queues.head().filter(|head| state.queues.admissible(*head).is_some()))
+        else {
+            break;
+        };
+        let Some(sequence) = state.queues.get(slot) else { break };
+        let remaining = state.queues.admissible(slot).unwrap_or(sequence.remaining());
+        let start = sequence.tokens() - remaining;
+        let costs = &state.costs;
+        let fits = |rows| {
+            let more = Rows::of(start, rows);
+            let tile = Rows { rows: taken.rows + more.rows, context: taken.context + more.context };
+            let seconds = costs.seconds(&costs.shared_layer(batch, tile)) * costs.layers() as f64;
+            tile.rows <= tokens && seconds <= limit.room
+        };
+        let mut rows = largest(remaining, 1, fits);
+        if rows == 0 {
+            if !members.is_empty() {
+                break;
+            }
+            rows = 1;
+        }
+        state.admit(slot);
+        let Some(rows) = state.queues.next_rows(slot, rows) else { break };
+        let more = Rows::of(rows.start, rows.rows);
+        taken = Rows { rows: taken.rows + more.rows, context: taken.context + more.context };
+        let cut = rows.rows < remaining;
+        members.push(Member { slot, rows });
+        if cut {
+            break;
+        }
+    }
     members
 }

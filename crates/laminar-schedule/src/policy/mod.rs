@@ -1,17 +1,22 @@
 //! The policies, side by side.
 //!
-//! A policy answers two questions, and only when no cohort is under way: which prompt rows go together next (`gather`),
-//! and over how many groups of layers they walk (`groups`). Everything else (decode rows, admission order, blocks,
-//! cancellation, the walk itself, what the prefix cache spares a prompt) is the same for all.
+//! A policy says which prefill tiles run beside the decode rows of the next step. Everything else (decode rows, whose turn it
+//! is, blocks, preemption, cancellation, the walk itself, what the prefix cache spares a prompt) is the same for all. All but
+//! `adaptive` have one cohort under way, and answer two questions when there is none: which rows go together next
+//! (`gather`), and over how many equal groups of layers they walk.
 
+mod adaptive;
 mod chunked;
 mod layered;
+mod limit;
 mod whole;
 
 use crate::cohort::{Member, split_layers};
 use crate::queues::{Queues, Slot};
 use crate::state::State;
 use crate::{ConfigError, Tile};
+pub(crate) use limit::Limit;
+use std::time::Duration;
 
 /// How prompts are cut into tiles. Decode runs in every step under each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +37,29 @@ pub enum Policy {
         /// Uses this number of groups instead of the formula.
         groups: Option<usize>,
     },
+    /// As [`Policy::Chunked`], but with the most prompt tokens that let the step end within the target (deadline-adaptive).
+    ChunkedDeadline {
+        /// Longest time between two tokens of a stream; `None` derives one from the streams' own time.
+        tbt: Option<Duration>,
+        /// Prompt tokens a step at most.
+        tokens: usize,
+    },
+    /// Chooses rows x layers of each step so that it ends within the target and reads few experts.
+    Adaptive {
+        /// What to keep.
+        targets: Targets,
+        /// Most prompt tokens of a cohort: they bound the memory of a step and of what is kept between steps.
+        cohort_tokens: usize,
+    },
+}
+
+/// Latency targets. Single sequences may have their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Longest time between two tokens of a stream; `None` derives one from the streams' own time.
+    pub tbt: Option<Duration>,
+    /// Longest time to the first token; it only orders prompts among each other. `None` is no bound.
+    pub ttft: Option<Duration>,
 }
 
 impl Policy {
@@ -41,12 +69,17 @@ impl Policy {
     /// `layered` with the paper's constants.
     pub const LAYERED: Policy = Policy::Layered { group_tokens: 512, cohort_tokens: 8192, groups: None };
 
+    /// `adaptive` without targets of its own.
+    pub const ADAPTIVE: Policy = Policy::Adaptive { targets: Targets { tbt: None, ttft: None }, cohort_tokens: 8192 };
+
     /// The policy's name, as users write it.
     pub fn name(&self) -> &'static str {
         match self {
             Policy::Whole => "whole",
             Policy::Chunked { .. } => "chunked",
             Policy::Layered { .. } => "layered",
+            Policy::ChunkedDeadline { .. } => "chunked-deadline",
+            Policy::Adaptive { .. } => "adaptive",
         }
     }
 
@@ -59,19 +92,47 @@ impl Policy {
             Policy::Layered { groups: Some(groups), .. } if groups > layers => {
                 Err(ConfigError::MoreGroupsThanLayers { groups, layers })
             }
+            Policy::ChunkedDeadline { tokens: 0, .. } => Err(ConfigError::Zero { field: "chunked tokens" }),
+            Policy::ChunkedDeadline { tbt: Some(Duration::ZERO), .. } => Err(ConfigError::Zero { field: "tbt target" }),
+            Policy::Adaptive { cohort_tokens: 0, .. } => Err(ConfigError::Zero { field: "adaptive cohort_tokens" }),
+            Policy::Adaptive { targets, .. } => targets.check(),
             _ => Ok(()),
         }
     }
 
-    /// The prefill tiles of the next step, newcomers admitted.
-    pub(crate) fn tiles(&self, state: &mut State) -> Vec<Tile> {
+    /// The prefill tiles of the next step, newcomers admitted, and when the step has to end if the policy minds.
+    pub(crate) fn tiles(&self, state: &mut State, now: Duration) -> (Option<Limit>, Vec<Tile>) {
         match *self {
-            Policy::Whole => one_cohort(state, whole::gather, |_| 1),
-            Policy::Chunked { tokens } => one_cohort(state, |queues| chunked::gather(queues, tokens), |_| 1),
-            Policy::Layered { group_tokens, cohort_tokens, groups } => {
-                let count = |tokens| groups.unwrap_or_else(|| layered::group_count(tokens, group_tokens));
-                one_cohort(state, |queues| layered::gather(queues, cohort_tokens), count)
+            Policy::Whole => (None, one_cohort(state, |state| whole::gather(&mut state.queues), |_| 1)),
+            Policy::Chunked { tokens } => {
+                (None, one_cohort(state, |state| chunked::gather(&mut state.queues, tokens), |_| 1))
             }
+            Policy::Layered { group_tokens, cohort_tokens, groups } => {
+                let gather = |state: &mut State| layered::gather(&mut state.queues, cohort_tokens);
+                let count = |tokens| groups.unwrap_or_else(|| layered::group_count(tokens, group_tokens));
+                (None, one_cohort(state, gather, count))
+            }
+            Policy::ChunkedDeadline { tbt, tokens } => {
+                let limit = Limit::new(state, tbt, state.batch());
+                (Some(limit), one_cohort(state, |state| chunked::gather_within(state, &limit, tokens), |_| 1))
+            }
+            Policy::Adaptive { targets, cohort_tokens } => {
+                let (limit, tiles) = adaptive::tiles(state, targets, cohort_tokens, now);
+                (Some(limit), tiles)
+            }
+        }
+    }
+}
+
+impl Targets {
+    fn check(self) -> Result<(), ConfigError> {
+        match self {
+            Targets { tbt: Some(Duration::ZERO), .. } => Err(ConfigError::Zero { field: "tbt target" }),
+            Targets { ttft: Some(Duration::ZERO), .. } => Err(ConfigError::Zero { field: "ttft target" }),
+            Targets { tbt: Some(tbt), ttft: Some(ttft) } if tbt > ttft => {
+                Err(ConfigError::ContradictoryTargets { tbt, ttft })
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -79,13 +140,13 @@ impl Policy {
 /// The next tile of the one cohort under way: one of so many equal groups of layers. Without a cohort, one is gathered.
 fn one_cohort(
     state: &mut State,
-    gather: impl FnOnce(&mut Queues) -> Vec<Member>,
+    gather: impl FnOnce(&mut State) -> Vec<Member>,
     groups: impl FnOnce(usize) -> usize,
 ) -> Vec<Tile> {
     if state.cohorts.is_empty() {
-        let members = gather(&mut state.queues);
+        let members = gather(state);
         let tokens = members.iter().map(|member| member.rows.rows).sum();
-        let groups = split_layers(state.layers, groups(tokens));
+        let groups = split_layers(state.costs.layers(), groups(tokens));
         state.form_cohort(members, groups.into_iter().map(|group| group.end).collect());
     }
     let next = state.cohorts.first().and_then(|cohort| Some(cohort.tile(cohort.next_border()?)));

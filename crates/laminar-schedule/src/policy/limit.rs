@@ -1,0 +1,105 @@
+//! Until when a step has to end.
+
+use crate::costs::Batch;
+use crate::state::State;
+use std::fmt;
+use std::time::Duration;
+
+/// With no stream to protect, a step still ends after about this time, so that a newcomer, a cancelled request or a shutdown
+/// is seen soon.
+const IDLE_STEP: f64 = 0.1;
+
+/// Without a target, a stream may wait so many times as long as without a prompt beside it, ..
+const AUTOMATIC: f64 = 3.0;
+
+/// .. but a wait below this is none that anybody sees.
+const AUTOMATIC_AT_LEAST: f64 = 0.05;
+
+/// Where the decode rows alone leave less than this share of the target, it cannot be kept in any useful way, ..
+const HOPELESS: f64 = 0.03;
+
+/// .. and prompts get this share of the decode rows' time, so that they do not starve.
+const SHARE: f64 = 0.25;
+
+/// Why a step has to end when it does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Reason {
+    /// There is no stream, but somebody may come.
+    Interruptible,
+    /// The tightest target among the streams.
+    Target,
+    /// A multiple of the decode rows' own time.
+    Automatic,
+    /// The decode rows alone take as long as the target, and prompts must not starve.
+    Starving,
+}
+
+/// The time of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Limit {
+    /// Seconds after which the step should be over, also when it is one of the slow ones.
+    pub until: f64,
+    /// Median seconds of the decode rows alone.
+    pub decode: f64,
+    /// Median seconds that prefill may add.
+    pub room: f64,
+    pub reason: Reason,
+}
+
+impl Limit {
+    /// The limit beside these decode rows.
+    pub fn new(state: &State, target: Option<Duration>, batch: Batch) -> Self {
+        let costs = &state.costs;
+        let decode = costs.seconds(&costs.decode(batch));
+        // The slow ones among the steps have to end in time too.
+        let tail = costs.prefill_tail();
+        if batch.rows == 0 {
+            return Self {
+                until: IDLE_STEP,
+                decode,
+                room: (IDLE_STEP - decode).max(SHARE * IDLE_STEP),
+                reason: Reason::Interruptible,
+            };
+        }
+        let targets = state.queues.decoding().filter_map(|sequence| sequence.tbt_target.or(target));
+        let (until, reason) = match targets.min() {
+            Some(target) => (target.as_secs_f64(), Reason::Target),
+            None => ((AUTOMATIC * decode).max(AUTOMATIC_AT_LEAST), Reason::Automatic),
+        };
+        let room = until / tail - decode;
+        if room < HOPELESS * until {
+            return Self {
+                until: decode * (1.0 + SHARE) * tail,
+                decode,
+                room: decode * SHARE,
+                reason: Reason::Starving,
+            };
+        }
+        Self { until, decode, room, reason }
+    }
+
+    /// How many times longer prefill takes for the time that the decode rows get.
+    pub fn stretch(&self) -> f64 {
+        1.0 + self.decode / self.room
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { until, decode, .. } = self;
+        let (until, decode) = (until * 1e3, decode * 1e3);
+        match self.reason {
+            Reason::Interruptible => write!(f, "no streams, so at most {until:.0} ms to stay interruptible"),
+            Reason::Target => write!(f, "streams alone take {decode:.1} ms, the tightest target is {until:.1} ms"),
+            Reason::Automatic => {
+                write!(f, "streams alone take {decode:.1} ms and without a target may take {until:.1} ms")
+            }
+            Reason::Starving => {
+                write!(
+                    f,
+                    "streams alone take {decode:.1} ms, which leaves prompts no time; they get up to {until:.1} ms"
+                )
+            }
+        }
+    }
+}
