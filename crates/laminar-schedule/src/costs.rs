@@ -141,7 +141,7 @@ impl Costs {
     pub fn layer(&self, batch: Batch, tile: Rows) -> Estimate {
         let rows = batch.rows + tile.rows;
         let mut layer = Estimate::default();
-        layer.work += Work::attention(rows, batch.context + tile.context, self.model.knee());
+        layer.work += Work::attention(rows, self.model.knee()) + Work::context(tile.context, batch.context);
         let loads = |rows, kind| self.loads(rows, kind);
         layer += match &self.coverage {
             None => Estimate { work: Work::dense(rows, self.model.knee()), ..Estimate::default() },
@@ -169,7 +169,8 @@ impl Costs {
 
     /// Prefill rows in a part of an attention stage.
     pub fn attention(&self, part: Rows) -> Estimate {
-        Estimate { work: Work::attention(part.rows, part.context, self.model.knee()), ..Estimate::default() }
+        let work = Work::attention(part.rows, self.model.knee()) + Work::context(part.context, 0.0);
+        Estimate { work, ..Estimate::default() }
     }
 
     /// So many units of the feed-forward stage of a cohort of so many rows.
@@ -230,7 +231,7 @@ impl Costs {
                 Work::experts(pairs, pairs.min(*experts as f64), knee)
             }
         };
-        let layer = Work::attention(rows, Work::context_of(start, rows), knee) + feed_forward;
+        let layer = Work::attention(rows, knee) + Work::context(Work::context_of(start, rows), 0.0) + feed_forward;
         self.model.predict(&(layer * self.layers as f64 + Work::STEP + Work::head(1, knee)))
     }
 

@@ -1,6 +1,6 @@
 //! The live cost model: how long a step will take.
 //!
-//! [`Work`] says what a step does in eight numbers, [`CostPrior`] what each of them should cost on a machine that nobody
+//! [`Work`] says what a step does in nine numbers, [`CostPrior`] what each of them should cost on a machine that nobody
 //! has timed, and [`CostModel`] learns from every step what they cost on this one. [`Coverage`] says how many experts some
 //! rows will touch, which is part of the work of a mixture.
 //!
@@ -143,13 +143,14 @@ impl CostModel {
 /// One line for logs. A time of a weight pass is that of a single row, which is the time to read the weights.
 impl fmt::Display for CostModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [steps, head, head_short, rows, short, context, ff_rows, ff_short] = self.coefficients;
+        let [steps, head, head_short, rows, short, prefill_context, decode_context, ff_rows, ff_short] =
+            self.coefficients;
         let (decode, prefill) = (StepKind::Decode, StepKind::Prefill);
         let read = |row: f64, short: f64| Seconds(row + short * (self.knee - 1.0));
         write!(
             f,
             "{:.3} x the prior after {} decode and {} prefill steps; step {}, head {} + {} a row, \
-             attention weights {} + {} a row, attended position {}, feed-forward weights {} + {} a row, \
+             attention weights {} + {} a row, attended position {} in prefill and {} in decode, feed-forward weights {} + {} a row, \
              tail x{:.2} decode, x{:.2} prefill",
             self.scale(),
             self.steps(decode),
@@ -159,7 +160,8 @@ impl fmt::Display for CostModel {
             Seconds(head),
             read(rows, short),
             Seconds(rows),
-            Seconds(context),
+            Seconds(prefill_context),
+            Seconds(decode_context),
             read(ff_rows, ff_short),
             Seconds(ff_rows),
             self.tail_factor(decode),

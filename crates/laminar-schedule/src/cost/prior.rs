@@ -68,8 +68,10 @@ pub struct CostPrior {
     pub rows: f64,
     /// A row missing there.
     pub short: f64,
-    /// A row attending to one position in one layer.
-    pub context: f64,
+    /// A prefill row attending to one position in one layer.
+    pub prefill_context: f64,
+    /// A decode row attending to one position in one layer.
+    pub decode_context: f64,
     /// A row through one expert, or through the dense feed-forward network of one layer.
     pub ff_rows: f64,
     /// A row missing there.
@@ -112,7 +114,8 @@ impl CostPrior {
             head_short: head,
             rows: attention,
             short: attention,
-            context: products.max(model.kv_bytes / machine.bytes),
+            prefill_context: products,
+            decode_context: products.max(model.kv_bytes / machine.bytes),
             ff_rows: feed_forward,
             ff_short: feed_forward,
         }
@@ -121,10 +124,12 @@ impl CostPrior {
     /// The coefficients in the order of [`Work::features`](super::Work::features), forced into a range that arithmetic
     /// survives.
     pub(super) fn coefficients(&self) -> [f64; FEATURES] {
-        [self.steps, self.head_rows, self.head_short, self.rows, self.short, self.context, self.ff_rows, self.ff_short]
-            .map(
-                |seconds| if seconds.is_nan() { COEFFICIENTS.0 } else { seconds.clamp(COEFFICIENTS.0, COEFFICIENTS.1) },
-            )
+        let Self {
+            steps, head_rows, head_short, rows, short, prefill_context, decode_context, ff_rows, ff_short, ..
+        } = *self;
+        [steps, head_rows, head_short, rows, short, prefill_context, decode_context, ff_rows, ff_short].map(|seconds| {
+            if seconds.is_nan() { COEFFICIENTS.0 } else { seconds.clamp(COEFFICIENTS.0, COEFFICIENTS.1) }
+        })
     }
 }
 
@@ -155,10 +160,10 @@ mod tests {
 
     #[test]
     fn attention_costs_the_longer_of_reading_and_computing() {
-        let computing = CostPrior::from_dimensions(&DIMENSIONS, &MachineGuess::CAUTIOUS).context;
+        let computing = CostPrior::from_dimensions(&DIMENSIONS, &MachineGuess::CAUTIOUS).decode_context;
         assert!((computing / (4.0 * 4096.0 / 40e9) - 1.0).abs() < 1e-12);
         let fast = MachineGuess { attention_operations: 40e12, ..MachineGuess::CAUTIOUS };
-        let reading = CostPrior::from_dimensions(&DIMENSIONS, &fast).context;
+        let reading = CostPrior::from_dimensions(&DIMENSIONS, &fast).decode_context;
         assert!((reading / (2048.0 / 10e9) - 1.0).abs() < 1e-12);
     }
 
@@ -167,7 +172,7 @@ mod tests {
         let zero = ModelDimensions { vocab: 0.0, attention_weights: f64::NAN, ..DIMENSIONS };
         let mut prior = CostPrior::from_dimensions(&zero, &MachineGuess::CAUTIOUS);
         prior.steps = f64::INFINITY;
-        prior.context = -1.0;
+        prior.prefill_context = -1.0;
         assert!(prior.coefficients().iter().all(|seconds| (1e-15..=1e3).contains(seconds)));
     }
 }

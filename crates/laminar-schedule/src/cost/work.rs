@@ -8,7 +8,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 /// Number of features.
-pub(super) const FEATURES: usize = 8;
+pub(super) const FEATURES: usize = 9;
 
 /// The work of a step or of a part of it. Works of parts add up; a difference of two works may be negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -19,30 +19,35 @@ impl Work {
     pub const NONE: Work = Work([0.0; FEATURES]);
 
     /// What every step costs whatever it does, once a step.
-    pub const STEP: Work = Work([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    pub const STEP: Work = Work([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
 
     /// The output matrix for the rows that sample.
     pub fn head(rows: usize, knee: f64) -> Work {
         let (rows, short) = pass(rows, knee);
-        Work([0.0, rows, short, 0.0, 0.0, 0.0, 0.0, 0.0])
+        Work([0.0, rows, short, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     }
 
-    /// One pass of rows through the attention stage of one layer. `context` is the sum over the rows of the positions each
-    /// attends to, see [`Work::context_of`].
-    pub fn attention(rows: usize, context: f64, knee: f64) -> Work {
+    /// One pass of rows through the attention matrices of one layer.
+    pub fn attention(rows: usize, knee: f64) -> Work {
         let (rows, short) = pass(rows, knee);
-        Work([0.0, 0.0, 0.0, rows, short, context, 0.0, 0.0])
+        Work([0.0, 0.0, 0.0, rows, short, 0.0, 0.0, 0.0, 0.0])
+    }
+
+    /// Positions that the rows of a pass attend to, all together. Rows of a prompt share their keys and values, so they
+    /// compute; each decode row reads keys and values of its own, so it waits for memory.
+    pub fn context(prefill: f64, decode: f64) -> Work {
+        Work([0.0, 0.0, 0.0, 0.0, 0.0, prefill, decode, 0.0, 0.0])
     }
 
     /// One pass of rows through the feed-forward network of one layer of a dense model.
     pub fn dense(rows: usize, knee: f64) -> Work {
         let (rows, short) = pass(rows, knee);
-        Work([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, rows, short])
+        Work([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, rows, short])
     }
 
     /// Experts of one layer of a mixture: `pairs` of a row and an expert over `loads` experts.
     pub fn experts(pairs: f64, loads: f64, knee: f64) -> Work {
-        Work([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, pairs, (knee * loads - pairs).max(0.0)])
+        Work([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, pairs, (knee * loads - pairs).max(0.0)])
     }
 
     /// Positions that `rows` consecutive rows attend to, the first of them at position `start`: each sees itself and all
@@ -77,19 +82,24 @@ impl Work {
         self.0[4]
     }
 
-    /// Positions attended to, summed over row-layers.
-    pub fn context(&self) -> f64 {
+    /// Positions that prefill rows attend to, summed over row-layers.
+    pub fn prefill_context(&self) -> f64 {
         self.0[5]
+    }
+
+    /// Positions that decode rows attend to, summed over row-layers.
+    pub fn decode_context(&self) -> f64 {
+        self.0[6]
     }
 
     /// Pairs of a row and an expert; row-layers through the feed-forward network of a dense model.
     pub fn ff_rows(&self) -> f64 {
-        self.0[6]
+        self.0[7]
     }
 
     /// Shortfall of the passes over the feed-forward matrices.
     pub fn ff_short(&self) -> f64 {
-        self.0[7]
+        self.0[8]
     }
 
     /// The features in the order of the coefficients of [`CostPrior`](super::CostPrior).
@@ -158,7 +168,7 @@ mod tests {
     #[test]
     fn rows_and_shortfall_add_up_to_the_larger_of_knee_and_rows() {
         for rows in 1..20 {
-            let work = Work::attention(rows, 0.0, 6.0);
+            let work = Work::attention(rows, 6.0);
             assert_eq!(work.rows() + work.short(), 6f64.max(rows as f64));
         }
         let experts = Work::experts(40.0, 16.0, 6.0);
@@ -168,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_pass_without_rows_reads_no_weights() {
-        assert_eq!(Work::head(0, 6.0) + Work::attention(0, 0.0, 6.0) + Work::dense(0, 6.0), Work::NONE);
+        assert_eq!(Work::head(0, 6.0) + Work::attention(0, 6.0) + Work::dense(0, 6.0), Work::NONE);
     }
 
     #[test]
@@ -179,10 +189,11 @@ mod tests {
 
     #[test]
     fn parts_add_up_and_scale() {
-        let layer = Work::attention(8, 100.0, 6.0) + Work::dense(8, 6.0);
+        let layer = Work::attention(8, 6.0) + Work::context(100.0, 7.0) + Work::dense(8, 6.0);
         let model: Work = (0..4).map(|_| layer).sum();
         assert_eq!(model, layer * 4.0);
         assert_eq!(model - layer * 3.0, layer);
-        assert_eq!((model.rows(), model.context(), model.ff_rows()), (32.0, 400.0, 32.0));
+        assert_eq!((model.rows(), model.prefill_context(), model.ff_rows()), (32.0, 400.0, 32.0));
+        assert_eq!(model.decode_context(), 28.0);
     }
 }

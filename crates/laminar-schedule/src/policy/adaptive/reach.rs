@@ -9,10 +9,7 @@ use crate::cursor::{Cursor, ROW_STEP, Stage};
 const WORTH_A_PART: f64 = 0.1;
 
 /// How many times dearer a layer may be in parts than whole for that.
-const PARTS_ARE_CHEAP: f64 = 1.1;
-
-/// Attention prefers bundles of so many rows, to be near its full speed.
-const BUNDLE: usize = 32;
+pub(super) const PARTS_ARE_CHEAP: f64 = 1.1;
 
 /// The farthest place that the cohort reaches within `left` seconds; none if it cannot even begin. `room` is what a step of
 /// its own would have.
@@ -104,13 +101,10 @@ pub(super) fn least(costs: &Costs, cohort: &Cohort) -> Cursor {
     }
 }
 
-/// The row up to which attention gets within so many seconds: the cohort's end, or a multiple of a bundle if that is ahead.
+/// The row up to which attention gets within so many seconds.
 fn rows_within(costs: &Costs, cohort: &Cohort, done: usize, left: f64) -> usize {
-    let total = cohort.rows();
     let price = |count| costs.seconds(&costs.attention(Rows::in_range(cohort.members(), done..done + count)));
-    let reached = done + largest(total - done, ROW_STEP, |count| price(count) <= left);
-    let bundled = reached / BUNDLE * BUNDLE;
-    if reached < total && bundled > done { bundled } else { reached }
+    done + largest(cohort.rows() - done, ROW_STEP, |count| price(count) <= left)
 }
 
 /// The largest count up to `most` that fits, `most` itself or a multiple of `step`; 0 if none does. What fits for a count fits

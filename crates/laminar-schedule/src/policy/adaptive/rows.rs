@@ -1,6 +1,6 @@
 //! How many rows set out together.
 
-use super::reach::largest;
+use super::reach::{PARTS_ARE_CHEAP, largest};
 use crate::cohort::Member;
 use crate::costs::{Batch, Costs, Rows};
 use crate::cursor::ROW_STEP;
@@ -66,7 +66,7 @@ fn company(state: &State, members: &[Member], together: f64, shortest: f64, room
     })
 }
 
-/// Rows of the first chunk: those of the number of chunks that are through first.
+/// Rows of the first chunk, of the walk that is through first.
 pub(super) fn choose(
     costs: &Costs,
     batch: Batch,
@@ -77,32 +77,31 @@ pub(super) fn choose(
 ) -> usize {
     let fewest = remaining.div_ceil(cohort_tokens).max(1);
     let walk = Walk { costs, batch, limit, start, remaining };
-    // The fewest chunks that each pass all layers in one step: the deadline's own chunk size.
-    let one_step = largest(remaining, 1, |rows| walk.whole_stack(rows) <= limit.room);
-    let one_step = if one_step > 0 { remaining.div_ceil(one_step) } else { remaining };
-    let mut best = (fewest, walk.seconds(fewest));
-    let mut chunks = fewest;
-    loop {
-        chunks = (chunks + 1).max(chunks + chunks / 8).min(remaining);
-        if chunks <= fewest {
-            break;
-        }
-        for candidate in [chunks, one_step] {
-            let seconds = walk.seconds(candidate);
-            if candidate > fewest && seconds * ABOUT_EQUAL < best.1 {
-                best = (candidate, seconds);
-            }
-        }
-        if chunks >= remaining || chunks > one_step {
-            break;
-        }
+    let (rows, one_step) = walk.in_one_step(cohort_tokens);
+    if rows > 0 && !costs.is_mixture() {
+        // Chunks read no more experts, and share all of their passes.
+        return rows;
     }
-    let rows = remaining.div_ceil(best.0);
+    let (mut best, mut seconds) = (fewest, walk.in_layers(fewest));
+    // More chunks than that are never better: each of these passes all layers in a step of its own.
+    let most = remaining.div_ceil(rows.max(1));
+    let mut chunks = fewest + 1;
+    while chunks < most {
+        let candidate = walk.in_layers(chunks);
+        if candidate * ABOUT_EQUAL < seconds {
+            (best, seconds) = (chunks, candidate);
+        }
+        chunks += (chunks / 8).max(1);
+    }
+    if rows > 0 && rows < remaining.div_ceil(fewest) && one_step * ABOUT_EQUAL < seconds {
+        return rows;
+    }
+    let rows = remaining.div_ceil(best);
     // The last of several chunks may be smaller; the others are cut where rows are bundled.
     if rows < remaining { rows.next_multiple_of(ROW_STEP).min(remaining) } else { rows }
 }
 
-/// A prompt's way through the layers, in chunks of equal size.
+/// A prompt's way through the layers.
 struct Walk<'a> {
     costs: &'a Costs,
     batch: Batch,
@@ -112,32 +111,50 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Seconds that the first `rows` rows add to one step through all layers.
-    fn whole_stack(&self, rows: usize) -> f64 {
-        let layer = self.costs.shared_layer(self.batch, Rows::of(self.start, rows));
+    /// Seconds that `rows` rows from a position add to one step through all layers.
+    fn whole_stack(&self, start: usize, rows: usize) -> f64 {
+        let layer = self.costs.shared_layer(self.batch, Rows::of(start, rows));
         self.costs.seconds(&layer) * self.costs.layers() as f64
     }
 
-    /// Seconds until the prompt is through in so many chunks, decode rows included; infinite if a step cannot hold the
-    /// smallest part of a layer.
-    fn seconds(&self, chunks: usize) -> f64 {
-        let Self { costs, batch, limit, start, remaining } = self;
+    /// Chunks that each pass all layers in one step, as large as the limit allows: rows of the first one (0 if not even one
+    /// row can), and seconds until the prompt is through.
+    fn in_one_step(&self, cohort_tokens: usize) -> (usize, f64) {
+        let Self { limit, start, remaining, .. } = *self;
+        let most = remaining.min(cohort_tokens);
+        let fitting = |start| largest(most, 1, |rows| self.whole_stack(start, rows) <= limit.room);
+        let first = fitting(start);
+        // Later chunks attend to more and are smaller: the one in the middle is an average one.
+        let middle = start + remaining / 2;
+        let rows = if first < remaining { fitting(middle) } else { first };
+        if rows == 0 {
+            return (first, f64::INFINITY);
+        }
+        let chunks = remaining as f64 / rows as f64;
+        (first, chunks.ceil() * limit.decode + chunks * self.whole_stack(middle - rows / 2, rows))
+    }
+
+    /// Seconds until the prompt is through in so many equal chunks that pass some layers a step, or a part of one; decode
+    /// rows included. Infinite if a step cannot hold the smallest part of a layer.
+    fn in_layers(&self, chunks: usize) -> f64 {
+        let Self { costs, batch, limit, start, remaining } = *self;
         let rows = remaining.div_ceil(chunks.max(1));
         // An average chunk: half of the others are before it.
         let tile = Rows::of(start + (remaining - rows) / 2, rows);
         let layers = costs.layers() as f64;
         let room = limit.room;
-        let shared = costs.seconds(&costs.shared_layer(*batch, tile));
+        let shared = costs.seconds(&costs.shared_layer(batch, tile));
         let (steps, prefill) = if layers * shared <= room {
             (1.0, layers * shared)
         } else if shared <= room {
             let own = costs.seconds(&costs.own_layer(tile));
             let whole_steps = (layers / (room / shared).floor()).ceil();
             let filled_steps = (layers * shared / room).ceil();
-            (if own <= 1.1 * shared { filled_steps } else { whole_steps }, layers * shared)
+            (if own <= PARTS_ARE_CHEAP * shared { filled_steps } else { whole_steps }, layers * shared)
         } else {
             let unit = costs.seconds(&costs.feed_forward(rows, if costs.is_mixture() { 1 } else { ROW_STEP }));
-            let bundle = Rows::of(start + remaining - rows.min(ROW_STEP), rows.min(ROW_STEP));
+            let bundle = rows.min(ROW_STEP);
+            let bundle = Rows::of(start + remaining - bundle, bundle);
             if unit.max(costs.seconds(&costs.attention(bundle))) > room {
                 return f64::INFINITY;
             }
