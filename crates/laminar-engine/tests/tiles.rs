@@ -256,7 +256,7 @@ impl World {
             if self.cohorts.len() < 3 && dice.one_in(2) {
                 self.admit(dice);
             }
-            if leaving && dice.one_in(12) {
+            if leaving && dice.one_in(8) {
                 let index = dice.below(self.sequences.len());
                 if !self.sequences[index].blocks.is_empty() {
                     self.leave(index, dice.one_in(3));
@@ -337,6 +337,36 @@ fn a_cohort_loads_each_expert_once_wherever_it_stops() {
             world.step(&[(0, to)]);
         }
         assert_eq!(world.prefill_loads, whole.prefill_loads, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_member_that_leaves_inside_a_layer_is_not_run_and_changes_nobody() {
+    for model in [moe(), dense()] {
+        let lengths = [(30, 1), (21, 1), (40, 1), (60, 8)];
+        let mut whole = World::new(&model, 1, KvType::F16, &lengths);
+        whole.run_whole();
+        for gone in 0..3 {
+            let mut world = World::new(&model, 2, KvType::F16, &lengths);
+            world.begin(&[(0, 30), (1, 21), (2, 40)]);
+            world.step(&[(0, Cursor { layer: 1, stage: Stage::Attention { rows: 40 } })]);
+            // It would begin anew with these rows, which are the newest it has. Its blocks go to another prompt.
+            world.leave(gone, false);
+            world.sequences[3].blocks = world.free.split_off(world.free.len() - TABLE);
+            world.begin(&[(3, 60)]);
+            world.step(&[(1, Cursor::at_layer(LAYERS))]);
+            // With the stream beside it, through the rest of the layer and whole layers to the top.
+            assert!(world.cohorts[0].members[gone].dropped);
+            world.step(&[(0, Cursor::at_layer(LAYERS))]);
+            (0..3).for_each(|_| world.step(&[]));
+            let mut sampled: Vec<u64> = world.logits.keys().map(|(sequence, _)| *sequence).collect();
+            sampled.sort_unstable();
+            sampled.dedup();
+            assert_eq!(sampled, [0, 1, 2, 3].into_iter().filter(|id| *id != gone as u64).collect::<Vec<_>>());
+            for (place, logits) in &world.logits {
+                assert!(*logits == whole.logits[place], "without {gone}: {place:?}");
+            }
+        }
     }
 }
 
