@@ -33,7 +33,7 @@ pub trait Executor: Send {
     /// An error (or a panic) fails every sequence of the batch, and no other.
     fn execute(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError>;
 
-    /// Drops whatever is kept for a sequence that has ended.
+    /// Drops whatever is kept for a sequence that has ended, or lost its KV blocks and will start anew.
     fn forget(&mut self, sequence: SequenceId);
 }
 
@@ -45,7 +45,7 @@ pub type ExecuteError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Batch<'a> {
     /// One row each, through all layers.
     pub decode: Vec<DecodeInput<'a>>,
-    /// Prompt rows, each tile through its own layers.
+    /// Prompt rows, in the order to run them.
     pub tiles: Vec<TileInput<'a>>,
 }
 
@@ -92,7 +92,8 @@ pub struct MemberInput<'a> {
     pub blocks: &'a [u32],
     /// Whether the last row is that of the sequence's newest token.
     pub ends_prompt: bool,
-    /// The sequence has left; its rows keep their places until the layer is done, and nothing is run for them.
+    /// The sequence has left in the middle of a layer. Its rows keep their places until a tile of the cohort ends between
+    /// layers, and nothing is run for them.
     pub dropped: bool,
 }
 

@@ -1,22 +1,26 @@
 //! A batch of input rows, prepared once for any number of matrix products.
 
-use crate::Pool;
 use crate::isa::{Isa, isa};
-use crate::pool::SharedMut;
-use crate::tiles::{Forms, TILE, TileMut, Tiles};
+use crate::tiles::{Forms, SharedTiles, TILE, Tiles};
+use crate::{ExpertSet, Pool};
 
 /// A batch of rows in the forms the matrix kernels read: floats for float weights, and 8-bit codes in
 /// blocks of 32, each with an f32 scale, for quantised weights.
 ///
-/// Buffers are kept between calls of [`Activations::load`], so a long-lived `Activations` doesn't allocate
-/// once it has seen the largest batch.
+/// Buffers are kept between batches, so a long-lived `Activations` doesn't allocate once it has seen the
+/// largest one.
 #[derive(Default)]
 pub struct Activations {
     rows: usize,
+    /// The forms of the rows to come; all of them unless it says otherwise.
+    only: Option<Forms>,
     pub(crate) tiles: Tiles,
 }
 
 impl Activations {
+    /// Rows in a tile: [`Activations::append`] goes on behind whole tiles only.
+    pub const TILE_ROWS: usize = TILE;
+
     /// An empty batch.
     pub fn new() -> Activations {
         Activations::default()
@@ -34,33 +38,64 @@ impl Activations {
         self.load_for(isa(), pool, x, cols);
     }
 
+    /// Empties the batch, for any use of the rows that are appended from here on.
+    pub fn clear(&mut self) {
+        self.rows = 0;
+        self.only = None;
+    }
+
+    /// Empties the batch. Rows that are appended from here on are kept only as `experts` read them, which
+    /// takes less memory (1.5 bytes a value for quantised experts) but serves [`moe_ffn_part`] alone.
+    ///
+    /// [`moe_ffn_part`]: crate::moe_ffn_part
+    pub fn clear_for(&mut self, experts: &ExpertSet) {
+        self.rows = 0;
+        // The wide codes are made anew when an expert's rows are gathered.
+        self.only = Some(Forms { wide: false, ..experts.input_forms(Isa::Portable) });
+    }
+
+    /// Adds the rows of `cols` values in `x` behind those of the batch, so that a batch can be filled as its
+    /// rows come. The result is that of one [`Activations::load`] of all rows.
+    ///
+    /// # Panics
+    ///
+    /// If `cols` is zero or, behind other rows, not the same as theirs; if the rows so far are not a multiple
+    /// of [`Activations::TILE_ROWS`]; or if `x` is not a whole number of rows.
+    pub fn append(&mut self, pool: &Pool, x: &[f32], cols: usize) {
+        self.append_for(isa(), pool, x, cols);
+    }
+
     pub(crate) fn load_for(&mut self, isa: Isa, pool: &Pool, x: &[f32], cols: usize) {
+        self.clear();
+        self.append_for(isa, pool, x, cols);
+    }
+
+    pub(crate) fn append_for(&mut self, isa: Isa, pool: &Pool, x: &[f32], cols: usize) {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "{} values are not whole rows of {cols}", x.len());
-        self.rows = x.len() / cols;
-        let tiles = self.rows.div_ceil(TILE);
-        self.tiles.resize(tiles, cols, Forms::all(isa));
-        let per_tile = self.tiles.blocks_per_tile();
-        let has_wide = self.tiles.forms.wide;
-        let blocks = SharedMut::new(&mut self.tiles.blocks);
-        let wide = SharedMut::new(&mut self.tiles.wide);
-        let floats = SharedMut::new(&mut self.tiles.floats);
-        pool.run(tiles, &|tile| {
-            // SAFETY: each task takes the parts of its own tile.
-            let mut to = unsafe {
-                TileMut {
-                    blocks: blocks.slice(tile * per_tile, per_tile),
-                    wide: match has_wide {
-                        true => wide.slice(tile * per_tile, per_tile),
-                        false => &mut [],
-                    },
-                    floats: floats.slice(tile * cols * TILE, cols * TILE),
-                }
-            };
-            let rows = x.chunks_exact(cols).skip(tile * TILE).take(TILE);
+        assert!(
+            self.rows == 0 || (self.rows.is_multiple_of(TILE) && self.tiles.cols == cols),
+            "rows of {cols} values behind {} rows of {}",
+            self.rows,
+            self.tiles.cols
+        );
+        let first_tile = self.rows / TILE;
+        self.rows += x.len() / cols;
+        let new_tiles = self.rows.div_ceil(TILE) - first_tile;
+        self.tiles.resize(first_tile + new_tiles, cols, self.only.unwrap_or(Forms::all(isa)));
+        let to = SharedTiles::new(&mut self.tiles);
+        pool.run(new_tiles, &|task| {
+            // SAFETY: each task takes its own tile.
+            let mut to = unsafe { to.part(first_tile + task, 0, to.per_tile) };
+            let rows = x.chunks_exact(cols).skip(task * TILE).take(TILE);
             for (row, values) in rows.enumerate() {
                 to.set_row(isa, row, values);
             }
         });
+    }
+
+    /// Whether the rows have every form that the path `isa` reads.
+    pub(crate) fn serves_all(&self, isa: Isa) -> bool {
+        self.rows == 0 || self.tiles.forms == Forms::all(isa)
     }
 
     /// Rows in the batch.
@@ -71,5 +106,56 @@ impl Activations {
     /// Values in a row.
     pub fn cols(&self) -> usize {
         self.tiles.cols
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::linear_for;
+    use crate::testing::{matrix, noise};
+    use crate::{Matrix, WeightType};
+
+    fn products(isa: Isa, x: &Activations, matrices: &[Matrix]) -> Vec<Vec<f32>> {
+        let product = |m: &Matrix| {
+            let mut out = vec![f32::NAN; x.rows() * m.rows()];
+            linear_for(isa, &Pool::new(1), m, x, &mut out);
+            out
+        };
+        matrices.iter().map(product).collect()
+    }
+
+    #[test]
+    fn rows_that_come_in_blocks_give_the_bits_of_one_load() {
+        let (rows, cols) = (23, 96);
+        let x = noise(rows * cols, 3);
+        let types = [WeightType::Q8_0, WeightType::Q4_1, WeightType::F32];
+        let matrices: Vec<Matrix> = types.iter().map(|ty| matrix(*ty, 20, cols, 7)).collect();
+        for isa in Isa::available() {
+            let pool = Pool::new(2);
+            let mut whole = Activations::new();
+            whole.load_for(isa, &pool, &x, cols);
+            let expected = products(isa, &whole, &matrices);
+            let mut blocks = Activations::new();
+            // What an earlier, larger batch left must not shine through.
+            blocks.load_for(isa, &pool, &noise(50 * cols, 4), cols);
+            for cuts in [&[0, 23][..], &[0, 4, 8, 23], &[0, 0, 12, 12, 20, 23], &[0, 20, 20, 23]] {
+                blocks.clear();
+                for cut in cuts.windows(2) {
+                    blocks.append_for(isa, &pool, &x[cut[0] * cols..cut[1] * cols], cols);
+                }
+                assert_eq!(blocks.rows(), rows);
+                assert_eq!(products(isa, &blocks, &matrices), expected, "{isa:?} {cuts:?}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "behind 3 rows")]
+    fn rows_cannot_follow_a_part_of_a_tile() {
+        let pool = Pool::new(1);
+        let mut x = Activations::new();
+        x.append(&pool, &[1.0; 3 * 32], 32);
+        x.append(&pool, &[1.0; 32], 32);
     }
 }

@@ -15,6 +15,14 @@ pub struct Routing {
     pub weights: Vec<f32>,
 }
 
+impl Routing {
+    /// Drops all rows and keeps the memory.
+    pub fn clear(&mut self) {
+        self.ids.clear();
+        self.weights.clear();
+    }
+}
+
 /// Softmax over all experts of each row of `logits`, then the `top_k` largest, largest first.
 ///
 /// Equal logits go to the lower expert number. With `normalise` the weights of a row are divided by their
@@ -24,19 +32,29 @@ pub struct Routing {
 ///
 /// If `top_k` is 0 or larger than `experts`, or `logits` is not whole rows.
 pub fn route_top_k(pool: &Pool, logits: &[f32], experts: usize, top_k: usize, normalise: bool, routing: &mut Routing) {
+    routing.clear();
+    append_top_k(pool, logits, experts, top_k, normalise, routing);
+}
+
+/// [`route_top_k`] with the new rows behind those that `routing` holds, so that rows can be routed as they come.
+///
+/// # Panics
+///
+/// As [`route_top_k`], or if the rows so far go to another number of experts.
+pub fn append_top_k(pool: &Pool, logits: &[f32], experts: usize, top_k: usize, normalise: bool, routing: &mut Routing) {
     assert!(
         (1..=experts).contains(&top_k) && logits.len().is_multiple_of(experts),
         "{top_k} of {experts} experts, {} logits",
         logits.len()
     );
+    let before = routing.ids.len();
+    assert!(before == 0 || routing.top_k == top_k, "{top_k} experts behind rows of {}", routing.top_k);
     let rows = logits.len() / experts;
     routing.top_k = top_k;
-    routing.ids.clear();
-    routing.ids.resize(rows * top_k, 0);
-    routing.weights.clear();
-    routing.weights.resize(rows * top_k, 0.0);
-    let ids = SharedMut::new(&mut routing.ids);
-    let weights = SharedMut::new(&mut routing.weights);
+    routing.ids.resize(before + rows * top_k, 0);
+    routing.weights.resize(before + rows * top_k, 0.0);
+    let ids = SharedMut::new(&mut routing.ids[before..]);
+    let weights = SharedMut::new(&mut routing.weights[before..]);
     // A row takes a microsecond or two.
     const ROWS: usize = 32;
     pool.run(rows.div_ceil(ROWS), &|task| {
@@ -103,6 +121,22 @@ mod tests {
                     assert!((weight - soft[order[k]] / total).abs() < 1e-6);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn rows_routed_as_they_come_are_routed_alike() {
+        let (experts, top_k, rows) = (16, 3, 90);
+        let logits: Vec<f32> = (0..rows * experts).map(|i| ((i * 7919) % 613) as f32 / 100.0 - 3.0).collect();
+        let pool = Pool::new(2);
+        let (mut whole, mut parts) = (Routing::default(), Routing::default());
+        route_top_k(&pool, &logits, experts, top_k, true, &mut whole);
+        for cuts in [&[0, 40, 41, 90][..], &[0, 0, 1, 89, 90]] {
+            parts.clear();
+            for cut in cuts.windows(2) {
+                append_top_k(&pool, &logits[cut[0] * experts..cut[1] * experts], experts, top_k, true, &mut parts);
+            }
+            assert_eq!(parts, whole);
         }
     }
 

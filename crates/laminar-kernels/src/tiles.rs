@@ -2,6 +2,7 @@
 
 use crate::isa::{Isa, multiversion};
 use crate::matrix::BLOCK;
+use crate::pool::SharedMut;
 
 /// Rows in a tile.
 pub(crate) const TILE: usize = 4;
@@ -48,6 +49,11 @@ pub(crate) struct Forms {
 impl Forms {
     pub(crate) fn all(isa: Isa) -> Forms {
         Forms { codes: true, wide: isa == Isa::Avx2, floats: true }
+    }
+
+    /// Whether rows in these forms can be gathered in the forms `wanted`; wide codes are made from the others.
+    pub(crate) fn hold(self, wanted: Forms) -> bool {
+        (self.codes || !wanted.codes) && (self.floats || !wanted.floats)
     }
 }
 
@@ -133,20 +139,11 @@ impl TileMut<'_> {
             return;
         }
         quantise_row(isa, values, row, self.blocks);
-        self.widen(row);
+        widen_row(isa, row, self.blocks, self.wide);
     }
 
-    fn widen(&mut self, row: usize) {
-        for (wide, block) in self.wide.iter_mut().zip(self.blocks.iter()) {
-            let pairs = wide.0[row].chunks_exact_mut(4);
-            for (to, from) in pairs.zip(block.codes[row].chunks_exact(4)) {
-                to.copy_from_slice(&[from[0], from[2], from[1], from[3]].map(i16::from));
-            }
-        }
-    }
-
-    /// Copies row `from_row` of `from` to row `row`.
-    pub(crate) fn copy_row(&mut self, row: usize, from: TileRef<'_>, from_row: usize) {
+    /// Copies row `from_row` of `from` to row `row`. Wide codes that `from` lacks are made from the others.
+    pub(crate) fn copy_row(&mut self, isa: Isa, row: usize, from: TileRef<'_>, from_row: usize) {
         for (to, from) in self.blocks.iter_mut().zip(from.blocks) {
             to.codes[row] = from.codes[from_row];
             to.scale[row] = from.scale[from_row];
@@ -154,12 +151,82 @@ impl TileMut<'_> {
             to.neg_sum[row] = from.neg_sum[from_row];
             to.neg_sum_low[row] = from.neg_sum_low[from_row];
         }
+        if from.wide.is_empty() {
+            widen_row(isa, row, self.blocks, self.wide);
+        }
         for (to, from) in self.wide.iter_mut().zip(from.wide) {
             to.0[row] = from.0[from_row];
         }
         let groups = self.floats.chunks_exact_mut(TILE);
         for (to, from) in groups.zip(from.floats.chunks_exact(TILE)) {
             to[row] = from[from_row];
+        }
+    }
+}
+
+/// A `Tiles` that several tasks fill, each its own part.
+pub(crate) struct SharedTiles<'a> {
+    forms: Forms,
+    cols: usize,
+    /// Blocks in a tile.
+    pub per_tile: usize,
+    blocks: SharedMut<'a, TileBlock>,
+    wide: SharedMut<'a, WideBlock>,
+    floats: SharedMut<'a, f32>,
+}
+
+impl<'a> SharedTiles<'a> {
+    pub(crate) fn new(tiles: &'a mut Tiles) -> Self {
+        SharedTiles {
+            forms: tiles.forms,
+            cols: tiles.cols,
+            per_tile: tiles.blocks_per_tile(),
+            blocks: SharedMut::new(&mut tiles.blocks),
+            wide: SharedMut::new(&mut tiles.wide),
+            floats: SharedMut::new(&mut tiles.floats),
+        }
+    }
+
+    /// The blocks `from .. from + count` of a tile.
+    ///
+    /// # Safety
+    ///
+    /// No two overlapping parts may be in use at the same time.
+    #[allow(clippy::mut_from_ref)] // Disjointness is the caller's promise.
+    pub(crate) unsafe fn part(&self, tile: usize, from: usize, count: usize) -> TileMut<'a> {
+        let at = tile * self.per_tile + from;
+        let columns = from * BLOCK..self.cols.min((from + count) * BLOCK);
+        // SAFETY: passed on to the caller.
+        unsafe {
+            TileMut {
+                blocks: match self.forms.codes {
+                    true => self.blocks.slice(at, count),
+                    false => &mut [],
+                },
+                wide: match self.forms.wide {
+                    true => self.wide.slice(at, count),
+                    false => &mut [],
+                },
+                floats: match self.forms.floats {
+                    true => self.floats.slice((tile * self.cols + columns.start) * TILE, columns.len() * TILE),
+                    false => &mut [],
+                },
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// Makes the wide codes of a row, if there is room for them.
+    fn widen_row(row: usize, blocks: &[TileBlock], wide: &mut [WideBlock]) = widen_row_body;
+}
+
+#[inline(always)]
+fn widen_row_body(row: usize, blocks: &[TileBlock], wide: &mut [WideBlock]) {
+    for (wide, block) in wide.iter_mut().zip(blocks) {
+        let pairs = wide.0[row].chunks_exact_mut(4);
+        for (to, from) in pairs.zip(block.codes[row].chunks_exact(4)) {
+            to.copy_from_slice(&[from[0], from[2], from[1], from[3]].map(i16::from));
         }
     }
 }

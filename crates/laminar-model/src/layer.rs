@@ -86,6 +86,20 @@ impl Layer {
         hidden: &mut [f32],
         loads: &mut ExpertLoads,
     ) {
+        self.attend(pool, config, kv, scratch, spans, hidden);
+        self.feed_forward(pool, config, scratch, hidden, loads);
+    }
+
+    /// The attention branch.
+    pub(crate) fn attend(
+        &self,
+        pool: &Pool,
+        config: &ModelConfig,
+        kv: LayerView<'_>,
+        scratch: &mut Scratch,
+        spans: &[Span<'_>],
+        hidden: &mut [f32],
+    ) {
         scratch.norm.resize(hidden.len(), 0.0);
         rms_norm(pool, hidden, &self.attention_norm, config.rms_eps, &mut scratch.norm);
         self.attention.forward(pool, config, kv, scratch, spans);
@@ -93,13 +107,29 @@ impl Layer {
             rms_norm_in_place(pool, &mut scratch.branch, norm, config.rms_eps);
         }
         add(pool, hidden, &scratch.branch);
+    }
 
+    /// The feed-forward branch.
+    pub(crate) fn feed_forward(
+        &self,
+        pool: &Pool,
+        config: &ModelConfig,
+        scratch: &mut Scratch,
+        hidden: &mut [f32],
+        loads: &mut ExpertLoads,
+    ) {
+        scratch.norm.resize(hidden.len(), 0.0);
         rms_norm(pool, hidden, &self.ffn_norm, config.rms_eps, &mut scratch.norm);
         self.ffn.forward(pool, config, scratch, loads);
+        self.add_network(pool, config, &mut scratch.branch, hidden);
+    }
+
+    /// Ends the feed-forward branch: adds the network's outputs.
+    pub(crate) fn add_network(&self, pool: &Pool, config: &ModelConfig, outputs: &mut [f32], hidden: &mut [f32]) {
         if let Some(norm) = &self.post_ffn_norm {
-            rms_norm_in_place(pool, &mut scratch.branch, norm, config.rms_eps);
+            rms_norm_in_place(pool, outputs, norm, config.rms_eps);
         }
-        add(pool, hidden, &scratch.branch);
+        add(pool, hidden, outputs);
     }
 }
 
@@ -178,7 +208,7 @@ impl FeedForward {
                 linear(pool, router, &s.activations, &mut s.router);
                 route_top_k(pool, &s.router, shape.count, shape.top_k, shape.normalise, &mut s.routing);
                 let prefill = &s.prefill_rows;
-                loads.count(&s.routing, expert_bytes, |row| prefill[row], &mut s.seen);
+                loads.count(&s.routing, expert_bytes, 0..shape.count, |row| prefill[row], &mut s.seen);
                 s.branch.resize(s.norm.len(), 0.0);
                 moe_ffn(pool, experts, config.gate, &s.activations, &s.routing, &mut s.branch, &mut s.moe);
             }

@@ -2,7 +2,8 @@
 //!
 //! [`checkpoint::Checkpoint`] opens a GGUF file or a Hugging Face folder, [`Model::load`] turns it into packed weights,
 //! and [`Model::forward`] runs *some rows over some layers*: the operation layered prefill is made of. Hidden rows can be
-//! kept between calls, so a prompt may stop after any layer while other sequences go on.
+//! kept between calls, so a prompt may stop after any layer while other sequences go on, and with [`Model::attend`] and
+//! [`Model::feed_forward`] also inside one.
 
 pub mod arch;
 pub mod checkpoint;
@@ -14,6 +15,7 @@ mod kv;
 mod layer;
 mod loads;
 mod model;
+mod partial;
 mod rope;
 mod scratch;
 pub mod synth;
@@ -26,4 +28,5 @@ pub use kv::{BLOCK_LEN, KvCache, KvType};
 pub use layer::RowSpan;
 pub use loads::ExpertLoads;
 pub use model::{LoadOptions, Model};
+pub use partial::PartialLayer;
 pub use scratch::Scratch;

@@ -1,5 +1,7 @@
 //! Counting expert loads: how often, and how many bytes of, expert weights a forward pass touches.
 
+use std::ops::Range;
+
 use laminar_kernels::Routing;
 
 /// Expert loads of the layer calls since the last reset.
@@ -19,11 +21,13 @@ pub struct ExpertLoads {
 }
 
 impl ExpertLoads {
-    /// Adds the loads of one layer call; `prefill_row(r)` says whether row `r` belongs to a prompt.
+    /// Adds the loads of one layer call, or of the part of it that runs `experts`; `prefill_row(r)` says whether row
+    /// `r` belongs to a prompt.
     pub(crate) fn count(
         &mut self,
         routing: &Routing,
         expert_bytes: &[u64],
+        experts: Range<usize>,
         prefill_row: impl Fn(usize) -> bool,
         seen: &mut Vec<u8>,
     ) {
@@ -35,7 +39,7 @@ impl ExpertLoads {
                 seen[id as usize] |= mark;
             }
         }
-        for (mark, &bytes) in seen.iter().zip(expert_bytes) {
+        for (mark, &bytes) in seen.iter().zip(expert_bytes).take(experts.end).skip(experts.start) {
             if mark & 1 != 0 {
                 self.total += 1;
                 self.total_bytes += bytes;

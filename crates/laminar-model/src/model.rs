@@ -27,10 +27,10 @@ pub struct LoadOptions<'a> {
 
 /// Weights and shape of one model. Immutable after loading and shared freely between threads.
 pub struct Model {
-    config: ModelConfig,
+    pub(crate) config: ModelConfig,
     kv_type: KvType,
     embedding: Embedding,
-    layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
     output_norm: Vec<f32>,
     output: Matrix,
 }
@@ -166,16 +166,22 @@ impl Model {
                 return Err(ModelError::Call(format!("span starts at row {}, expected {rows}", span.first_row)));
             }
             rows += span.rows;
-            let end = span.first_pos + span.rows;
-            if span.blocks.len() * kv.block_len < end || span.blocks.iter().any(|&b| b as usize >= kv.blocks()) {
-                return Err(ModelError::Call(format!("KV blocks do not cover positions up to {end}")));
-            }
+            check_span(kv, span)?;
         }
         if rows * self.config.hidden != hidden.len() {
             return Err(ModelError::Call(format!("{rows} rows in spans, {} hidden values", hidden.len())));
         }
         Ok(rows)
     }
+}
+
+/// That the span's positions have KV blocks, and that these exist.
+pub(crate) fn check_span(kv: &KvCache, span: &RowSpan<'_>) -> Result<(), ModelError> {
+    let end = span.first_pos + span.rows;
+    if span.blocks.len() * kv.block_len < end || span.blocks.iter().any(|&b| b as usize >= kv.blocks()) {
+        return Err(ModelError::Call(format!("KV blocks do not cover positions up to {end}")));
+    }
+    Ok(())
 }
 
 /// Packs layers side by side: each is independent, and packing is bound by one core's arithmetic.

@@ -10,6 +10,8 @@ use crate::layer::RowSpan;
 #[derive(Default)]
 pub struct Scratch {
     pub(crate) activations: Activations,
+    /// The rows of a call that are not side by side.
+    pub(crate) rows: Vec<f32>,
     pub(crate) norm: Vec<f32>,
     pub(crate) q: Vec<f32>,
     pub(crate) k: Vec<f32>,

@@ -6,12 +6,14 @@
 //! projection added to the output with the router's weight. A row's sum over experts is taken in ascending
 //! order of expert, whatever the batch, so results are bit-equal for any batch.
 
+use std::ops::Range;
+
 use crate::elementwise::gate_values;
 use crate::gemm::{PANELS, WIDTH, group_len, multiply_tile, share};
 use crate::isa::{Isa, isa};
 use crate::matrix::{BLOCK, LANES};
 use crate::pool::SharedMut;
-use crate::tiles::{Forms, TILE, TileMut, Tiles};
+use crate::tiles::{Forms, SharedTiles, TILE, Tiles};
 use crate::{Activations, Gate, Matrix, Pool, Routing};
 
 /// The experts of a layer, one matrix of each kind per expert.
@@ -24,10 +26,19 @@ pub struct ExpertSet {
     pub down: Vec<Matrix>,
 }
 
+impl ExpertSet {
+    /// How the gate and up projections read their rows.
+    pub(crate) fn input_forms(&self, isa: Isa) -> Forms {
+        forms(isa, self.gate.iter().chain(&self.up))
+    }
+}
+
 /// Buffers of [`moe_ffn`], kept between calls.
 #[derive(Default)]
 pub struct MoeScratch {
-    /// First entry of each expert in `pairs`, and their total.
+    /// The first expert of the call.
+    first_expert: usize,
+    /// First entry of each expert of the call in `pairs`, and their total.
     starts: Vec<usize>,
     /// Places `row * top_k + choice` in the routing, by ascending expert, then row.
     pairs: Vec<u32>,
@@ -84,46 +95,66 @@ pub fn moe_ffn(
     out: &mut [f32],
     scratch: &mut MoeScratch,
 ) {
-    moe_ffn_for(isa(), pool, experts, gate, x, routing, out, scratch);
+    moe_ffn_part_for(isa(), pool, experts, 0..experts.gate.len(), gate, x, routing, out, scratch);
 }
 
-#[allow(clippy::too_many_arguments)] // The public function's, and the path to take.
-pub(crate) fn moe_ffn_for(
-    isa: Isa,
+/// The part of [`moe_ffn`] that belongs to the experts `part`.
+///
+/// `sums` holds the sums over the experts before `part` and then also over those of `part`; a part that begins
+/// with expert 0 overwrites it. Parts that follow each other from expert 0 to the last give the bits of one
+/// [`moe_ffn`], wherever they are cut.
+///
+/// # Panics
+///
+/// As [`moe_ffn`], or if `part` is not a range of the experts.
+#[allow(clippy::too_many_arguments)] // Those of `moe_ffn`, and the part.
+pub fn moe_ffn_part(
     pool: &Pool,
     experts: &ExpertSet,
+    part: Range<usize>,
     gate: Gate,
     x: &Activations,
     routing: &Routing,
-    out: &mut [f32],
+    sums: &mut [f32],
     scratch: &mut MoeScratch,
 ) {
-    let (dim, hidden) = check(experts, x, routing, out);
-    out.fill(0.0);
-    if x.rows() == 0 {
+    moe_ffn_part_for(isa(), pool, experts, part, gate, x, routing, sums, scratch);
+}
+
+#[allow(clippy::too_many_arguments)] // The public function's, and the path to take.
+pub(crate) fn moe_ffn_part_for(
+    isa: Isa,
+    pool: &Pool,
+    experts: &ExpertSet,
+    part: Range<usize>,
+    gate: Gate,
+    x: &Activations,
+    routing: &Routing,
+    sums: &mut [f32],
+    scratch: &mut MoeScratch,
+) {
+    let (dim, hidden) = check(experts, &part, x, routing, sums);
+    if part.start == 0 {
+        sums.fill(0.0);
+    }
+    if x.rows() == 0 || part.is_empty() {
         return;
     }
-    scratch.bucket(routing, experts.gate.len());
-    let layer = Layer {
-        isa,
-        pool,
-        experts,
-        gate,
-        dim,
-        hidden,
-        input_forms: forms(isa, experts.gate.iter().chain(&experts.up)),
-        hidden_forms: forms(isa, experts.down.iter()),
-    };
+    scratch.bucket(routing, part);
+    let input_forms = experts.input_forms(isa);
+    assert!(x.tiles.forms.hold(input_forms), "the rows are kept for other experts");
+    let hidden_forms = forms(isa, experts.down.iter());
+    let layer = Layer { isa, pool, experts, gate, dim, hidden, input_forms, hidden_forms };
     let mut next = Cursor::default();
     while scratch.take_segments(&mut next) {
         layer.gather(x, routing.top_k, scratch);
         layer.gate_and_up(scratch);
-        layer.down(routing, scratch, out);
+        layer.down(routing, scratch, sums);
     }
 }
 
 /// Output and hidden length, once everything fits together.
-fn check(experts: &ExpertSet, x: &Activations, routing: &Routing, out: &[f32]) -> (usize, usize) {
+fn check(experts: &ExpertSet, part: &Range<usize>, x: &Activations, routing: &Routing, out: &[f32]) -> (usize, usize) {
     let count = experts.gate.len();
     assert!(
         count > 0 && experts.up.len() == count && experts.down.len() == count,
@@ -131,6 +162,7 @@ fn check(experts: &ExpertSet, x: &Activations, routing: &Routing, out: &[f32]) -
         experts.up.len(),
         experts.down.len()
     );
+    assert!(part.start <= part.end && part.end <= count, "experts {part:?} of {count}");
     let (dim, hidden) = (experts.down[0].rows(), experts.down[0].cols());
     let inputs = experts.gate[0].cols();
     let first = |m: &Matrix| m.rows() == hidden && m.cols() == inputs;
@@ -163,28 +195,32 @@ fn forms<'a>(isa: Isa, mut matrices: impl Iterator<Item = &'a Matrix> + Clone) -
     Forms { codes, wide: codes && isa == Isa::Avx2, floats: matrices.any(|m| m.weight_type().is_float()) }
 }
 
-/// Where the walk over all buckets stands.
+/// Where the walk over the buckets stands.
 #[derive(Default)]
 struct Cursor {
-    expert: usize,
+    bucket: usize,
     done: usize,
 }
 
 impl MoeScratch {
-    /// Sorts the routing by expert: a counting sort, stable in the rows.
-    fn bucket(&mut self, routing: &Routing, experts: usize) {
+    /// Sorts what the routing has for some experts by expert: a counting sort, stable in the rows.
+    fn bucket(&mut self, routing: &Routing, experts: Range<usize>) {
+        let count = experts.len();
+        // Lower ids wrap around to numbers beyond the last bucket.
+        let bucket = |id: &u32| (*id as usize).wrapping_sub(experts.start);
+        self.first_expert = experts.start;
         self.starts.clear();
-        self.starts.resize(experts + 1, 0);
-        for id in &routing.ids {
-            self.starts[*id as usize + 1] += 1;
+        self.starts.resize(count + 1, 0);
+        for bucket in routing.ids.iter().map(bucket).filter(|b| *b < count) {
+            self.starts[bucket + 1] += 1;
         }
-        for e in 0..experts {
-            self.starts[e + 1] += self.starts[e];
+        for b in 0..count {
+            self.starts[b + 1] += self.starts[b];
         }
         self.pairs.clear();
-        self.pairs.resize(routing.ids.len(), 0);
-        for (pair, id) in routing.ids.iter().enumerate() {
-            let place = &mut self.starts[*id as usize];
+        self.pairs.resize(self.starts[count], 0);
+        for (pair, bucket) in routing.ids.iter().map(bucket).enumerate().filter(|(_, b)| *b < count) {
+            let place = &mut self.starts[bucket];
             self.pairs[*place] = pair as u32;
             *place += 1;
         }
@@ -197,16 +233,17 @@ impl MoeScratch {
     fn take_segments(&mut self, next: &mut Cursor) -> bool {
         self.segments.clear();
         let mut tiles = 0;
-        while next.expert + 1 < self.starts.len() && tiles < MAX_TILES {
-            let first = self.starts[next.expert] + next.done;
-            let left = self.starts[next.expert + 1] - first;
+        while next.bucket + 1 < self.starts.len() && tiles < MAX_TILES {
+            let first_pair = self.starts[next.bucket] + next.done;
+            let left = self.starts[next.bucket + 1] - first_pair;
             let rows = left.min((MAX_TILES - tiles) * TILE);
             if rows > 0 {
-                self.segments.push(Segment { expert: next.expert, first_pair: first, rows, first_tile: tiles });
+                let expert = self.first_expert + next.bucket;
+                self.segments.push(Segment { expert, first_pair, rows, first_tile: tiles });
                 tiles += rows.div_ceil(TILE);
             }
             if rows == left {
-                next.expert += 1;
+                next.bucket += 1;
                 next.done = 0;
             } else {
                 next.done += rows;
@@ -228,57 +265,6 @@ struct Layer<'a> {
     hidden_forms: Forms,
 }
 
-/// A `Tiles` that several tasks fill, each its own part.
-struct SharedTiles<'a> {
-    forms: Forms,
-    cols: usize,
-    per_tile: usize,
-    blocks: SharedMut<'a, crate::tiles::TileBlock>,
-    wide: SharedMut<'a, crate::tiles::WideBlock>,
-    floats: SharedMut<'a, f32>,
-}
-
-impl<'a> SharedTiles<'a> {
-    fn new(tiles: &'a mut Tiles) -> Self {
-        SharedTiles {
-            forms: tiles.forms,
-            cols: tiles.cols,
-            per_tile: tiles.blocks_per_tile(),
-            blocks: SharedMut::new(&mut tiles.blocks),
-            wide: SharedMut::new(&mut tiles.wide),
-            floats: SharedMut::new(&mut tiles.floats),
-        }
-    }
-
-    /// The blocks `from .. from + count` of a tile.
-    ///
-    /// # Safety
-    ///
-    /// No two overlapping parts may be in use at the same time.
-    #[allow(clippy::mut_from_ref)] // Disjointness is the caller's promise.
-    unsafe fn part(&self, tile: usize, from: usize, count: usize) -> TileMut<'a> {
-        let at = tile * self.per_tile + from;
-        let columns = from * BLOCK..self.cols.min((from + count) * BLOCK);
-        // SAFETY: passed on to the caller.
-        unsafe {
-            TileMut {
-                blocks: match self.forms.codes {
-                    true => self.blocks.slice(at, count),
-                    false => &mut [],
-                },
-                wide: match self.forms.wide {
-                    true => self.wide.slice(at, count),
-                    false => &mut [],
-                },
-                floats: match self.forms.floats {
-                    true => self.floats.slice((tile * self.cols + columns.start) * TILE, columns.len() * TILE),
-                    false => &mut [],
-                },
-            }
-        }
-    }
-}
-
 impl Layer<'_> {
     /// Copies the segments' rows into tiles of their own.
     fn gather(&self, x: &Activations, top_k: usize, scratch: &mut MoeScratch) {
@@ -296,7 +282,7 @@ impl Layer<'_> {
                 let row = pairs[segment.first_pair + i] as usize / top_k;
                 // SAFETY: the tiles of a segment belong to its task.
                 let mut tile = unsafe { to.part(segment.first_tile + i / TILE, 0, to.per_tile) };
-                tile.copy_row(i % TILE, x.tiles.tile(row / TILE), row % TILE);
+                tile.copy_row(self.isa, i % TILE, x.tiles.tile(row / TILE), row % TILE);
             }
         });
     }

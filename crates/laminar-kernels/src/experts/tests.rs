@@ -26,8 +26,34 @@ fn run(isa: Isa, threads: usize, set: &ExpertSet, kind: Gate, x: &[f32], routing
     activations.load_for(isa, &pool, x, set.gate[0].cols());
     let mut out = vec![f32::NAN; activations.rows() * set.down[0].rows()];
     let mut scratch = MoeScratch::default();
-    moe_ffn_for(isa, &pool, set, kind, &activations, routing, &mut out, &mut scratch);
+    let all = 0..set.gate.len();
+    moe_ffn_part_for(isa, &pool, set, all, kind, &activations, routing, &mut out, &mut scratch);
     out
+}
+
+/// Some experts at a time, over rows that came in two blocks and are kept for these experts alone.
+fn run_parts(
+    isa: Isa,
+    threads: usize,
+    set: &ExpertSet,
+    parts: &[Range<usize>],
+    kind: Gate,
+    x: &[f32],
+    routing: &Routing,
+) -> Vec<f32> {
+    let pool = Pool::new(threads);
+    let cols = set.gate[0].cols();
+    let mut activations = Activations::new();
+    activations.clear_for(set);
+    let (first, second) = x.split_at(x.len() / cols / 2 / TILE * TILE * cols);
+    activations.append_for(isa, &pool, first, cols);
+    activations.append_for(isa, &pool, second, cols);
+    let mut sums = vec![f32::NAN; activations.rows() * set.down[0].rows()];
+    let mut scratch = MoeScratch::default();
+    for part in parts {
+        moe_ffn_part_for(isa, &pool, set, part.clone(), kind, &activations, routing, &mut sums, &mut scratch);
+    }
+    sums
 }
 
 /// One row and one expert at a time through the dense operations, experts in ascending order.
@@ -78,6 +104,7 @@ proptest! {
         rows in 1..40usize,
         hidden in 1..4usize,
         odd in 0..31usize,
+        cuts in prop::collection::vec(0..9usize, 0..4),
         seed in 0..1000u32,
     ) {
         let dim = 256;
@@ -89,10 +116,18 @@ proptest! {
         let routing = routing(rows, experts, top.min(experts), seed);
         let x = noise(rows * dim, seed + 5);
         let expected = naive(&set, kind, &x, &routing);
+        let mut borders: Vec<usize> = cuts.into_iter().chain([0, experts]).map(|cut| cut.min(experts)).collect();
+        borders.sort_unstable();
+        let parts: Vec<Range<usize>> = borders.windows(2).map(|pair| pair[0]..pair[1]).collect();
+        let single: Vec<Range<usize>> = (0..experts).map(|e| e..e + 1).collect();
         for isa in Isa::available() {
             for threads in 1..=3 {
                 let got = run(isa, threads, &set, kind, &x, &routing);
                 prop_assert_eq!(&got, &expected, "{:?} {}", isa, threads);
+                for parts in [&parts, &single] {
+                    let got = run_parts(isa, threads, &set, parts, kind, &x, &routing);
+                    prop_assert_eq!(&got, &expected, "{:?} {} {:?}", isa, threads, parts);
+                }
             }
         }
     }
@@ -105,6 +140,7 @@ fn a_batch_larger_than_the_working_set_gives_the_same_bits() {
     let routing = routing(rows, experts, 2, 4);
     let x = noise(rows * dim, 8);
     let all = run(isa(), 2, &set, Gate::Silu, &x, &routing);
+    assert_eq!(run_parts(isa(), 2, &set, &[0..1, 1..3], Gate::Silu, &x, &routing), all);
     for row in [0, 1, 1023, 2048, 2499] {
         let one = Routing {
             top_k: 2,
@@ -122,4 +158,27 @@ fn an_empty_batch_is_fine() {
     let routing = Routing { top_k: 2, ..Routing::default() };
     let x = Activations::new();
     moe_ffn(&Pool::new(1), &set, Gate::Silu, &x, &routing, &mut [], &mut MoeScratch::default());
+}
+
+#[test]
+#[should_panic(expected = "experts alone")]
+fn rows_kept_for_experts_serve_no_other_matrix() {
+    let set = set((WeightType::Q8_0, WeightType::Q8_0), 2, 32, 32, 1);
+    let mut x = Activations::new();
+    x.clear_for(&set);
+    x.append(&Pool::new(1), &noise(4 * 32, 1), 32);
+    linear(&Pool::new(1), &set.gate[0], &x, &mut [0.0; 4 * 32]);
+}
+
+#[test]
+#[should_panic(expected = "other experts")]
+fn rows_kept_for_quantised_experts_do_not_serve_float_experts() {
+    let quantised = set((WeightType::Q8_0, WeightType::Q8_0), 2, 32, 32, 1);
+    let float = set((WeightType::F32, WeightType::F32), 2, 32, 32, 1);
+    let mut x = Activations::new();
+    x.clear_for(&quantised);
+    x.append(&Pool::new(1), &noise(32, 1), 32);
+    let routing = routing(1, 2, 1, 1);
+    let mut scratch = MoeScratch::default();
+    moe_ffn_part(&Pool::new(1), &float, 0..1, Gate::Silu, &x, &routing, &mut [0.0; 32], &mut scratch);
 }

@@ -48,7 +48,7 @@ pub(crate) fn multiply_tile(
 ///
 /// # Panics
 ///
-/// If `x.cols() != w.cols()` or `out.len() != x.rows() * w.rows()`.
+/// If `x.cols() != w.cols()`, `out.len() != x.rows() * w.rows()`, or `x` is kept for experts alone.
 pub fn linear(pool: &Pool, w: &Matrix, x: &Activations, out: &mut [f32]) {
     linear_for(isa(), pool, w, x, out);
 }
@@ -62,6 +62,7 @@ const TASK_BYTES: usize = 128 << 10;
 pub(crate) fn linear_for(isa: Isa, pool: &Pool, w: &Matrix, x: &Activations, out: &mut [f32]) {
     assert!(x.cols() == w.cols() || x.rows() == 0, "rows of {} values for a matrix of {} columns", x.cols(), w.cols());
     assert!(out.len() == x.rows() * w.rows(), "room for {} outputs, not {} rows x {}", out.len(), x.rows(), w.rows());
+    assert!(x.serves_all(isa), "the rows are kept for experts alone");
     let tiles = x.rows().div_ceil(TILE);
     if tiles == 0 {
         return;

@@ -1,0 +1,251 @@
+//! One layer of a cohort in parts, so that a step may end in the middle of it.
+//!
+//! A layer has two stages. *Attention* may stop after any block of rows: causal attention needs only the keys of
+//! earlier rows, which are in the KV cache by then. *Feed-forward* begins when all rows have passed attention. A dense
+//! network may stop after any row; a mixture may stop between two experts, so that each expert's weights are read once
+//! however often the layer stops. The bits are those of [`Model::forward`], wherever it stops.
+
+use std::ops::Range;
+
+use laminar_kernels::{Activations, Pool, Routing, Span, append_top_k, linear, moe_ffn_part, rms_norm};
+
+use crate::error::ModelError;
+use crate::kv::KvCache;
+use crate::layer::{FeedForward, RowSpan};
+use crate::loads::ExpertLoads;
+use crate::model::{Model, check_span};
+use crate::scratch::Scratch;
+
+/// Where a cohort stands inside a layer, and what is kept of it besides the hidden rows: of a mixture the normed and
+/// quantised rows, their routing, and the sums over the experts that are done; of a dense network nothing.
+///
+/// One belongs to each cohort that stops inside layers. It may be used for any layer and any later cohort of a model,
+/// and keeps its memory.
+#[derive(Default)]
+pub struct PartialLayer {
+    place: Option<Place>,
+    input: Activations,
+    routing: Routing,
+    sums: Vec<f32>,
+}
+
+/// The next rows or units that a layer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    layer: usize,
+    /// Rows that have passed attention.
+    rows: usize,
+    /// Experts that are done, or, of a dense network, rows.
+    units: usize,
+}
+
+impl PartialLayer {
+    /// Borders between rows inside a cohort must be multiples of this in [`Model::attend`].
+    pub const ROW_STEP: usize = Activations::TILE_ROWS;
+
+    /// The layer that has begun and not ended, if there is one.
+    pub fn layer(&self) -> Option<usize> {
+        self.place.map(|place| place.layer)
+    }
+
+    fn expect(&self, place: Place) -> Result<(), ModelError> {
+        match self.place {
+            Some(found) if found == place => Ok(()),
+            Some(found) => Err(call(format!("a layer cannot go on at {place:?}, it stopped at {found:?}"))),
+            None => Err(call(format!("a layer cannot go on at {place:?}, it has not begun"))),
+        }
+    }
+}
+
+impl Model {
+    /// Experts of a layer's mixture; `None` if its network is dense.
+    pub fn experts(&self, layer: usize) -> Option<usize> {
+        match &self.layers.get(layer)?.ffn {
+            FeedForward::Dense { .. } => None,
+            FeedForward::Experts { config, .. } => Some(config.count),
+        }
+    }
+
+    /// Takes some rows of a cohort through the attention stage of one layer, in place.
+    ///
+    /// `hidden` holds all rows of the cohort, and `rows` those of this part: a layer begins with row 0, and its parts
+    /// follow each other. `spans` are the rows among them that run, in ascending order; the others (of sequences that
+    /// have left) keep their places and cost no attention, and what becomes of their values is of no consequence.
+    ///
+    /// # Errors
+    /// Rows, layers or blocks outside what exists, a part that does not follow the one before it, or a border inside the
+    /// cohort that is not a multiple of [`PartialLayer::ROW_STEP`]. Nothing has been changed then.
+    #[allow(clippy::too_many_arguments)] // Each is one thing the caller owns, as in `forward`.
+    pub fn attend(
+        &self,
+        pool: &Pool,
+        kv: &mut KvCache,
+        scratch: &mut Scratch,
+        layer: usize,
+        rows: Range<usize>,
+        spans: &[RowSpan<'_>],
+        hidden: &mut [f32],
+        state: &mut PartialLayer,
+    ) -> Result<(), ModelError> {
+        let width = self.config.hidden;
+        let all = self.check_rows(layer, &rows, hidden)?;
+        let live = check_spans(kv, &rows, spans)?;
+        if !rows.end.is_multiple_of(PartialLayer::ROW_STEP) && rows.end != all {
+            return Err(call(format!("attention cannot stop at row {} of {all}", rows.end)));
+        }
+        if rows.start > 0 {
+            state.expect(Place { layer, rows: rows.start, units: 0 })?;
+        } else if let FeedForward::Experts { experts, .. } = &self.layers[layer].ffn {
+            state.input.clear_for(experts);
+            state.routing.clear();
+        }
+        state.place = Some(Place { layer, rows: rows.end, units: 0 });
+
+        let hidden = &mut hidden[rows.start * width..rows.end * width];
+        if live == rows.len() {
+            self.attend_rows(pool, kv, scratch, layer, spans, hidden);
+        } else if live > 0 {
+            // The rows that run, side by side.
+            let mut own = std::mem::take(&mut scratch.rows);
+            own.clear();
+            let place = |s: &RowSpan<'_>| {
+                let first = (s.first_row - rows.start) * width;
+                first..first + s.rows * width
+            };
+            for span in spans {
+                own.extend_from_slice(&hidden[place(span)]);
+            }
+            self.attend_rows(pool, kv, scratch, layer, spans, &mut own);
+            let mut from = own.as_slice();
+            for span in spans {
+                let (values, rest) = from.split_at(span.rows * width);
+                hidden[place(span)].copy_from_slice(values);
+                from = rest;
+            }
+            scratch.rows = own;
+        }
+        self.route_rows(pool, scratch, layer, hidden, state);
+        Ok(())
+    }
+
+    /// Takes a cohort through some units of the feed-forward stage of one layer: experts of a mixture, rows of a dense
+    /// network.
+    ///
+    /// `hidden` holds all rows of the cohort; all have passed the layer's attention. Dense rows change in place at once,
+    /// those of a mixture when its last expert is done. Experts are counted as loads of a prefill, each in the part it
+    /// belongs to, so that a layer's count does not depend on where it stops.
+    ///
+    /// # Errors
+    /// Units or layers outside what exists, or a part that does not follow the one before it. Nothing has been changed
+    /// then.
+    #[allow(clippy::too_many_arguments)] // Each is one thing the caller owns, as in `forward`.
+    pub fn feed_forward(
+        &self,
+        pool: &Pool,
+        scratch: &mut Scratch,
+        layer: usize,
+        units: Range<usize>,
+        hidden: &mut [f32],
+        state: &mut PartialLayer,
+        loads: &mut ExpertLoads,
+    ) -> Result<(), ModelError> {
+        let width = self.config.hidden;
+        let rows = self.check_rows(layer, &(0..0), hidden)?;
+        let all = self.experts(layer).unwrap_or(rows);
+        if units.start > units.end || units.end > all {
+            return Err(call(format!("units {units:?} of {all} in layer {layer}")));
+        }
+        state.expect(Place { layer, rows, units: units.start })?;
+        let parts = &self.layers[layer];
+        match &parts.ffn {
+            FeedForward::Dense { .. } => {
+                let hidden = &mut hidden[units.start * width..units.end * width];
+                parts.feed_forward(pool, &self.config, scratch, hidden, loads);
+            }
+            FeedForward::Experts { experts, expert_bytes, .. } => {
+                loads.count(&state.routing, expert_bytes, units.clone(), |_| true, &mut scratch.seen);
+                state.sums.resize(hidden.len(), 0.0);
+                let (input, routing, sums) = (&state.input, &state.routing, &mut state.sums);
+                let (moe, gate) = (&mut scratch.moe, self.config.gate);
+                moe_ffn_part(pool, experts, units.clone(), gate, input, routing, sums, moe);
+                if units.end == all {
+                    parts.add_network(pool, &self.config, sums, hidden);
+                }
+            }
+        }
+        state.place = (units.end < all).then_some(Place { layer, rows, units: units.end });
+        Ok(())
+    }
+
+    /// The attention branch of the rows of `spans`, which lie side by side in `hidden`.
+    fn attend_rows<'a>(
+        &self,
+        pool: &Pool,
+        kv: &mut KvCache,
+        scratch: &mut Scratch,
+        layer: usize,
+        spans: &[RowSpan<'a>],
+        hidden: &mut [f32],
+    ) {
+        scratch.begin(&self.config, spans);
+        let mut next = 0;
+        let side_by_side = |s: &RowSpan<'a>| {
+            let first_row = next;
+            next += s.rows;
+            Span { first_row, rows: s.rows, first_pos: s.first_pos, blocks: s.blocks }
+        };
+        let spans: Vec<Span<'_>> = spans.iter().map(side_by_side).collect();
+        self.layers[layer].attend(pool, &self.config, kv.layer(layer), scratch, &spans, hidden);
+    }
+
+    /// Keeps rows that have passed attention as the experts will read them.
+    fn route_rows(&self, pool: &Pool, s: &mut Scratch, layer: usize, hidden: &[f32], state: &mut PartialLayer) {
+        let parts = &self.layers[layer];
+        let FeedForward::Experts { router, config: shape, .. } = &parts.ffn else {
+            return;
+        };
+        s.norm.resize(hidden.len(), 0.0);
+        rms_norm(pool, hidden, &parts.ffn_norm, self.config.rms_eps, &mut s.norm);
+        s.activations.load(pool, &s.norm, self.config.hidden);
+        s.router.resize(s.activations.rows() * shape.count, 0.0);
+        linear(pool, router, &s.activations, &mut s.router);
+        append_top_k(pool, &s.router, shape.count, shape.top_k, shape.normalise, &mut state.routing);
+        state.input.append(pool, &s.norm, self.config.hidden);
+    }
+
+    /// The cohort's rows, once the layer exists and `rows` are among them.
+    fn check_rows(&self, layer: usize, rows: &Range<usize>, hidden: &[f32]) -> Result<usize, ModelError> {
+        let width = self.config.hidden;
+        let all = hidden.len() / width;
+        if layer >= self.layers.len() {
+            return Err(call(format!("layer {layer} of {}", self.layers.len())));
+        }
+        if !hidden.len().is_multiple_of(width) || rows.start > rows.end || rows.end > all {
+            return Err(call(format!("rows {rows:?} of {all}, {} hidden values", hidden.len())));
+        }
+        Ok(all)
+    }
+}
+
+/// How many of `rows` the spans hold, once they are in order and their KV blocks exist.
+fn check_spans(kv: &KvCache, rows: &Range<usize>, spans: &[RowSpan<'_>]) -> Result<usize, ModelError> {
+    let mut next = rows.start;
+    let mut live = 0;
+    for span in spans {
+        if span.first_row < next || span.first_row + span.rows > rows.end {
+            let end = span.first_row + span.rows;
+            return Err(call(format!(
+                "a span of rows {}..{end}, expected within {next}..{}",
+                span.first_row, rows.end
+            )));
+        }
+        check_span(kv, span)?;
+        next = span.first_row + span.rows;
+        live += span.rows;
+    }
+    Ok(live)
+}
+
+fn call(message: String) -> ModelError {
+    ModelError::Call(message)
+}
