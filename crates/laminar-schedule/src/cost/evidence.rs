@@ -28,9 +28,6 @@ const SHIFT: f64 = 0.15;
 /// Steps of a kind after which a lasting error means another speed; before, it means that little is known.
 const SHIFT_AFTER: u64 = 16;
 
-/// No machine becomes so many times slower or faster.
-const NONSENSE: f64 = 10.0;
-
 /// Square matrix over the features.
 pub(super) type Matrix = [[f64; FEATURES]; FEATURES];
 
@@ -86,13 +83,6 @@ pub(super) struct Shift {
     since: u64,
 }
 
-impl Shift {
-    /// Whether no machine changes by such a factor, so that what was known before must have been nonsense.
-    pub fn is_nonsense(&self) -> bool {
-        !(1.0 / NONSENSE..=NONSENSE).contains(&self.factor)
-    }
-}
-
 /// What the steps of one kind have shown.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Evidence {
@@ -104,7 +94,7 @@ pub(super) struct Evidence {
     pub steps: u64,
     /// Typical size of [`Observation::error`].
     pub spread: f64,
-    /// Logarithm of actual to the prior's seconds.
+    /// Logarithm of actual to the prior's seconds: the median of the first steps, small bounded moves later.
     pub log_scale: f64,
     /// The latest steps and their weights; a ring.
     latest: [(Observation, f64); LATEST],
@@ -120,27 +110,17 @@ impl Evidence {
         latest: [(Observation::NONE, 0.0); LATEST],
     };
 
-    /// Follows the ratio of actual to the prior's seconds: the median while steps are few, small bounded moves later. Comes
-    /// before [`Evidence::learn`] of the same step.
-    pub fn follow_scale(&mut self, step: &Observation) {
-        if self.steps < LATEST as u64 {
-            // `learn` writes the same place again.
-            self.latest[self.steps as usize] = (*step, 0.0);
-            self.log_scale = self.median(self.steps as usize + 1, Observation::log_scale);
-        } else {
-            self.log_scale += (1.0 - MEMORY) * (step.log_scale() - self.log_scale).clamp(-0.5, 0.5);
-        }
-    }
-
-    /// Adds a step, predicted with these coefficients in units of the prior's.
+    /// Adds a step that was predicted with these coefficients, in units of the prior's.
     pub fn learn(&mut self, step: &Observation, units: &[f64; FEATURES]) {
         let error = step.error().abs();
         let weight = self.weight(step);
         self.latest[(self.steps % LATEST as u64) as usize] = (*step, weight);
         self.steps += 1;
         if self.steps <= LATEST as u64 {
+            self.log_scale = self.median(self.steps as usize, Observation::log_scale);
             self.begin_anew(units);
         } else {
+            self.log_scale += (1.0 - MEMORY) * (step.log_scale() - self.log_scale).clamp(-0.5, 0.5);
             self.fade(MEMORY);
             self.add(step, weight);
         }
@@ -191,46 +171,41 @@ impl Evidence {
             let agrees = step.error() / shift.factor.ln() > 0.5;
             *if agrees { &mut agreeing } else { &mut contrary } += 1;
         }
-        Some(agreeing + contrary)
+        (contrary <= agreeing / 2).then_some(agreeing + contrary)
     }
 
-    /// Takes the steps before a shift as if the machine had been at its new speed already. When no machine changes by such
-    /// a factor, they were nonsense and are forgotten.
+    /// Takes the steps before a shift as if the machine had been at its new speed already.
     pub fn slow_down(&mut self, shift: &Shift) {
-        let Shift { factor, since } = *shift;
-        let newest = self.steps.saturating_sub(1);
-        let age = |place: usize| (newest.wrapping_sub(place as u64) % LATEST as u64) as i32;
-        let latest = self.latest;
-        let count = self.latest().len();
-        let after = |(place, (step, weight)): (usize, &(Observation, f64))| {
-            (step.number >= since).then_some((place, *step, *weight))
-        };
-        for (place, step, weight) in latest[..count].iter().enumerate().filter_map(after) {
-            self.add(&step, -weight * MEMORY.powi(age(place)));
+        for place in 0..self.latest().len() {
+            let (step, weight) = self.latest[place];
+            if step.number >= shift.since {
+                self.add(&step, -weight * MEMORY.powi(self.age(place)));
+            }
         }
-        if shift.is_nonsense() {
-            self.fade(0.0);
-        } else {
-            // Times and predictions become longer, so in each equation `z` becomes smaller and `y / d` stays.
-            self.fade_products(1.0 / (factor * factor));
-            self.targets.iter_mut().for_each(|sum| *sum /= factor);
+        // Times and predictions become longer, so in each equation `z` becomes smaller and `y / d` stays.
+        self.fade_products(1.0 / (shift.factor * shift.factor));
+        self.targets.iter_mut().for_each(|sum| *sum /= shift.factor);
+        self.log_scale += shift.factor.ln();
+        for place in 0..self.latest().len() {
+            let (step, weight) = &mut self.latest[place];
+            step.predicted *= shift.factor;
+            if step.number < shift.since {
+                step.seconds *= shift.factor;
+            } else {
+                // No outlier after all: full weight.
+                *weight = 1.0;
+                let step = *step;
+                self.add(&step, MEMORY.powi(self.age(place)));
+            }
         }
-        self.log_scale += factor.ln();
-        for (step, _) in &mut self.latest[..count] {
-            step.predicted *= factor;
-            step.seconds *= if step.number < since { factor } else { 1.0 };
-        }
-        for (place, step, _) in latest[..count].iter().enumerate().filter_map(after) {
-            // No outliers after all: full weight.
-            let step = Observation { predicted: step.predicted * factor, ..step };
-            self.add(&step, MEMORY.powi(age(place)));
-            self.latest[place].1 = 1.0;
-        }
-        if count == LATEST {
-            self.spread = self.latest.iter().map(|(step, _)| step.error().abs() / LATEST as f64).sum();
-            self.spread = self.spread.clamp(SPREAD.0, SPREAD.1);
+        if self.latest().len() == LATEST {
             self.log_scale = self.median(LATEST, Observation::log_scale);
         }
+    }
+
+    /// Steps of the kind since the one at a place in the ring.
+    fn age(&self, place: usize) -> i32 {
+        (self.steps.wrapping_sub(1 + place as u64) % LATEST as u64) as i32
     }
 
     /// The latest steps and their weights, in no particular order.
@@ -264,5 +239,59 @@ impl Evidence {
         values.iter_mut().zip(&self.latest[..places]).for_each(|(slot, (step, _))| *slot = value(step));
         values.sort_unstable_by(f64::total_cmp);
         (values[(places - 1) / 2] + values[places / 2]) / 2.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Evidence of steps that take so many times what the prior says, and were predicted so.
+    fn taught(steps: impl IntoIterator<Item = (f64, f64)>) -> Evidence {
+        let mut evidence = Evidence::NONE;
+        for (number, (speed, believed)) in steps.into_iter().enumerate() {
+            let mut work = [0.0; FEATURES];
+            work[0] = 1e-3;
+            work[1 + number % 7] = 1e-3 * (1 + number % 5) as f64;
+            let prior: f64 = work.iter().sum();
+            let step = Observation { number: number as u64, work, seconds: speed * prior, predicted: believed * prior };
+            evidence.learn(&step, &[believed; FEATURES]);
+        }
+        evidence
+    }
+
+    #[test]
+    fn behind_a_shift_everything_looks_as_if_the_machine_had_never_been_faster() {
+        let steps = |count| std::iter::repeat_n((1.0, 1.0), count).chain(std::iter::repeat_n((2.0, 1.0), LATEST));
+        assert_eq!(taught(steps(40).take(47)).shift(), None, "seven steps are not enough");
+        let mut shifted = taught(steps(40));
+        let shift = shifted.shift().unwrap();
+        assert!((shift.factor - 2.0).abs() < 1e-12);
+        assert_eq!(shift.since, 40);
+        shifted.slow_down(&shift);
+        let always = taught(std::iter::repeat_n((2.0, 2.0), 48));
+        let near = |one: f64, other: f64| (one - other).abs() < 1e-9;
+        assert!(shifted.products.iter().flatten().zip(always.products.iter().flatten()).all(|(a, b)| near(*a, *b)));
+        assert!(shifted.targets.iter().zip(&always.targets).all(|(a, b)| near(*a, *b)));
+        assert!(near(shifted.log_scale, always.log_scale));
+        assert_eq!(shifted.shift(), None);
+    }
+
+    #[test]
+    fn steps_that_are_off_to_both_sides_are_no_shift() {
+        let steps = (0..60).map(|step| (if step % 8 == 0 { 0.5 } else { 2.0 }, 1.0));
+        assert_eq!(taught(steps).shift(), None);
+    }
+
+    #[test]
+    fn a_kind_agrees_with_a_shift_unless_its_own_steps_deny_it() {
+        let shift = Shift { factor: 2.0, since: 10 };
+        let agreeing = |later: &[f64]| {
+            taught(std::iter::repeat_n((1.0, 1.0), 10).chain(later.iter().map(|speed| (*speed, 1.0)))).agreeing(&shift)
+        };
+        assert_eq!(agreeing(&[]), Some(0));
+        assert_eq!(agreeing(&[2.0, 2.1, 1.0]), Some(3));
+        assert_eq!(agreeing(&[1.0]), None);
+        assert_eq!(agreeing(&[2.0, 1.0]), None);
     }
 }

@@ -7,18 +7,15 @@ use super::StepKind;
 use super::evidence::{Evidence, LATEST, Matrix, Observation, SECONDS};
 use super::work::FEATURES;
 
-/// Exact solutions that are tried, each without the coefficients that the one before made negative.
-const ROUNDS: usize = 3;
+/// Choices of the coefficients above zero that are tried. One is enough nearly always.
+const ROUNDS: usize = 6;
 
-/// Rounds over all coefficients behind that. Only a coefficient that was left out too early needs them.
-const SWEEPS: usize = 4;
+/// Rounds of descent where none of them was right.
+const SWEEPS: usize = 6;
 
-/// Steps before the sums are trusted; until then every coefficient is the prior's times the scale.
-const TRUSTED: u64 = 3;
-
-/// Bounds of the error that the pull towards the prior is balanced against: a coefficient is believed to be within a factor
-/// of about three of the prior, and a step to be off by a typical error, so the pull is worth the error's square in steps.
-const PULL: (f64, f64) = (0.02, 0.3);
+/// Bounds of the typical error that the steps of a kind are weighed by. Narrower than what is measured: a kind that fits
+/// badly must not be given up for one that fits well.
+const ERROR: (f64, f64) = (0.02, 0.1);
 
 /// What came of learning from a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,29 +70,12 @@ impl Fit {
             return Learned::Nothing;
         }
         let number = self.evidence.iter().map(|evidence| evidence.steps).sum();
-        let own = &mut self.evidence[kind.index()];
         let predicted = Observation::predict(&work, &self.units);
-        let mut step = Observation { number, work, seconds, predicted };
-        own.follow_scale(&step);
-        if number < TRUSTED {
-            self.units = [self.scale_with(kind); FEATURES];
-            step.predicted = Observation::predict(&work, &self.units);
-        }
+        let step = Observation { number, work, seconds, predicted };
         self.evidence[kind.index()].learn(&step, &self.units);
         let shifted = self.follow_shift(kind);
         self.solve();
-        shifted.map_or(Learned::Ratio(step.seconds / step.predicted), Learned::Shift)
-    }
-
-    /// The scale, the kind's first step included.
-    fn scale_with(&self, kind: StepKind) -> f64 {
-        if self.steps(kind) > 0 {
-            return self.scale();
-        }
-        let others = self.evidence.iter().filter(|evidence| evidence.steps > 0);
-        let own = self.evidence[kind.index()].log_scale;
-        let (sum, count) = others.fold((own, 1.0), |(sum, count), evidence| (sum + evidence.log_scale, count + 1.0));
-        f64::exp(sum / count)
+        shifted.map_or(Learned::Ratio(seconds / predicted), Learned::Shift)
     }
 
     /// Rescales what was known when the latest steps of the kind agree that the machine has changed its speed, and what is
@@ -105,17 +85,11 @@ impl Fit {
         let shift = self.evidence[kind.index()].shift()?;
         let mut outdated = [0; StepKind::COUNT];
         for (index, evidence) in self.evidence.iter_mut().enumerate() {
-            if index == kind.index() {
-                outdated[index] = LATEST;
-            } else if evidence.steps > 0
-                && !shift.is_nonsense()
-                && let Some(steps) = evidence.agreeing(&shift)
-            {
+            let steps = if index == kind.index() { Some(LATEST) } else { evidence.agreeing(&shift) };
+            if let Some(steps) = steps {
                 outdated[index] = steps;
-            } else {
-                continue;
+                evidence.slow_down(&shift);
             }
-            evidence.slow_down(&shift);
         }
         Some(outdated)
     }
@@ -123,16 +97,17 @@ impl Fit {
     /// Solves the normal equations with no coefficient below zero.
     fn solve(&mut self) {
         let scale = self.scale();
-        let seen = self.evidence.iter().filter(|evidence| evidence.steps > 0);
-        let spread = seen.fold(PULL.0, |spread, evidence| evidence.spread.max(spread)).min(PULL.1);
-        let pull = spread * spread / (scale * scale);
+        // As if each coefficient were known to be within a factor of about two of the prior's, and each step to be off by
+        // the typical error of its kind.
+        let pull = 1.0 / (scale * scale);
         let mut matrix: Matrix = [[0.0; FEATURES]; FEATURES];
         let mut targets = [pull * scale; FEATURES];
         for evidence in &self.evidence {
+            let weight = evidence.spread.clamp(ERROR.0, ERROR.1).powi(-2);
             for (row, products) in matrix.iter_mut().zip(&evidence.products) {
-                row.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+                row.iter_mut().zip(products).for_each(|(sum, product)| *sum += weight * product);
             }
-            targets.iter_mut().zip(&evidence.targets).for_each(|(sum, target)| *sum += target);
+            targets.iter_mut().zip(&evidence.targets).for_each(|(sum, target)| *sum += weight * target);
         }
         for (index, row) in matrix.iter_mut().enumerate() {
             row[index] = row[index].max(0.0) + pull;
@@ -147,27 +122,32 @@ impl Fit {
 
 /// Coefficients that solve `matrix * units = targets` as well as numbers can that are not negative.
 ///
-/// Descent alone would do, were works not nearly proportional to each other (each row of a mixture has its eight experts in
-/// nearly every step), which makes it creep. So it begins at exact solutions.
+/// Descent alone would creep, since works are nearly proportional to each other (each row of a mixture has its eight
+/// experts in nearly every step). So exact solutions come first: a coefficient that comes out negative is held at zero, one
+/// that is held there and ought to rise is let go, until neither happens.
 fn least_squares(matrix: &Matrix, targets: &[f64; FEATURES]) -> [f64; FEATURES] {
     let mut used = [true; FEATURES];
     let mut units = [0.0; FEATURES];
+    let missing = |index: usize, units: &[f64; FEATURES]| -> f64 {
+        targets[index] - matrix[index].iter().zip(units).map(|(value, units)| value * units).sum::<f64>()
+    };
     for _ in 0..ROUNDS {
         units = cholesky(matrix, targets, &used);
-        let negative = units.map(|units| units < 0.0);
-        if !negative.contains(&true) {
-            break;
+        let mut right = true;
+        for index in 0..FEATURES {
+            if if used[index] { units[index] < 0.0 } else { missing(index, &units) > 0.0 } {
+                used[index] = !used[index];
+                right = false;
+            }
         }
-        used.iter_mut().zip(negative).for_each(|(used, negative)| *used &= !negative);
-    }
-    if !used.contains(&false) {
-        return units;
+        if right {
+            return units;
+        }
     }
     units = units.map(|units| units.max(0.0));
     for _ in 0..SWEEPS {
-        for (index, row) in matrix.iter().enumerate() {
-            let reached: f64 = row.iter().zip(&units).map(|(value, units)| value * units).sum();
-            units[index] = (units[index] + (targets[index] - reached) / row[index]).max(0.0);
+        for index in 0..FEATURES {
+            units[index] = (units[index] + missing(index, &units) / matrix[index][index]).max(0.0);
         }
     }
     units
@@ -197,4 +177,47 @@ fn cholesky(matrix: &Matrix, targets: &[f64; FEATURES], used: &[bool; FEATURES])
         units[index] = (units[index] - sum) * lower[index][index];
     }
     units
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What is minimised, up to a constant.
+    fn loss(matrix: &Matrix, targets: &[f64; FEATURES], units: &[f64; FEATURES]) -> f64 {
+        let product = |row: &[f64; FEATURES]| row.iter().zip(units).map(|(value, units)| value * units).sum::<f64>();
+        let terms = matrix.iter().zip(targets).zip(units);
+        terms.map(|((row, target), units)| units * (product(row) / 2.0 - target)).sum()
+    }
+
+    /// The least loss over coefficients that are not negative: some of them are zero, and the others solve the equations.
+    fn least(matrix: &Matrix, targets: &[f64; FEATURES]) -> f64 {
+        let subsets = (0..1u32 << FEATURES).map(|bits| {
+            let units = cholesky(matrix, targets, &std::array::from_fn(|index| bits >> index & 1 == 1));
+            if units.iter().all(|units| *units >= 0.0) { loss(matrix, targets, &units) } else { 0.0 }
+        });
+        subsets.fold(0.0, f64::min)
+    }
+
+    proptest! {
+        #[test]
+        fn no_other_coefficients_fit_better(
+            equations in prop::collection::vec((prop::array::uniform9(0.0f64..1.0), 0.0f64..2.0), 1..30),
+        ) {
+            let mut matrix = [[0.0; FEATURES]; FEATURES];
+            let mut targets = [0.01; FEATURES];
+            for (z, target) in equations {
+                for row in 0..FEATURES {
+                    (0..FEATURES).for_each(|column| matrix[row][column] += z[row] * z[column]);
+                    targets[row] += z[row] * target;
+                }
+            }
+            (0..FEATURES).for_each(|index| matrix[index][index] += 0.01);
+            let units = least_squares(&matrix, &targets);
+            prop_assert!(units.iter().all(|units| *units >= 0.0));
+            let (found, best) = (loss(&matrix, &targets, &units), least(&matrix, &targets));
+            prop_assert!(found - best < 0.01 * best.abs(), "{found} {best} {units:?}");
+        }
+    }
 }

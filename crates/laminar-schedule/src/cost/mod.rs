@@ -5,7 +5,7 @@
 //! rows will touch, which is part of the work of a mixture.
 //!
 //! Pure arithmetic in a fixed order: no clock, no chance and, after construction, no allocation, so a replayed run learns
-//! the same numbers. [`CostModel::learn`] takes about a microsecond, [`CostModel::predict`] some nanoseconds.
+//! the same numbers. [`CostModel::learn`] takes about half a microsecond, [`CostModel::predict`] some nanoseconds.
 //!
 //! How it learns:
 //!

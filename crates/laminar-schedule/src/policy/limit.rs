@@ -15,6 +15,9 @@ const AUTOMATIC: f64 = 3.0;
 /// .. but a wait below this is none that anybody sees.
 const AUTOMATIC_AT_LEAST: f64 = 0.05;
 
+/// However regular the steps are, predictions are no better than this.
+const MARGIN: f64 = 1.02;
+
 /// Where the decode rows alone leave less than this share of the target, it cannot be kept in any useful way, ..
 const HOPELESS: f64 = 0.03;
 
@@ -52,7 +55,7 @@ impl Limit {
         let costs = &state.costs;
         let decode = costs.seconds(&costs.decode(batch));
         // The slow ones among the steps have to end in time too.
-        let tail = costs.prefill_tail();
+        let tail = costs.prefill_tail().max(MARGIN);
         if batch.rows == 0 {
             return Self {
                 until: IDLE_STEP,

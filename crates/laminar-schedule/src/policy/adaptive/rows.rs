@@ -11,6 +11,12 @@ use crate::state::State;
 /// Of two walks that take about equally long, the one with fewer chunks reads fewer experts.
 const ABOUT_EQUAL: f64 = 1.01;
 
+/// How many times better a walk must be that is predicted roughly.
+const CLEARLY: f64 = 1.04;
+
+/// What stops inside the layers of a dense model may cost beyond the prediction.
+const STOPS: f64 = 1.25;
+
 /// How many times longer anybody's prefill may become for the company it keeps.
 const COMPANY: f64 = 2.0;
 
@@ -77,24 +83,36 @@ pub(super) fn choose(
 ) -> usize {
     let fewest = remaining.div_ceil(cohort_tokens).max(1);
     let walk = Walk { costs, batch, limit, start, remaining };
+    let mut best = fewest;
+    let mut seconds = walk.in_layers(fewest);
     let (rows, one_step) = walk.in_one_step(cohort_tokens);
-    if rows > 0 && !costs.is_mixture() {
-        // Chunks read no more experts, and share all of their passes.
-        return rows;
+    // Chunks of a mixture read experts again. Those of a dense model share all of their passes with the decode rows, and
+    // each stop inside a layer reads some weights again, which the prediction leaves out.
+    let chunks_win = match costs.is_mixture() {
+        true => one_step * ABOUT_EQUAL < seconds,
+        false if batch.rows > 0 => one_step < seconds * STOPS,
+        false => one_step < seconds * ABOUT_EQUAL,
+    };
+    let in_one_step = rows > 0 && rows < remaining.div_ceil(fewest) && chunks_win;
+    if in_one_step {
+        seconds = one_step;
     }
-    let (mut best, mut seconds) = (fewest, walk.in_layers(fewest));
-    // More chunks than that are never better: each of these passes all layers in a step of its own.
-    let most = remaining.div_ceil(rows.max(1));
+    // More chunks than that are never better: each of these passes all layers in a step of its own. What lies between the
+    // two spares a mixture some reads, and must be clearly better, since its prediction is the roughest.
+    let most = if in_one_step && !costs.is_mixture() { 0 } else { remaining.div_ceil(rows.max(1)) };
+    let mut between = None;
     let mut chunks = fewest + 1;
     while chunks < most {
         let candidate = walk.in_layers(chunks);
-        if candidate * ABOUT_EQUAL < seconds {
-            (best, seconds) = (chunks, candidate);
+        if candidate * CLEARLY < seconds {
+            (between, seconds) = (Some(chunks), candidate * CLEARLY);
         }
         chunks += (chunks / 8).max(1);
     }
-    if rows > 0 && rows < remaining.div_ceil(fewest) && one_step * ABOUT_EQUAL < seconds {
-        return rows;
+    match between {
+        None if in_one_step => return rows,
+        None => {}
+        Some(chunks) => best = chunks,
     }
     let rows = remaining.div_ceil(best);
     // The last of several chunks may be smaller; the others are cut where rows are bundled.
