@@ -30,6 +30,8 @@ pub(crate) struct Estimate {
     pub work: Work,
     prefill_loads: f64,
     total_loads: f64,
+    /// Seconds in whole layers, in parts of attention and in parts of feed-forward stages.
+    shares: [f64; 3],
 }
 
 impl AddAssign for Estimate {
@@ -37,6 +39,7 @@ impl AddAssign for Estimate {
         self.work += other.work;
         self.prefill_loads += other.prefill_loads;
         self.total_loads += other.total_loads;
+        self.shares.iter_mut().zip(other.shares).for_each(|(share, other)| *share += other);
     }
 }
 
@@ -46,6 +49,7 @@ impl Estimate {
             work: self.work * times,
             prefill_loads: self.prefill_loads * times,
             total_loads: self.total_loads * times,
+            ..self
         }
     }
 
@@ -54,6 +58,7 @@ impl Estimate {
             work: self.work - other.work,
             prefill_loads: self.prefill_loads - other.prefill_loads,
             total_loads: self.total_loads - other.total_loads,
+            ..self
         }
     }
 }
@@ -151,7 +156,7 @@ impl Costs {
                 let total = decode + prefill - decode * prefill / experts.count as f64;
                 let pairs = (rows * experts.top_k) as f64;
                 let work = Work::experts(pairs, total, self.model.knee());
-                Estimate { work, prefill_loads: prefill, total_loads: total }
+                Estimate { work, prefill_loads: prefill, total_loads: total, shares: [0.0; 3] }
             }
         };
         layer
@@ -182,7 +187,7 @@ impl Costs {
                 let pairs = (rows * experts.top_k) as f64 * share;
                 let loads = self.loads(rows, StepKind::Prefill) * share;
                 let work = Work::experts(pairs, loads, self.model.knee());
-                Estimate { work, prefill_loads: loads, total_loads: loads }
+                Estimate { work, prefill_loads: loads, total_loads: loads, shares: [0.0; 3] }
             }
         }
     }
@@ -198,15 +203,17 @@ impl Costs {
         let extent = self.extent(cohort.rows());
         let mut tile = Estimate::default();
         for part in cohort.cursor().parts(to, extent) {
-            tile += match part {
+            let (kind, estimate) = match part {
                 Part::Layers(layers) => {
                     let rows = Rows::of_members(members);
                     let layer = if first { self.shared_layer(batch, rows) } else { self.own_layer(rows) };
-                    layer.times(layers.len() as f64)
+                    (0, layer.times(layers.len() as f64))
                 }
-                Part::Attention { rows, .. } => self.attention(Rows::in_range(members, rows)),
-                Part::FeedForward { units, .. } => self.feed_forward(extent.rows, units.len()),
+                Part::Attention { rows, .. } => (1, self.attention(Rows::in_range(members, rows))),
+                Part::FeedForward { units, .. } => (2, self.feed_forward(extent.rows, units.len())),
             };
+            tile += estimate;
+            tile.shares[kind] += self.seconds(&estimate);
         }
         if to.layer >= self.layers {
             tile += self.last_rows(cohort, batch);
@@ -237,13 +244,19 @@ impl Costs {
 
     /// Learns from a step that went well.
     pub fn learn(&mut self, step: &Step, estimate: &Estimate, report: &Report) {
-        let kind = if step.tiles.is_empty() { StepKind::Decode } else { StepKind::Prefill };
+        let [whole, attention, feed_forward] = estimate.shares;
+        let kind = match step.tiles.is_empty() {
+            true => StepKind::Decode,
+            false if whole > 0.0 => StepKind::Prefill,
+            false if attention > feed_forward => StepKind::Attention,
+            false => StepKind::FeedForward,
+        };
         let mut work = estimate.work;
         if let Some((_, coverage)) = &mut self.coverage {
             let (prefill, total) = (report.prefill_expert_loads as f64, report.total_expert_loads as f64);
             match kind {
                 StepKind::Decode => coverage.learn(StepKind::Decode, estimate.total_loads, total),
-                StepKind::Prefill => coverage.learn(StepKind::Prefill, estimate.prefill_loads, prefill),
+                _ => coverage.learn(StepKind::Prefill, estimate.prefill_loads, prefill),
             }
             if total > 0.0 {
                 work = with_loads(work, total - estimate.total_loads, self.model.knee());

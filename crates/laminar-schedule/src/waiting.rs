@@ -2,8 +2,8 @@
 //!
 //! Tenants are served by a virtual token counter (Sheng et al., *Fairness in Serving Large Language Models*, OSDI 2024):
 //! each tenant's counter grows with the work done for it, and the tenant with the smallest counter among those that wait
-//! comes next. A tenant that comes (back) starts at the smallest counter of those present, so nobody saves up a credit by
-//! staying away. Within a tenant the order is that of arrival, a priority counting as a head start.
+//! comes next. A tenant that begins to wait starts at the smallest counter of those that wait, so nobody saves up a credit by
+//! asking for little or nothing for a while. Within a tenant the order is that of arrival, a priority counting as a head start.
 
 use crate::TenantId;
 use crate::queues::Slot;
@@ -36,6 +36,8 @@ pub(crate) struct Waiting {
     by_id: BTreeMap<TenantId, TenantSlot>,
     len: usize,
     living: usize,
+    /// The counter of the tenant that was served last: where a tenant starts when nobody waits.
+    turn: u64,
 }
 
 impl Waiting {
@@ -45,25 +47,28 @@ impl Waiting {
             // Nobody is there to be compared with.
             self.tenants.clear();
             self.by_id.clear();
+            self.turn = 0;
         }
-        let present = self.tenants.iter().filter(|tenant| tenant.living > 0);
-        let floor = present.map(|tenant| tenant.served).min().unwrap_or(0);
         let slot = match self.by_id.get(&id) {
             Some(slot) => *slot,
-            None => self.add(id, floor),
+            None => self.add(id),
         };
         if let Some(tenant) = self.tenants.get_mut(slot.0) {
-            if tenant.living == 0 {
-                tenant.served = tenant.served.max(floor);
-            }
             tenant.living += 1;
         }
         self.living += 1;
         slot
     }
 
+    /// Where a tenant starts that begins to wait now.
+    fn floor(&self) -> u64 {
+        let waiting = self.tenants.iter().filter(|tenant| !tenant.waiting.is_empty());
+        waiting.map(|tenant| tenant.served).min().unwrap_or(self.turn)
+    }
+
     /// A place for a tenant: that of one who has left and whose counter would be lifted anyway, or a new one.
-    fn add(&mut self, id: TenantId, floor: u64) -> TenantSlot {
+    fn add(&mut self, id: TenantId) -> TenantSlot {
+        let floor = self.floor();
         let tenant = Tenant { id, served: 0, waiting: BTreeSet::new(), living: 0 };
         let left = self.tenants.iter().position(|tenant| tenant.living == 0 && tenant.served <= floor);
         let slot = TenantSlot(left.unwrap_or(self.tenants.len()));
@@ -88,10 +93,12 @@ impl Waiting {
 
     /// A sequence begins to wait.
     pub fn insert(&mut self, tenant: TenantSlot, order: Order, slot: Slot) {
-        if let Some(tenant) = self.tenants.get_mut(tenant.0)
-            && tenant.waiting.insert((order, slot))
-        {
-            self.len += 1;
+        let floor = self.floor();
+        if let Some(tenant) = self.tenants.get_mut(tenant.0) {
+            if tenant.waiting.is_empty() {
+                tenant.served = tenant.served.max(floor);
+            }
+            self.len += usize::from(tenant.waiting.insert((order, slot)));
         }
     }
 
@@ -101,6 +108,7 @@ impl Waiting {
             && tenant.waiting.remove(&(order, slot))
         {
             self.len -= 1;
+            self.turn = self.turn.max(tenant.served);
         }
     }
 
@@ -171,6 +179,18 @@ mod tests {
         let late = waiting.enter(TenantId(8));
         waiting.insert(late, (1, 1), Slot(1));
         assert_eq!(serve(&mut waiting, &[first, late], 4, &[100, 100]), [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn a_tenant_that_asked_for_little_has_no_credit() {
+        let mut waiting = Waiting::default();
+        let (busy, quiet) = (waiting.enter(TenantId(7)), waiting.enter(TenantId(8)));
+        waiting.insert(busy, (0, 0), Slot(0));
+        // One long stream on one side, many prompts on the other.
+        (0..100).for_each(|_| waiting.charge_token(quiet));
+        waiting.charge_rows(busy, 10_000);
+        waiting.insert(quiet, (1, 1), Slot(1));
+        assert_eq!(serve(&mut waiting, &[busy, quiet], 4, &[100, 100]), [0, 1, 0, 1]);
     }
 
     #[test]

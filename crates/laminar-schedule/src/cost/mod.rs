@@ -9,8 +9,8 @@
 //!
 //! How it learns:
 //!
-//! - Least squares over relative errors, with the past fading step by step. Steps that only decode and steps that prefill
-//!   fade apart: a thousand decode steps make nobody forget what a prompt costs.
+//! - Least squares over relative errors, with the past fading step by step. Kinds of steps fade apart: a thousand decode
+//!   steps make nobody forget what a prompt costs, nor do a hundred in one long attention stage what experts cost.
 //! - What no step has shown yet stays at the prior times one measured scale, so a prior that is wrong by a factor of a
 //!   hundred is right after a few steps.
 //! - Outliers count little. When all of the latest steps are off to the same side, they are no outliers: the machine has
@@ -38,20 +38,31 @@ use work::FEATURES;
 pub enum StepKind {
     /// Decode rows only.
     Decode,
-    /// With prefill rows.
+    /// With prefill rows through whole layers.
     Prefill,
+    /// With prefill rows, mostly through a part of an attention stage.
+    Attention,
+    /// With prefill rows, mostly through a part of a feed-forward stage.
+    FeedForward,
 }
 
 impl StepKind {
     /// Number of kinds.
-    pub(crate) const COUNT: usize = 2;
+    pub(crate) const COUNT: usize = 4;
 
     /// Place in an array over all kinds.
     pub(crate) fn index(self) -> usize {
         match self {
             StepKind::Decode => 0,
             StepKind::Prefill => 1,
+            StepKind::Attention => 2,
+            StepKind::FeedForward => 3,
         }
+    }
+
+    /// Place in an array over decode and prefill.
+    fn tail(self) -> usize {
+        usize::from(self != StepKind::Decode)
     }
 }
 
@@ -65,7 +76,8 @@ pub struct CostModel {
     /// Seconds per unit of work.
     coefficients: [f64; FEATURES],
     fit: Fit,
-    tails: [Tail; StepKind::COUNT],
+    /// Of decode and of prefill: how regular a machine is hardly depends on the part of a layer.
+    tails: [Tail; 2],
 }
 
 impl CostModel {
@@ -100,7 +112,7 @@ impl CostModel {
     /// of them were seen.
     #[inline]
     pub fn tail_factor(&self, kind: StepKind) -> f64 {
-        self.tails[kind.index()].factor()
+        self.tails[kind.tail()].factor()
     }
 
     /// Learns from a step: its work, its kind and the seconds it took.
@@ -113,11 +125,13 @@ impl CostModel {
         }
         match self.fit.learn(work.features(), kind, seconds) {
             Learned::Nothing => return,
-            Learned::Ratio(ratio) if self.fit.steps(kind) > TAIL_AFTER => self.tails[kind.index()].push(ratio),
+            Learned::Ratio(ratio) if self.fit.steps(kind) > TAIL_AFTER => self.tails[kind.tail()].push(ratio),
             Learned::Ratio(_) => {}
             Learned::Shift(mut outdated) => {
                 // The step itself has not come here.
                 outdated[kind.index()] -= 1;
+                let [decode, prefill @ ..] = outdated;
+                let outdated = [decode, prefill.into_iter().sum()];
                 self.tails.iter_mut().zip(outdated).for_each(|(tail, steps)| tail.forget(steps));
             }
         }
@@ -154,7 +168,7 @@ impl fmt::Display for CostModel {
              tail x{:.2} decode, x{:.2} prefill",
             self.scale(),
             self.steps(decode),
-            self.steps(prefill),
+            [prefill, StepKind::Attention, StepKind::FeedForward].map(|kind| self.steps(kind)).iter().sum::<u64>(),
             Seconds(steps),
             read(head, head_short),
             Seconds(head),

@@ -116,7 +116,7 @@ pub(super) fn choose(
     }
     let rows = remaining.div_ceil(best);
     // The last of several chunks may be smaller; the others are cut where rows are bundled.
-    if rows < remaining { rows.next_multiple_of(ROW_STEP).min(remaining) } else { rows }
+    if rows < remaining { rows.next_multiple_of(ROW_STEP).min(remaining).min(cohort_tokens) } else { rows }
 }
 
 /// A prompt's way through the layers.
@@ -142,14 +142,23 @@ impl Walk<'_> {
         let most = remaining.min(cohort_tokens);
         let fitting = |start| largest(most, 1, |rows| self.whole_stack(start, rows) <= limit.room);
         let first = fitting(start);
-        // Later chunks attend to more and are smaller: the one in the middle is an average one.
-        let middle = start + remaining / 2;
-        let rows = if first < remaining { fitting(middle) } else { first };
-        if rows == 0 {
-            return (first, f64::INFINITY);
+        if first == 0 {
+            return (0, f64::INFINITY);
         }
-        let chunks = remaining as f64 / rows as f64;
-        (first, chunks.ceil() * limit.decode + chunks * self.whole_stack(middle - rows / 2, rows))
+        if first == remaining {
+            return (first, limit.decode + self.whole_stack(start, first));
+        }
+        // Later chunks attend to more and are smaller, down to a single row: chunks and seconds for each row are summed up
+        // from those at the begin, in the middle and at the end (Simpson's rule).
+        let last = start + remaining - fitting(start + remaining).clamp(1, remaining);
+        let (mut chunks, mut seconds) = (0.0, 0.0);
+        for (start, weight) in [(start, 1.0), (start.midpoint(last), 4.0), (last, 1.0)] {
+            let rows = fitting(start).max(1);
+            let share = weight / 6.0 * remaining as f64 / rows as f64;
+            chunks += share;
+            seconds += share * self.whole_stack(start, rows);
+        }
+        (first, chunks.ceil() * limit.decode + seconds)
     }
 
     /// Seconds until the prompt is through in so many equal chunks that pass some layers a step, or a part of one; decode
