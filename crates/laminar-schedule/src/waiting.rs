@@ -209,8 +209,11 @@ mod tests {
     fn tenants_that_have_left_take_no_room() {
         let mut waiting = Waiting::default();
         let stays = waiting.enter(TenantId(0));
+        waiting.insert(stays, (0, 0), Slot(0));
         for id in 1..1000 {
             let tenant = waiting.enter(TenantId(id));
+            waiting.insert(tenant, (1, 1), Slot(1));
+            waiting.remove(tenant, (1, 1), Slot(1));
             waiting.charge_token(tenant);
             waiting.leave(tenant);
             waiting.charge_token(stays);
