@@ -26,11 +26,11 @@ pub struct EngineConfig {
 }
 
 impl Default for EngineConfig {
-    /// Layered prefill with the paper's constants, 16 sequences of 4096 positions, KV in f16, 256 may wait, with
+    /// Adaptive prefill without targets, 16 sequences of 4096 positions, KV in f16, 256 may wait, with
     /// the prefix cache.
     fn default() -> Self {
         Self {
-            policy: Policy::LAYERED,
+            policy: Policy::ADAPTIVE,
             max_sequences: 16,
             context: 4096,
             max_waiting: 256,

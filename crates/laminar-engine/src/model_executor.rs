@@ -15,9 +15,10 @@
 
 use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
 use crate::parked::{CohortRows, Parked};
+use crate::prior::prior;
 use laminar_kernels::Pool;
 use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, PartialLayer, RowSpan, Scratch};
-use laminar_schedule::{Experts, Extent, Part, ROW_STEP, SequenceId};
+use laminar_schedule::{CostPrior, Experts, Extent, Part, ROW_STEP, SequenceId};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ const _: () = assert!(ROW_STEP.is_multiple_of(PartialLayer::ROW_STEP), "the sche
 pub struct ModelExecutor {
     model: Arc<Model>,
     pool: Pool,
+    costs: CostPrior,
     kv: KvCache,
     scratch: Scratch,
     parked: Parked,
@@ -44,6 +46,7 @@ impl ModelExecutor {
     pub fn new(model: Arc<Model>, pool: Pool, kv_blocks: usize, kv_type: KvType) -> Self {
         let kv = KvCache::new(model.config(), kv_blocks, BLOCK_LEN, kv_type);
         Self {
+            costs: prior(&model, kv_type),
             model,
             pool,
             kv,
@@ -167,6 +170,10 @@ impl Executor for ModelExecutor {
     fn experts(&self) -> Option<Experts> {
         let experts = self.model.config().experts.as_ref()?;
         Some(Experts { count: experts.count, top_k: experts.top_k })
+    }
+
+    fn costs(&self) -> CostPrior {
+        self.costs.clone()
     }
 
     fn vocab_size(&self) -> usize {

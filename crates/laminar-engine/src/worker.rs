@@ -186,6 +186,7 @@ impl Worker {
         let begun = Instant::now();
         let step = self.scheduler.plan(begun - self.started);
         let planned = begun.elapsed();
+        tracing::debug!("{}", self.scheduler.explain());
         step.preempted.iter().for_each(|id| self.executor.forget(*id));
         let result = catch_unwind(AssertUnwindSafe(|| self.execute(&step, begun)));
         let result = result.unwrap_or_else(|panic| Err(panic_message(&*panic).into()));

@@ -7,7 +7,7 @@ mod common;
 
 use common::model::{cold_engine, embedded, engine_with, tiny};
 use common::{Answer, answer, assert_idle, read, tokenizer};
-use laminar_engine::{Engine, GenerateRequest, Policy, SamplingParams};
+use laminar_engine::{Engine, GenerateRequest, Policy, SamplingParams, Targets};
 use laminar_kernels::WeightType;
 use laminar_model::Model;
 use laminar_model::synth::Preset;
@@ -23,7 +23,12 @@ fn policies(layers: usize) -> Vec<Policy> {
     // A cohort budget below the prompt's length: chunked and layered.
     let long = Policy::Layered { group_tokens: 16, cohort_tokens: 48, groups: None };
     let layered = (1..=layers).map(|count| groups(Some(count))).chain([groups(None), long]);
-    [Policy::Whole].into_iter().chain(chunked).chain(layered).collect()
+    // Targets so short that steps end inside layers, and others.
+    let within = |micros| Targets { tbt: Some(Duration::from_micros(micros)), ttft: None };
+    let adaptive = [(Targets::default(), 8192), (within(50), 8192), (within(300), 8192), (within(300), 24)];
+    let adaptive = adaptive.map(|(targets, cohort_tokens)| Policy::Adaptive { targets, cohort_tokens });
+    let deadline = Policy::ChunkedDeadline { tbt: Some(Duration::from_micros(300)), tokens: 64 };
+    [Policy::Whole, deadline].into_iter().chain(chunked).chain(layered).chain(adaptive).collect()
 }
 
 /// What must not change: ids, bits of the logits, text, reason.

@@ -8,13 +8,14 @@ mod common;
 use common::echo::{ERROR, Echo, LAYERED, NAN, config};
 use common::model::{cold_engine, engine, tiny};
 use common::{Answer, answer, assert_idle, bytes, greedy, read, tokenizer};
-use laminar_engine::{Engine, EngineConfig, Event, GenerateRequest, Policy};
+use laminar_engine::{Engine, EngineConfig, Event, GenerateRequest, Policy, Targets};
 use laminar_kernels::WeightType;
 use laminar_model::synth::Preset;
 use proptest::prelude::*;
 use std::time::Duration;
 
-const POLICIES: [Policy; 4] = [
+const POLICIES: [Policy; 5] = [
+    Policy::Adaptive { targets: Targets { tbt: Some(Duration::from_micros(100)), ttft: None }, cohort_tokens: 8192 },
     Policy::Whole,
     Policy::Chunked { tokens: 24 },
     Policy::Layered { group_tokens: 16, cohort_tokens: 8192, groups: None },

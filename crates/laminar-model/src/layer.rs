@@ -1,8 +1,8 @@
 //! The parts a decoder layer is made of, and how rows pass through them.
 
 use laminar_kernels::{
-    AttentionShape, ExpertSet, KvElement, KvLayer, Matrix, Pool, Span, add, add_bias, attention, gate_mul, linear,
-    moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, store_kv,
+    AttentionShape, ExpertSet, KvElement, KvLayer, Matrix, Pool, Span, WeightType, add, add_bias, attention, gate_mul,
+    linear, moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, store_kv,
 };
 
 use crate::config::{ExpertConfig, ModelConfig};
@@ -192,6 +192,14 @@ impl Rows<'_> {
 }
 
 impl FeedForward {
+    /// How its weights are stored.
+    pub(crate) fn weight_type(&self) -> WeightType {
+        match self {
+            Self::Dense { down, .. } => down.weight.weight_type(),
+            Self::Experts { experts, .. } => experts.down.first().map_or(WeightType::F32, Matrix::weight_type),
+        }
+    }
+
     /// Reads `scratch.norm`, writes `scratch.branch`.
     fn forward(&self, pool: &Pool, config: &ModelConfig, s: &mut Scratch, loads: &mut ExpertLoads) {
         s.activations.load(pool, &s.norm, config.hidden);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use laminar_kernels::{Matrix, Pool, Span, linear, rms_norm};
+use laminar_kernels::{Matrix, Pool, Span, WeightType, linear, rms_norm};
 
 use crate::arch::{self, Family};
 use crate::checkpoint::Checkpoint;
@@ -70,6 +70,11 @@ impl Model {
     /// Rows of the output matrix: logits per position.
     pub fn vocab_size(&self) -> usize {
         self.config.vocab_size
+    }
+
+    /// How the feed-forward weights are stored, which are most of a model.
+    pub fn weight_type(&self) -> WeightType {
+        self.layers.first().map_or(WeightType::F32, |layer| layer.ffn.weight_type())
     }
 
     /// Longest sequence the checkpoint was made for, in tokens.
