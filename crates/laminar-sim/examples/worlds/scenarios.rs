@@ -76,14 +76,17 @@ fn policies() -> impl Strategy<Value = Policy> {
 fn configs() -> impl Strategy<Value = SchedulerConfig> {
     let experts = prop::option::of((1usize..17, 1usize..9))
         .prop_map(|experts| experts.map(|(count, top_k)| Experts { count, top_k: top_k.min(count) }));
-    let memory = (prop_oneof![Just(1usize), Just(4), Just(16), Just(32)], 2usize..48);
-    (policies(), 1usize..13, experts, 1usize..9, memory, 1usize..40, 2usize..300).prop_map(
-        |(policy, layers, experts, max_sequences, (block_len, kv_blocks), max_waiting, context)| SchedulerConfig {
+    // Tokens that fit: few, or enough for some prompts.
+    let memory = prop_oneof![1 => 8usize..60, 3 => 60usize..800];
+    let block_len = prop_oneof![1 => Just(1usize), 3 => Just(4), 3 => Just(16), 1 => Just(32)];
+    let context = prop_oneof![1 => 2usize..60, 4 => 60usize..400];
+    (policies(), 1usize..13, experts, 1usize..9, memory, block_len, 1usize..60, context).prop_map(
+        |(policy, layers, experts, max_sequences, memory, block_len, max_waiting, context)| SchedulerConfig {
             policy,
             layers,
             experts,
             max_sequences,
-            kv_blocks,
+            kv_blocks: memory.div_ceil(block_len).max(2),
             block_len,
             max_waiting,
             context,
@@ -128,36 +131,75 @@ fn targets() -> impl Strategy<Value = Option<Duration>> {
     prop::option::weighted(0.2, prop_oneof![1u64..1000, Just(0)].prop_map(Duration::from_millis))
 }
 
-fn arrivals() -> impl Strategy<Value = Arrival> {
-    let copies = prop_oneof![8 => Just(1u8), 1 => 2u8..30];
-    let prompt = prop_oneof![6 => 1usize..150, 2 => 1usize..12, 1 => 150usize..400];
-    let max_tokens = prop_oneof![3 => 1usize..12, 1 => 1usize..80];
-    let size = (copies, prompt, max_tokens, 1usize..20);
+/// What the sequences of a world are like.
+#[derive(Clone, Copy)]
+enum Crowd {
+    /// Of every kind, one at a time and in bursts.
+    Mixed,
+    /// Many small ones, so that there is always somebody of each tenant waiting.
+    Backlog,
+    /// Short questions and long answers, so that memory runs out.
+    Talkers,
+}
+
+fn arrivals(crowd: Crowd) -> impl Strategy<Value = Arrival> {
+    let (copies, prompt, tokens) = match crowd {
+        Crowd::Mixed => (
+            prop_oneof![8 => Just(1u8), 1 => 2u8..20].boxed(),
+            prop_oneof![6 => 1usize..80, 2 => 1usize..12, 1 => 80usize..400].boxed(),
+            prop_oneof![2 => 1usize..12, 1 => 1usize..100].boxed(),
+        ),
+        Crowd::Backlog => (
+            prop_oneof![1 => Just(1u8), 1 => 5u8..40].boxed(),
+            (1usize..40).boxed(),
+            prop_oneof![9 => 1usize..6, 1 => 1usize..100].boxed(),
+        ),
+        Crowd::Talkers => {
+            (prop_oneof![2 => Just(1u8), 1 => 2u8..6].boxed(), (1usize..40).boxed(), (20usize..200).boxed())
+        }
+    };
+    let ends_after = match crowd {
+        Crowd::Talkers => (20usize..200).boxed(),
+        _ => prop_oneof![2 => 1usize..20, 1 => 1usize..100].boxed(),
+    };
     let priority = prop_oneof![3 => Just(0i8), 1 => -3i8..4, 1 => any::<i8>()];
-    (size, contents(), prop::bool::weighted(0.8), 0u8..3, priority, targets(), targets()).prop_map(
-        |((copies, prompt, max_tokens, ends_after), content, told, tenant, priority, tbt, ttft)| Arrival {
-            copies,
-            prompt,
-            max_tokens,
-            ends_after,
-            content,
-            told,
-            tenant,
-            priority,
-            tbt,
-            ttft,
-        },
+    (
+        copies,
+        (prompt, tokens, ends_after),
+        contents(),
+        prop::bool::weighted(0.8),
+        0u8..3,
+        priority,
+        targets(),
+        targets(),
     )
+        .prop_map(|(copies, (prompt, max_tokens, ends_after), content, told, tenant, priority, tbt, ttft)| {
+            Arrival { copies, prompt, max_tokens, ends_after, content, told, tenant, priority, tbt, ttft }
+        })
+}
+
+fn ops(crowd: Crowd) -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        4 => arrivals(crowd).prop_map(Op::Arrive),
+        1 => any::<u16>().prop_map(Op::Cancel),
+        6 => (1u16..12).prop_map(Op::Steps),
+        1 => (0u64..20_000).prop_map(|millis| Op::Pause(Duration::from_millis(millis))),
+    ];
+    prop::collection::vec(op, 1..100)
 }
 
 fn scenarios() -> impl Strategy<Value = Scenario> {
-    let op = prop_oneof![
-        4 => arrivals().prop_map(Op::Arrive),
-        1 => any::<u16>().prop_map(Op::Cancel),
-        6 => (1u16..6).prop_map(Op::Steps),
-        1 => (0u64..20_000).prop_map(|millis| Op::Pause(Duration::from_millis(millis))),
-    ];
-    (configs(), faults(), prop::collection::vec(op, 1..100)).prop_map(|(config, faults, ops)| Scenario {
+    let mixed = (configs(), faults(), ops(Crowd::Mixed));
+    let backlog = (configs(), faults(), ops(Crowd::Backlog)).prop_map(|(config, faults, ops)| {
+        (SchedulerConfig { max_waiting: 200, max_sequences: config.max_sequences.min(3), ..config }, faults, ops)
+    });
+    let talkers =
+        (configs(), faults(), ops(Crowd::Talkers), 100usize..400).prop_map(|(config, faults, ops, memory)| {
+            let kv_blocks = memory.div_ceil(config.block_len);
+            let context = config.context.max(200);
+            (SchedulerConfig { kv_blocks, context, max_sequences: config.max_sequences + 2, ..config }, faults, ops)
+        });
+    prop_oneof![3 => mixed, 1 => backlog, 1 => talkers].prop_map(|(config, faults, ops)| Scenario {
         config,
         faults,
         ops,
