@@ -6,7 +6,7 @@ use crate::violation::{Broken, ensure};
 use crate::{Arrival, Clock, Content, Failure, Fault, Op, Roofs, Scenario, Violation, VirtualMachine};
 use laminar_schedule::{
     Event, ExtraKey, NewSequence, Policy, Recorder, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError,
-    TenantId, replay,
+    Targets, TenantId, replay,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -67,6 +67,7 @@ fn execute<'a>(scenario: &'a Scenario, line: Option<&'a mut (dyn FnMut(&str) + '
 fn flaws(config: &SchedulerConfig) -> bool {
     match config.policy {
         Policy::Layered { groups: Some(groups), .. } => groups > config.layers,
+        Policy::Adaptive { targets: Targets { tbt: Some(tbt), ttft: Some(ttft) }, .. } => tbt > ttft,
         _ => false,
     }
 }

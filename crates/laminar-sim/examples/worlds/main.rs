@@ -27,6 +27,9 @@ struct Arguments {
     /// Prints a line for every call of the one seed
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Stops at the first seed that fails
+    #[arg(long)]
+    stop: bool,
     /// Prints the summary as JSON
     #[arg(long)]
     json: bool,
@@ -62,6 +65,9 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
                 writeln!(err, "\nseed {seed} fails: {violation}\n\nmade small:\n{scenario:#?}\n")?;
                 writeln!(err, "cargo run --release -p laminar-sim --example worlds -- --seed {seed} --trace\n")?;
             }
+        }
+        if arguments.stop && !failed.is_empty() {
+            break;
         }
         if (seed + 1 - first).is_multiple_of(1000) {
             eprintln!("{} of {count} worlds, {} failed, {:.1?}", seed + 1 - first, failed.len(), begin.elapsed());

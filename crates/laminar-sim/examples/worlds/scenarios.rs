@@ -1,6 +1,6 @@
 //! How scenarios are made up from a seed, and made small when one fails. Shared by the example and the test.
 
-use laminar_schedule::{Experts, Policy, SchedulerConfig};
+use laminar_schedule::{CostPrior, Experts, Policy, SchedulerConfig, Targets};
 use laminar_sim::{Arrival, Content, Faults, Op, Rule, Scenario, Summary, Violation};
 use proptest::prelude::*;
 use proptest::strategy::{NewTree, ValueTree};
@@ -70,7 +70,19 @@ fn policies() -> impl Strategy<Value = Policy> {
         prop_oneof![Just(1usize), Just(7), Just(64), Just(512)].prop_map(|tokens| Policy::Chunked { tokens }),
         (1usize..80, 1usize..200, prop::option::of(1usize..13))
             .prop_map(|(group_tokens, cohort_tokens, groups)| Policy::Layered { group_tokens, cohort_tokens, groups }),
+        (deadlines(), 1usize..200).prop_map(|(tbt, tokens)| Policy::ChunkedDeadline { tbt, tokens }),
+        (deadlines(), deadlines(), 1usize..300)
+            .prop_map(|(tbt, ttft, cohort_tokens)| Policy::Adaptive { targets: Targets { tbt, ttft }, cohort_tokens }),
+        // Once more: it has the most to go wrong.
+        (deadlines(), 1usize..300)
+            .prop_map(|(tbt, cohort_tokens)| Policy::Adaptive { targets: Targets { tbt, ttft: None }, cohort_tokens }),
     ]
+}
+
+/// None, or from 0.1 ms to a second.
+fn deadlines() -> impl Strategy<Value = Option<Duration>> {
+    let micros = prop_oneof![3 => 100u64..10_000, 2 => 10_000u64..1_000_000, 1 => Just(1_000_000)];
+    prop::option::weighted(0.7, micros.prop_map(Duration::from_micros))
 }
 
 fn configs() -> impl Strategy<Value = SchedulerConfig> {
@@ -85,6 +97,7 @@ fn configs() -> impl Strategy<Value = SchedulerConfig> {
             policy,
             layers,
             experts,
+            costs: CostPrior::default(),
             max_sequences,
             kv_blocks: memory.div_ceil(block_len).max(2),
             block_len,

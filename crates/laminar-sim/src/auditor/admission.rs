@@ -3,13 +3,13 @@
 use super::Auditor;
 use super::sequence::{Name, Place};
 use crate::violation::{Broken, ensure};
-use laminar_schedule::{Policy, Scheduler, SequenceId, Step, TenantId};
+use laminar_schedule::{Policy, Scheduler, SequenceId, Step, TenantId, TileRows};
 use std::collections::BTreeMap;
 
 impl Auditor {
     /// Whether the policy admits strictly in order and has one cohort at a time.
     pub(super) fn follows_strictly(&self) -> bool {
-        matches!(self.config.policy, Policy::Whole | Policy::Chunked { .. } | Policy::Layered { .. })
+        !matches!(self.config.policy, Policy::Adaptive { .. })
     }
 
     /// Blocks are taken away only in need, from the most junior.
@@ -71,17 +71,7 @@ impl Auditor {
                 ensure!(table.len() - before <= 1, Table, "{name} gets {} blocks at once", table.len() - before);
                 fresh.extend_from_slice(&table[before..]);
             } else {
-                let members = step.tiles.iter().flat_map(|tile| &tile.members);
-                let first = members.filter(|member| !member.dropped).find(|member| member.sequence == *id);
-                let Some(member) = first else {
-                    return Err(Broken(crate::Rule::Admission, format!("{name} is admitted but does not run")));
-                };
-                let hit = member.start;
-                ensure!(hit % block_len == 0 && hit < sequence.tokens(), Cache, "{name} starts at row {hit}");
-                ensure!(hit == 0 || sequence.prefix, Cache, "{name} shows no prefix but starts at row {hit}");
                 sequence.place = Place::Prefilling;
-                (sequence.hit, sequence.done) = (hit, hit);
-                fresh.extend_from_slice(&table[hit / block_len..]);
                 admitted.push(*id);
             }
             self.kv.hold(&table[before..])?;
@@ -90,19 +80,30 @@ impl Auditor {
         for block in fresh {
             self.kv.take(block)?;
         }
-        for id in &admitted {
-            let Some(sequence) = self.living.get(id) else { continue };
-            let found = self.kv.check(&sequence.table, &sequence.rows[..sequence.hit]);
-            found.map_err(|Broken(rule, message)| Broken(rule, format!("{} finds that {message}", Name(*id))))?;
+        for sequence in admitted.iter().filter_map(|id| self.living.get(id)) {
             self.fairness.leave(sequence.tenant);
-            self.fairness.serve_rows(sequence.tenant, sequence.to_run());
             if sequence.prefix {
                 self.lookup_tokens += sequence.tokens() as u64;
-                self.hit_tokens += sequence.hit as u64;
             }
         }
         self.check_order(&admitted)?;
         self.check_room(step, &admitted)
+    }
+
+    /// The first tile with a sequence shows how much it has found in the prefix cache: that must be there, and the blocks
+    /// behind it must be its own.
+    pub(super) fn begin(&mut self, member: &TileRows) -> Result<(), Broken> {
+        let (name, hit) = (Name(member.sequence), member.start);
+        let Some(sequence) = self.living.get_mut(&member.sequence) else { return Ok(()) };
+        let block_len = self.config.block_len;
+        ensure!(hit % block_len == 0 && hit < sequence.tokens(), Cache, "{name} starts at row {hit}");
+        ensure!(hit == 0 || sequence.prefix, Cache, "{name} shows no prefix but starts at row {hit}");
+        (sequence.hit, sequence.done) = (Some(hit), hit);
+        self.hit_tokens += hit as u64;
+        self.fairness.serve_rows(sequence.tenant, sequence.to_run());
+        sequence.table[hit / block_len..].iter().try_for_each(|block| self.kv.take(*block))?;
+        let found = self.kv.check(&sequence.table, &sequence.rows[..hit]);
+        found.map_err(|Broken(rule, message)| Broken(rule, format!("{name} finds that {message}")))
     }
 
     /// Within a tenant, those who came first (with their head starts) are admitted first.

@@ -25,9 +25,17 @@ impl Auditor {
             total_blocks: self.config.kv_blocks,
             preemptions: self.preemptions,
             prefix_lookup_tokens: self.lookup_tokens,
-            prefix_hit_tokens: self.hit_tokens,
+            prefix_hit_tokens: stats.prefix_hit_tokens,
         };
         ensure!(stats == expected, Books, "the gauges are {stats:?}, not {expected:?}");
+        // Of those who have left before their first tile nobody knows what they had found.
+        let (hit, known) = (stats.prefix_hit_tokens, self.hit_tokens);
+        let exact = self.follows_strictly();
+        ensure!(
+            if exact { hit == known } else { hit >= known },
+            Books,
+            "{hit} tokens were found, but {known} are known"
+        );
         let kept = stats.used_blocks + stats.cached_blocks;
         ensure!(kept <= stats.total_blocks, Books, "{kept} of {} blocks are kept", stats.total_blocks);
         ensure!(

@@ -17,7 +17,7 @@ use crate::violation::{Broken, ensure};
 use fairness::Fairness;
 use kv::Kv;
 use laminar_schedule::{
-    CommitError, NewSequence, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError, TileRows,
+    CohortId, CommitError, NewSequence, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError, TileRows,
 };
 pub use sequence::Tokens;
 use sequence::{Name, Place, Sequence};
@@ -38,7 +38,8 @@ pub struct Auditor {
     /// Rows written by the step in flight: of whom, in which layer.
     written: Vec<(SequenceId, usize, Range<usize>)>,
     next_step: u64,
-    next_cohort: u64,
+    /// All cohorts there have been.
+    seen: BTreeSet<CohortId>,
     accepted: u64,
     preemptions: u64,
     lookup_tokens: u64,
@@ -67,7 +68,7 @@ impl Auditor {
             in_flight: None,
             written: Vec::new(),
             next_step: 0,
-            next_cohort: 0,
+            seen: BTreeSet::new(),
             accepted: 0,
             preemptions: 0,
             lookup_tokens: 0,

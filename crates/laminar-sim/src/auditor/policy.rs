@@ -3,7 +3,7 @@
 use super::Auditor;
 use super::sequence::Name;
 use crate::violation::{Broken, ensure};
-use laminar_schedule::{Cursor, Policy, Tile};
+use laminar_schedule::{Cursor, Policy, ROW_STEP, Tile};
 
 impl Auditor {
     /// A tile of the cohort at this place, which has not moved yet.
@@ -14,12 +14,12 @@ impl Auditor {
             ensure!(whole_layers, Policy, "the tile stops within a layer: {:?}", tile.to);
         }
         let all_layers = tile.from == Cursor::at_layer(0) && tile.to == Cursor::at_layer(layers);
-        if let Policy::Whole | Policy::Chunked { .. } = self.config.policy {
+        if let Policy::Whole | Policy::Chunked { .. } | Policy::ChunkedDeadline { .. } = self.config.policy {
             ensure!(all_layers, Policy, "the tile runs from {:?} to {:?}", tile.from, tile.to);
         }
         match self.config.policy {
             Policy::Whole => self.check_uncut(tile, usize::MAX),
-            Policy::Chunked { tokens } => {
+            Policy::Chunked { tokens } | Policy::ChunkedDeadline { tokens, .. } => {
                 ensure!(tile.rows() <= tokens, Policy, "a chunk has {} rows", tile.rows());
                 Ok(())
             }
@@ -43,8 +43,12 @@ impl Auditor {
                 );
                 Ok(())
             }
-            #[allow(unreachable_patterns, reason = "policies that promise nothing more than the rules of all")]
-            _ => Ok(()),
+            Policy::Adaptive { cohort_tokens, .. } => {
+                // Chunks are cut where rows are bundled.
+                let cohort_tokens = cohort_tokens.next_multiple_of(ROW_STEP);
+                ensure!(tile.rows() <= cohort_tokens, Policy, "a cohort has {} rows", tile.rows());
+                Ok(())
+            }
         }
     }
 

@@ -53,8 +53,8 @@ pub(super) struct Sequence {
     root: u64,
     pub place: Place,
     pub table: Vec<BlockId>,
-    /// Rows that it found when it was admitted.
-    pub hit: usize,
+    /// Rows that it found when it was admitted; not known before its first tile.
+    pub hit: Option<usize>,
     /// Rows that have passed all layers.
     pub done: usize,
     pub cohort: Option<CohortId>,
@@ -79,7 +79,7 @@ impl Sequence {
             root: mix(tokens.salt, tokens.adapter),
             place: Place::Waiting,
             table: Vec::new(),
-            hit: 0,
+            hit: None,
             done: 0,
             cohort: None,
             cancelled: false,
@@ -105,7 +105,7 @@ impl Sequence {
 
     /// Rows that prefill must run after the hit.
     pub fn to_run(&self) -> usize {
-        self.tokens() - self.hit
+        self.tokens() - self.hit.unwrap_or(0)
     }
 
     pub fn is_running(&self) -> bool {
@@ -126,7 +126,7 @@ impl Sequence {
     pub fn restart(&mut self) {
         self.place = Place::Waiting;
         self.table = Vec::new();
-        (self.hit, self.done, self.cohort) = (0, 0, None);
+        (self.hit, self.done, self.cohort) = (None, 0, None);
     }
 
     /// The token that a model would give here: one of few, so that other sequences may say the same.

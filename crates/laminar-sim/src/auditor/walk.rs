@@ -80,17 +80,20 @@ impl Auditor {
     /// Rows that set out together: of living sequences, the first that are not done.
     fn form_cohort(&mut self, tile: &Tile) -> Result<(), Broken> {
         let number = tile.cohort.0;
-        ensure!(number >= self.next_cohort, Walk, "cohort {number} is over");
-        self.next_cohort = number + 1;
+        ensure!(self.seen.insert(tile.cohort), Walk, "cohort {number} is over");
         ensure!(!tile.members.is_empty(), Walk, "cohort {number} has no members");
         for member in &tile.members {
             let name = Name(member.sequence);
-            let Some(sequence) = self.living.get_mut(&member.sequence) else {
+            let Some(sequence) = self.living.get(&member.sequence) else {
                 return Err(Broken(crate::Rule::Gone, format!("{name} prefills but has left")));
             };
             ensure!(!member.dropped, Walk, "{name} is dropped before its cohort begins");
             ensure!(sequence.place == Place::Prefilling, Walk, "{name} prefills but is {:?}", sequence.place);
             ensure!(sequence.cohort.is_none(), Walk, "{name} is in {:?} already", sequence.cohort);
+            if sequence.hit.is_none() {
+                self.begin(member)?;
+            }
+            let Some(sequence) = self.living.get_mut(&member.sequence) else { continue };
             let (end, tokens) = (member.start + member.rows, sequence.tokens());
             ensure!(member.start == sequence.done, Walk, "{name} goes on at {}, not {}", member.start, sequence.done);
             ensure!(member.rows > 0 && end <= tokens, Walk, "{name} runs {member:?} of {tokens} tokens");
