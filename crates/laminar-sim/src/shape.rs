@@ -1,6 +1,6 @@
 //! What a model looks like from outside: how many weights each part of it has.
 
-use laminar_schedule::Experts;
+use laminar_schedule::{CostPrior, Experts, MachineGuess, ModelDimensions};
 
 /// The sizes of a decoder-only model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,6 +100,22 @@ impl ModelShape {
             FeedForward::Dense { .. } => None,
             FeedForward::Experts { count, top_k, .. } => Some(Experts { count, top_k }),
         }
+    }
+
+    /// What a scheduler may know of the model's costs before it has seen a step: its dimensions, on a machine that is guessed
+    /// with caution.
+    pub fn cost_prior(&self) -> CostPrior {
+        let dimensions = ModelDimensions {
+            layers: self.layers as f64,
+            hidden: self.hidden as f64,
+            vocab: self.vocab as f64,
+            attention_weights: self.attention_weights(),
+            attention_width: (self.q_heads * self.head_dim) as f64,
+            kv_bytes: self.kv_bytes(),
+            feed_forward_weights: self.network_weights(),
+            bytes_per_weight: self.bytes_per_weight,
+        };
+        CostPrior::from_dimensions(&dimensions, &MachineGuess::CAUTIOUS)
     }
 
     /// Weights of a layer's query, key, value and output matrices.
