@@ -1,0 +1,168 @@
+//! One prompt among running streams, under one policy.
+
+use laminar_schedule::{NewSequence, Policy, Prefix, Scheduler, SchedulerConfig, SequenceId, Step, Targets};
+use laminar_sim::{ModelShape, Roofs, VirtualMachine};
+use std::time::Duration;
+
+/// Positions of a stream when the prompt comes, to within the tokens that it generates while the scheduler warms up.
+const CONTEXT: usize = 512;
+const BLOCK_LEN: usize = 32;
+/// Prompts that run beforehand, so that the scheduler has seen what steps cost. None is as long as one that is measured.
+const WARM_UP: [usize; 3] = [96, 384, 1024];
+/// Most steps until the first token; what would need more is not measured.
+pub const MOST_STEPS: f64 = 10_000.0;
+
+/// The policies, for a target on the time between tokens. The last one is the one that the others are compared with.
+pub const POLICIES: [(&str, fn(Duration) -> Policy); 5] = [
+    ("whole", |_| Policy::Whole),
+    ("chunked", |_| Policy::CHUNKED),
+    ("layered", |_| Policy::LAYERED),
+    ("chunked-deadline", |target| Policy::ChunkedDeadline { tbt: Some(target), tokens: 8192 }),
+    ("adaptive", |target| Policy::Adaptive { targets: Targets { tbt: Some(target), ttft: None }, cohort_tokens: 8192 }),
+];
+
+/// Whether the policy looks at the target.
+pub fn minds_target(name: &str) -> bool {
+    matches!(name, "chunked-deadline" | "adaptive")
+}
+
+/// What came of the prompt. Times in seconds of virtual time.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// From arrival to the first token.
+    pub ttft: f64,
+    /// The longest step in that time.
+    pub longest_step: f64,
+    /// Experts touched by all rows in that time.
+    pub total_loads: u64,
+    /// Experts touched by prefill rows in that time.
+    pub prefill_loads: u64,
+    /// Steps in that time.
+    pub steps: u64,
+}
+
+/// A scheduler and a machine.
+pub struct Bench {
+    pub scheduler: Scheduler,
+    machine: VirtualMachine,
+    pub now: Duration,
+    next_id: u64,
+}
+
+/// A failure that a bench cannot have unless it is wrong itself.
+pub type Error = Box<dyn std::error::Error>;
+
+impl Bench {
+    /// Nobody is there.
+    pub fn new(shape: ModelShape, policy: Policy, streams: usize) -> Result<Self, Error> {
+        let context = 64 * 1024;
+        let scheduler = Scheduler::new(SchedulerConfig {
+            policy,
+            layers: shape.layers,
+            experts: shape.experts(),
+            costs: shape.cost_prior(),
+            max_sequences: streams + 4,
+            // Enough for all to grow as far as they like.
+            kv_blocks: (streams + 4) * context / BLOCK_LEN,
+            block_len: BLOCK_LEN,
+            max_waiting: streams + 4,
+            context,
+        })?;
+        let machine = VirtualMachine::new(shape, Roofs::REFERENCE);
+        Ok(Self { scheduler, machine, now: Duration::ZERO, next_id: 0 })
+    }
+
+    /// The same with streams that never end, after some prompts beside them.
+    pub fn warm(shape: ModelShape, policy: Policy, streams: usize) -> Result<Self, Error> {
+        let mut bench = Self::new(shape, policy, streams)?;
+        // The first one's prompt spares the others theirs.
+        for number in 0..streams {
+            bench.stream()?;
+            if number == 0 || number + 1 == streams {
+                while bench.scheduler.stats().running <= number {
+                    bench.step()?;
+                }
+            }
+        }
+        for prompt in WARM_UP {
+            let id = bench.submit(prompt, 1)?;
+            bench.run_until_first_token(id, prompt)?;
+        }
+        Ok(bench)
+    }
+
+    /// A stream with a prompt that all streams have in common.
+    fn stream(&mut self) -> Result<(), Error> {
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        let prefix = Prefix { tokens: vec![1; CONTEXT + 1].into(), ..Prefix::default() };
+        let new = NewSequence { prefix: Some(prefix), ..NewSequence::new(id, CONTEXT + 1, usize::MAX) };
+        Ok(self.scheduler.submit(new, self.now)?)
+    }
+
+    /// A prompt like no other.
+    pub fn submit(&mut self, prompt: usize, max_tokens: usize) -> Result<SequenceId, Error> {
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        self.scheduler.submit(NewSequence::new(id, prompt, max_tokens), self.now)?;
+        Ok(id)
+    }
+
+    /// One step: what it was, and what it cost.
+    pub fn step(&mut self) -> Result<(Step, laminar_schedule::Report), Error> {
+        let step = self.scheduler.plan(self.now);
+        let report = self.machine.execute(&step);
+        self.now += report.duration;
+        self.scheduler.commit(&report)?;
+        Ok((step, report))
+    }
+
+    /// A step in whose beginning the sequence is cancelled; the seconds it takes.
+    pub fn cancelled_step(&mut self, id: SequenceId) -> Result<f64, Error> {
+        let step = self.scheduler.plan(self.now);
+        self.scheduler.cancel(id);
+        let report = self.machine.execute(&step);
+        self.now += report.duration;
+        self.scheduler.commit(&report)?;
+        Ok(report.duration.as_secs_f64())
+    }
+
+    /// Runs until the sequence has its first token.
+    pub fn run_until_first_token(&mut self, id: SequenceId, prompt: usize) -> Result<Outcome, Error> {
+        let arrival = self.now;
+        let mut outcome = Outcome { ttft: 0.0, longest_step: 0.0, total_loads: 0, prefill_loads: 0, steps: 0 };
+        loop {
+            let (step, report) = self.step()?;
+            outcome.longest_step = outcome.longest_step.max(report.duration.as_secs_f64());
+            outcome.total_loads += report.total_expert_loads;
+            outcome.prefill_loads += report.prefill_expert_loads;
+            outcome.steps += 1;
+            if has_first_token(&step, id, prompt, self.machine.shape().layers) {
+                outcome.ttft = (self.now - arrival).as_secs_f64();
+                return Ok(outcome);
+            }
+        }
+    }
+}
+
+/// Whether the sequence has its first token after this step.
+pub fn has_first_token(step: &Step, id: SequenceId, prompt: usize, layers: usize) -> bool {
+    step.tiles.iter().any(|tile| {
+        tile.to.layer >= layers
+            && tile.members.iter().any(|member| member.sequence == id && member.start + member.rows == prompt)
+    })
+}
+
+/// The prompt among the streams.
+pub fn measure(shape: ModelShape, policy: Policy, streams: usize, prompt: usize) -> Result<Outcome, Error> {
+    let mut bench = Bench::warm(shape, policy, streams)?;
+    let id = bench.submit(prompt, 1)?;
+    bench.run_until_first_token(id, prompt)
+}
+
+/// Seconds of a step with the streams alone.
+pub fn decode_step(shape: ModelShape, streams: usize) -> f64 {
+    let row = |number: usize| laminar_schedule::DecodeRow { sequence: SequenceId(number as u64), position: CONTEXT };
+    let step = Step { decode: (0..streams).map(row).collect(), ..Step::default() };
+    VirtualMachine::new(shape, Roofs::REFERENCE).execute(&step).duration.as_secs_f64()
+}
