@@ -1,5 +1,7 @@
 //! What a client asks for.
 
+use std::time::Duration;
+
 /// One generation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerateRequest {
@@ -19,6 +21,16 @@ pub struct GenerateRequest {
     pub top_logprobs: Option<usize>,
     /// Only requests of equal salt find each other's prompts in the prefix cache.
     pub cache_salt: u64,
+    /// Whose request it is. Tenants with waiting requests get equal shares of the machine, however many each of them sends.
+    pub tenant: u64,
+    /// 0 for most; higher is earlier. Each level counts as if the request had come
+    /// [`PRIORITY_LEVEL`](laminar_schedule::PRIORITY_LEVEL) sooner, and when KV memory is short, requests of lower priority
+    /// lose theirs first.
+    pub priority: i8,
+    /// Longest time between two tokens of the answer, above 0, where the policy keeps targets; the policy's own without it.
+    pub tbt_target: Option<Duration>,
+    /// Longest time to the first token, at least `tbt_target`, where the policy keeps targets; the policy's own without it.
+    pub ttft_target: Option<Duration>,
     /// Puts the model's raw logits into every token event; for tests.
     pub return_logits: bool,
 }

@@ -25,6 +25,8 @@ pub struct EngineStats {
     pub tokens_generated: u64,
     /// Prompt tokens that have passed all layers.
     pub prompt_tokens: u64,
+    /// Times that a request lost its KV memory to others and had to start anew.
+    pub preemptions: u64,
     /// Prompt tokens that were looked up in the prefix cache.
     pub prefix_lookup_tokens: u64,
     /// Prompt tokens that were found there and did not run.

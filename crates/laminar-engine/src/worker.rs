@@ -3,10 +3,10 @@
 use crate::active::{Active, End, Job};
 use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
 use crate::shared::Shared;
-use crate::{EngineError, EngineStats, FinishReason};
+use crate::{EngineError, EngineStats, FinishReason, GenerateRequest};
 use laminar_model::ExpertLoads;
 use laminar_model::tokenizer::Tokenizer;
-use laminar_schedule::{NewSequence, Report, Scheduler, SequenceId, Step, SubmitError, TileRows};
+use laminar_schedule::{NewSequence, Report, Scheduler, SequenceId, Step, SubmitError, TenantId, TileRows};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -136,6 +136,7 @@ impl Worker {
     }
 
     fn submit(&mut self, job: Job) {
+        let GenerateRequest { tenant, priority, tbt_target, ttft_target, .. } = job.request;
         let active = Active::new(job, &self.tokenizer);
         if self.mode != Mode::Serving {
             return self.end(active, End::Failed(EngineError::ShuttingDown));
@@ -143,7 +144,8 @@ impl Worker {
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         let prefix = self.prefix_cache.then(|| active.prefix());
-        let new = NewSequence { prefix, ..NewSequence::new(id, active.prompt().len(), active.max_tokens()) };
+        let (prompt_tokens, max_tokens, tenant) = (active.prompt().len(), active.max_tokens(), TenantId(tenant));
+        let new = NewSequence { id, prompt_tokens, max_tokens, prefix, tenant, priority, tbt_target, ttft_target };
         match self.scheduler.submit(new, self.started.elapsed()) {
             Ok(()) => {
                 self.requests.insert(id, active);
@@ -292,6 +294,7 @@ impl Worker {
         self.stats.used_blocks = now.used_blocks;
         self.stats.cached_blocks = now.cached_blocks;
         self.stats.total_blocks = now.total_blocks;
+        self.stats.preemptions = now.preemptions;
         self.stats.prefix_lookup_tokens = now.prefix_lookup_tokens;
         self.stats.prefix_hit_tokens = now.prefix_hit_tokens;
         self.shared.publish(self.stats);

@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use laminar_engine::EngineError;
 use serde_json::{Value, json};
 
+use crate::openai::caller::{TBT_HEADER, TTFT_HEADER};
+
 /// Everything that can go wrong between a request and its answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ApiError {
@@ -137,7 +139,7 @@ impl ApiError {
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> ApiError {
         match error {
-            EngineError::InvalidRequest { field, message } => ApiError::invalid(field, message),
+            EngineError::InvalidRequest { field, message } => ApiError::invalid(wire_name(field), message),
             EngineError::PromptTooLong { prompt_tokens, context } => {
                 ApiError::ContextLength { prompt: prompt_tokens, context, param: "prompt" }
             }
@@ -147,6 +149,15 @@ impl From<EngineError> for ApiError {
             EngineError::ShuttingDown => ApiError::Unavailable { message: "it is shutting down".to_owned() },
             other => ApiError::Internal { message: other.to_string() },
         }
+    }
+}
+
+/// What the API calls a field of the engine's requests.
+fn wire_name(field: &'static str) -> &'static str {
+    match field {
+        "tbt_target" => TBT_HEADER,
+        "ttft_target" => TTFT_HEADER,
+        other => other,
     }
 }
 

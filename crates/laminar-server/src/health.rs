@@ -16,6 +16,7 @@ pub async fn health(State(state): State<AppState>) -> Json<Value> {
         "prefilling": stats.prefilling,
         "waiting": stats.waiting,
         "kv_blocks": {"used": stats.used_blocks, "cached": stats.cached_blocks, "total": stats.total_blocks},
+        "preemptions": stats.preemptions,
         "engine": stats,
     }))
 }

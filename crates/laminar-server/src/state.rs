@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
 use crate::markers::Markers;
+use crate::openai::caller::Tenants;
 use crate::openai::options::Limits;
 use crate::template::ChatTemplate;
 
@@ -59,6 +60,8 @@ pub struct AppState {
     pub(crate) markers: Arc<Markers>,
     /// Bounds the blocking jobs that build prompts.
     pub(crate) prompt_jobs: Arc<Semaphore>,
+    /// What API keys become.
+    pub(crate) tenants: Tenants,
     /// Unix seconds at which the server began; the `created` of its model.
     pub(crate) started: u64,
 }
@@ -81,6 +84,7 @@ impl AppState {
             template: template.map(Arc::new),
             config: Arc::new(config),
             prompt_jobs: Arc::new(Semaphore::new(PROMPT_JOBS)),
+            tenants: Tenants::default(),
             started: unix_seconds(),
         }
     }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::caller::Caller;
 use super::chat_response::{ChatChunks, whole};
 use super::head::Head;
 use super::message::{Message, template_messages};
@@ -146,6 +147,7 @@ pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Bod
     let bytes = read_body(&headers, body, state.config.max_body_bytes).await?;
     let mut request = ChatCompletionRequest::from_json(&bytes)?;
     drop(bytes);
+    let caller = Caller::new(&headers, &state.tenants)?;
     state.check_model(request.options.model.as_deref())?;
     let checked = request.validate(&state.limits(), state.template_knows_developer)?;
     let extra = request.chat.chat_template_kwargs.take().unwrap_or_default();
@@ -153,7 +155,7 @@ pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Bod
     let prompt = prompt::chat(&state, checked.messages, extra, open_turn).await?;
 
     let choices = checked.plan.choices;
-    let requests = checked.plan.requests(vec![prompt]);
+    let requests = checked.plan.asked_by(caller).requests(vec![prompt]);
     let updates = generation::start(&state.engine, requests).await?;
     let scorer = checked.logprobs.then(|| Arc::clone(&state.tokenizer));
     let name = &state.config.model_name;

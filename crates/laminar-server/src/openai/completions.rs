@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::caller::Caller;
 use super::completions_response::{CompletionChunks, whole};
 use super::head::Head;
 use super::options::{Limits, MAX_TOP_LOGPROBS, Options, Plan, unsupported};
@@ -167,6 +168,7 @@ pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Bod
     let bytes = read_body(&headers, body, state.config.max_body_bytes).await?;
     let request = CompletionRequest::from_json(&bytes)?;
     drop(bytes);
+    let caller = Caller::new(&headers, &state.tenants)?;
     state.check_model(request.options.model.as_deref())?;
     let checked = request.validate(&state.limits())?;
 
@@ -183,7 +185,8 @@ pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Bod
         }
         prompts.push(prompt::raw(&state, raw).await?);
     }
-    let updates = generation::start(&state.engine, checked.plan.requests(prompts)).await?;
+    let requests = checked.plan.asked_by(caller).requests(prompts);
+    let updates = generation::start(&state.engine, requests).await?;
     let scorer = checked.logprobs.then(|| Arc::clone(&state.tokenizer));
     let head = Head::new("cmpl", "text_completion", &state.config.model_name);
     if request.options.streams() {

@@ -1,5 +1,6 @@
 //! The OpenAI wire format: requests, responses and their handlers, one file per endpoint.
 
+pub mod caller;
 pub mod chat;
 pub mod chat_response;
 pub mod completions;

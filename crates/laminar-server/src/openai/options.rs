@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use laminar_engine::{GenerateRequest, SamplingParams};
 use serde::Deserialize;
 
+use super::caller::Caller;
 use super::parse::in_range;
 use crate::error::ApiError;
 
@@ -56,6 +57,10 @@ pub struct Options {
     pub seed: Option<i64>,
     /// Token ids, written as strings, to an addition of -100 to 100 on their logit.
     pub logit_bias: Option<BTreeMap<String, f64>>,
+    /// Lower is earlier, 0 for most: -128 to 127 (as vLLM).
+    pub priority: Option<i64>,
+    /// Only requests of equal salt share what the prefix cache holds of their prompts; not empty (as vLLM).
+    pub cache_salt: Option<String>,
 }
 
 /// Options of streaming.
@@ -202,6 +207,40 @@ impl Options {
             )),
         }
     }
+
+    /// The engine's priority, of which higher ones are earlier.
+    ///
+    /// # Errors
+    /// Below -128 or above 127.
+    pub fn engine_priority(&self) -> Result<i8, ApiError> {
+        let value = self.priority.unwrap_or(0);
+        let priority = i8::try_from(value).map_err(|_| {
+            ApiError::invalid("priority", format!("`priority` must be between -128 and 127, got {value}"))
+        })?;
+        // There is no 128: the two most urgent ones are the same.
+        Ok(priority.saturating_neg())
+    }
+
+    /// The engine's salt: 0 without one, otherwise its 64-bit FNV-1a hash.
+    ///
+    /// The hash is the same on every machine. Whoever wants to learn from answer times what another client has asked would
+    /// have to guess a salt of the same hash, one of 2^64.
+    ///
+    /// # Errors
+    /// An empty salt.
+    pub fn salt(&self) -> Result<u64, ApiError> {
+        match self.cache_salt.as_deref() {
+            None => Ok(0),
+            Some("") => Err(ApiError::invalid("cache_salt", "`cache_salt` must not be empty; leave it out instead")),
+            Some(salt) => Ok(fnv1a(salt.as_bytes()).max(1)),
+        }
+    }
+}
+
+/// FNV-1a in 64 bits (Fowler, Noll and Vo).
+fn fnv1a(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// What a request is checked against.
@@ -242,6 +281,8 @@ impl Plan {
             stop_token_ids: options.stop_ids(limits.vocab_size)?,
             ignore_eos: options.ignore_eos == Some(true),
             top_logprobs,
+            cache_salt: options.salt()?,
+            priority: options.engine_priority()?,
             ..GenerateRequest::default()
         };
         Ok(Plan { choices: options.choices(limits.max_choices / prompts.max(1))?, template })
@@ -250,6 +291,13 @@ impl Plan {
     /// Sets the bound on generated tokens where the request gave none.
     pub fn default_max_tokens(mut self, bound: usize) -> Plan {
         self.template.max_tokens.get_or_insert(bound);
+        self
+    }
+
+    /// Says whose request it is and how fast the answer must come.
+    pub fn asked_by(mut self, caller: Caller) -> Plan {
+        let Caller { tenant, tbt_target, ttft_target } = caller;
+        self.template = GenerateRequest { tenant, tbt_target, ttft_target, ..self.template };
         self
     }
 
@@ -357,6 +405,27 @@ mod tests {
         assert_ne!(choice_seed(Some(7), 1), choice_seed(Some(7), 2));
         assert_eq!(choice_seed(Some(7), 2), choice_seed(Some(7), 2));
         assert_eq!(choice_seed(None, 3), None);
+    }
+
+    #[test]
+    fn a_lower_priority_is_earlier_and_the_engine_takes_the_opposite() {
+        let priority = |value: i64| options(&format!("{{\"priority\":{value}}}")).engine_priority();
+        for (wire, engine) in [(0, 0), (1, -1), (-1, 1), (127, -127), (-127, 127), (-128, 127)] {
+            assert_eq!(priority(wire).unwrap(), engine);
+        }
+        assert_eq!(options("{}").engine_priority().unwrap(), 0);
+        for wire in [-129, 128, i64::MAX, i64::MIN] {
+            let error = priority(wire).unwrap_err().to_string();
+            assert!(error.contains("`priority`") && error.contains("-128 and 127"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_salt_is_its_fnv_1a_hash_and_never_empty() {
+        // The value that the hash's authors publish for this text.
+        assert_eq!(options(r#"{"cache_salt":"foobar"}"#).salt().unwrap(), 0x8594_4171_f739_67e8);
+        assert_eq!(options(r#"{"cache_salt":null}"#).salt().unwrap(), 0);
+        assert!(options(r#"{"cache_salt":""}"#).salt().unwrap_err().to_string().contains("cache_salt"));
     }
 
     #[test]

@@ -59,11 +59,8 @@ pub fn run(args: &RunArgs, quiet: bool) -> anyhow::Result<()> {
         sampling: sampling(&args.sampling),
         max_tokens: args.max_tokens.map(|tokens| tokens.get()),
         stop: args.sampling.stop.clone(),
-        stop_token_ids: Vec::new(),
         ignore_eos: args.ignore_eos,
-        top_logprobs: None,
-        cache_salt: 0,
-        return_logits: false,
+        ..GenerateRequest::default()
     };
     let generation = ready.engine.submit(request)?;
     let collected = collect(generation, !args.json)?;
