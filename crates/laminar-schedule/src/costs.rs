@@ -76,6 +76,11 @@ impl Rows {
         Self { rows, context: Work::context_of(start, rows) }
     }
 
+    /// These and others.
+    pub fn and(self, other: Rows) -> Self {
+        Self { rows: self.rows + other.rows, context: self.context + other.context }
+    }
+
     /// The rows of a cohort, those of dropped members excluded.
     pub fn of_members(members: &[Member]) -> Self {
         Self::in_range(members, 0..usize::MAX)
@@ -224,12 +229,18 @@ impl Costs {
     /// What the rows that sample behind a cohort's last layer add to a step.
     pub fn last_rows(&self, cohort: &Cohort, batch: Batch) -> Estimate {
         let ending = cohort.members().iter().filter(|member| member.rows.ends_prompt && !member.rows.dropped);
-        self.head(batch.rows + ending.count()).less(self.head(batch.rows))
+        self.more_heads(batch, ending.count())
     }
 
-    /// About the seconds that a prompt takes alone at full speed. Cheaper than the other estimates: many waiting prompts are
+    /// What so many more rows that sample add to a step.
+    pub fn more_heads(&self, batch: Batch, rows: usize) -> Estimate {
+        self.head(batch.rows + rows).less(self.head(batch.rows))
+    }
+
+    /// About the seconds that rows take alone at full speed through all layers. Cheaper than the other estimates: many waiting prompts are
     /// compared by it.
-    pub fn service(&self, start: usize, rows: usize) -> f64 {
+    pub fn service(&self, rows: Rows) -> f64 {
+        let Rows { rows, context } = rows;
         let (knee, count) = (self.model.knee(), rows as f64);
         let feed_forward = match &self.coverage {
             None => Work::dense(rows, knee),
@@ -238,7 +249,7 @@ impl Costs {
                 Work::experts(pairs, pairs.min(*experts as f64), knee)
             }
         };
-        let layer = Work::attention(rows, knee) + Work::context(Work::context_of(start, rows), 0.0) + feed_forward;
+        let layer = Work::attention(rows, knee) + Work::context(context, 0.0) + feed_forward;
         self.model.predict(&(layer * self.layers as f64 + Work::STEP + Work::head(1, knee)))
     }
 

@@ -115,7 +115,7 @@ impl ModelShape {
             feed_forward_weights: self.network_weights(),
             bytes_per_weight: self.bytes_per_weight,
         };
-        CostPrior::from_dimensions(&dimensions, &MachineGuess::CAUTIOUS)
+        CostPrior::from_dimensions(&dimensions, &MachineGuess { weight_operations: 170e9, ..MachineGuess::CAUTIOUS })
     }
 
     /// Weights of a layer's query, key, value and output matrices.

@@ -44,10 +44,10 @@ pub(super) fn gather_within(state: &mut State, limit: &Limit, tokens: usize) -> 
         let start = sequence.tokens() - remaining;
         let costs = &state.costs;
         let fits = |rows| {
-            let more = Rows::of(start, rows);
-            let tile = Rows { rows: taken.rows + more.rows, context: taken.context + more.context };
-            let seconds = costs.seconds(&costs.shared_layer(batch, tile)) * costs.layers() as f64;
-            tile.rows <= tokens && seconds <= limit.room
+            let tile = taken.and(Rows::of(start, rows));
+            let layers = costs.seconds(&costs.shared_layer(batch, tile)) * costs.layers() as f64;
+            let head = if rows == remaining { costs.seconds(&costs.more_heads(batch, members.len() + 1)) } else { 0.0 };
+            tile.rows <= tokens && layers + head <= limit.room
         };
         let mut rows = largest(remaining, 1, fits);
         if rows == 0 {
@@ -58,8 +58,7 @@ pub(super) fn gather_within(state: &mut State, limit: &Limit, tokens: usize) -> 
         }
         state.admit(slot);
         let Some(rows) = state.queues.next_rows(slot, rows) else { break };
-        let more = Rows::of(rows.start, rows.rows);
-        taken = Rows { rows: taken.rows + more.rows, context: taken.context + more.context };
+        taken = taken.and(Rows::of(rows.start, rows.rows));
         let cut = rows.rows < remaining;
         members.push(Member { slot, rows });
         if cut {

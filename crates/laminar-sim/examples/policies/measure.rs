@@ -4,11 +4,13 @@ use laminar_schedule::{NewSequence, Policy, Prefix, Scheduler, SchedulerConfig, 
 use laminar_sim::{ModelShape, Roofs, VirtualMachine};
 use std::time::Duration;
 
-/// Positions of a stream when the prompt comes, to within the tokens that it generates while the scheduler warms up.
+/// Positions of a stream before it generates its first token.
 const CONTEXT: usize = 512;
 const BLOCK_LEN: usize = 32;
 /// Prompts that run beforehand, so that the scheduler has seen what steps cost. None is as long as one that is measured.
-const WARM_UP: [usize; 3] = [96, 384, 1024];
+const WARM_UP: [usize; 6] = [96, 384, 1024, 160, 640, 1536];
+/// Steps of the streams alone before the prompt comes.
+const ALONE: usize = 32;
 /// Most steps until the first token; what would need more is not measured.
 pub const MOST_STEPS: f64 = 10_000.0;
 
@@ -72,32 +74,48 @@ impl Bench {
         Ok(Self { scheduler, machine, now: Duration::ZERO, next_id: 0 })
     }
 
-    /// The same with streams that never end, after some prompts beside them.
+    /// The same with streams that never end: a scheduler that has seen prompts beside streams and streams alone, and streams
+    /// that are as long as under any other policy.
     pub fn warm(shape: ModelShape, policy: Policy, streams: usize) -> Result<Self, Error> {
         let mut bench = Self::new(shape, policy, streams)?;
-        // The first one's prompt spares the others theirs.
-        for number in 0..streams {
-            bench.stream()?;
-            if number == 0 || number + 1 == streams {
-                while bench.scheduler.stats().running <= number {
-                    bench.step()?;
-                }
-            }
-        }
+        let first = bench.streams(streams)?;
         for prompt in WARM_UP {
             let id = bench.submit(prompt, 1)?;
             bench.run_until_first_token(id, prompt)?;
         }
+        for stream in first {
+            bench.scheduler.cancel(stream);
+        }
+        bench.streams(streams)?;
+        for _ in 0..if streams > 0 { ALONE } else { 0 } {
+            bench.step()?;
+        }
         Ok(bench)
     }
 
+    /// Starts so many streams.
+    fn streams(&mut self, count: usize) -> Result<Vec<SequenceId>, Error> {
+        let mut streams = Vec::new();
+        for number in 0..count {
+            streams.push(self.stream()?);
+            // The first one's prompt spares the others theirs.
+            if number == 0 || number + 1 == count {
+                while self.scheduler.stats().running <= number {
+                    self.step()?;
+                }
+            }
+        }
+        Ok(streams)
+    }
+
     /// A stream with a prompt that all streams have in common.
-    fn stream(&mut self) -> Result<(), Error> {
+    fn stream(&mut self) -> Result<SequenceId, Error> {
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         let prefix = Prefix { tokens: vec![1; CONTEXT + 1].into(), ..Prefix::default() };
         let new = NewSequence { prefix: Some(prefix), ..NewSequence::new(id, CONTEXT + 1, usize::MAX) };
-        Ok(self.scheduler.submit(new, self.now)?)
+        self.scheduler.submit(new, self.now)?;
+        Ok(id)
     }
 
     /// A prompt like no other.

@@ -10,7 +10,7 @@
 use super::MAX_COHORTS;
 use crate::Targets;
 use crate::cohort::Cohort;
-use crate::costs::Batch;
+use crate::costs::{Batch, Rows};
 use crate::policy::limit::Limit;
 use crate::queues::Slot;
 use crate::sequence::Sequence;
@@ -120,8 +120,8 @@ impl View<'_> {
 
     fn sequence(&self, sequence: &Sequence) -> Candidate {
         let costs = &self.state.costs;
-        let service = costs.service(0, sequence.tokens());
-        let remaining = costs.service(sequence.done(), sequence.remaining());
+        let service = costs.service(Rows::of(0, sequence.tokens()));
+        let remaining = costs.service(Rows::of(sequence.done(), sequence.remaining()));
         self.candidate(sequence, service, remaining)
     }
 
@@ -134,8 +134,8 @@ impl View<'_> {
             let sequence = self.state.queues.get(member.slot)?;
             let behind = member.rows.start + member.rows.rows;
             let later = sequence.tokens() - behind;
-            let later = if later > 0 { costs.service(behind, later) } else { 0.0 };
-            Some(self.candidate(sequence, costs.service(0, sequence.tokens()), left + later))
+            let later = if later > 0 { costs.service(Rows::of(behind, later)) } else { 0.0 };
+            Some(self.candidate(sequence, costs.service(Rows::of(0, sequence.tokens())), left + later))
         });
         let most = |one: Candidate, other: Candidate| Candidate {
             remaining: one.remaining.max(other.remaining),

@@ -35,40 +35,39 @@ pub(super) fn gather(state: &mut State, slot: Slot, cohort_tokens: usize, batch:
     if rows < remaining {
         return members;
     }
-    let service = |state: &State, slot| {
-        state.queues.get(slot).map_or(0.0, |sequence| state.costs.service(sequence.done(), sequence.remaining()))
-    };
-    let mut together = service(state, slot);
-    let (mut shortest, mut total) = (together, rows);
-    while let Some(next) = company(state, &members, together, shortest, cohort_tokens - total) {
-        let own = service(state, next);
+    let mut together = Rows::of(start, rows);
+    let mut shortest = state.costs.service(together);
+    while let Some(next) = company(state, &members, together, shortest, cohort_tokens - together.rows) {
         if state.admit(next).is_none() && !state.queues.is_started(next) {
             break;
         }
         // What the prefix cache holds of it is known now.
         let Some(rows) = state.queues.next_rows(next, usize::MAX) else { break };
-        if choose(&state.costs, batch, limit, rows.start, total + rows.rows, cohort_tokens) < total + rows.rows {
+        let own = Rows::of(rows.start, rows.rows);
+        let total = together.and(own);
+        if choose(&state.costs, batch, limit, rows.start, total.rows, cohort_tokens) < total.rows {
             // It sets out later, alone.
             break;
         }
         members.push(Member { slot: next, rows });
-        total += rows.rows;
-        together += own;
-        shortest = shortest.min(own);
+        together = total;
+        shortest = shortest.min(state.costs.service(own));
     }
     members
 }
 
 /// A prompt that may come along.
-fn company(state: &State, members: &[Member], together: f64, shortest: f64, room: usize) -> Option<Slot> {
+fn company(state: &State, members: &[Member], together: Rows, shortest: f64, room: usize) -> Option<Slot> {
     let queues = &state.queues;
-    let waiting = queues.in_turn().take(LOOKED_AT).filter(|slot| queues.admissible(*slot).is_some());
-    queues.unfinished().chain(waiting).find(|slot| {
+    queues.unfinished().chain(queues.in_turn().take(LOOKED_AT)).find(|slot| {
         let Some(sequence) = queues.get(*slot) else { return false };
-        let own = state.costs.service(sequence.done(), sequence.remaining());
+        let rows = if queues.is_started(*slot) { Some(sequence.remaining()) } else { queues.admissible(*slot) };
+        let Some(rows) = rows else { return false };
+        let own = Rows::of(sequence.tokens() - rows, rows);
+        let alone = state.costs.service(own);
         members.iter().all(|member| member.slot != *slot)
-            && sequence.remaining() <= room
-            && together + own <= COMPANY * shortest.min(own)
+            && own.rows <= room
+            && state.costs.service(together.and(own)) <= COMPANY * shortest.min(alone)
     })
 }
 
@@ -129,10 +128,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Seconds that `rows` rows from a position add to one step through all layers.
+    /// Seconds that `rows` rows from a position add to one step through all layers, and to its head if they are the last.
     fn whole_stack(&self, start: usize, rows: usize) -> f64 {
-        let layer = self.costs.shared_layer(self.batch, Rows::of(start, rows));
-        self.costs.seconds(&layer) * self.costs.layers() as f64
+        let Self { costs, batch, .. } = *self;
+        let layers = costs.seconds(&costs.shared_layer(batch, Rows::of(start, rows))) * costs.layers() as f64;
+        let ends = start + rows >= self.start + self.remaining;
+        if ends { layers + costs.seconds(&costs.more_heads(batch, 1)) } else { layers }
     }
 
     /// Chunks that each pass all layers in one step, as large as the limit allows: rows of the first one (0 if not even one
