@@ -7,18 +7,23 @@ mod common;
 
 use common::model::{cold_engine, tiny};
 use common::{Answer, answer, assert_idle, greedy, read, tokenizer};
-use laminar_engine::{Engine, EngineConfig, GenerateRequest, Policy, SamplingParams};
+use laminar_engine::{Engine, EngineConfig, GenerateRequest, Policy, SamplingParams, Targets};
 use laminar_kernels::{Pool, WeightType};
 use laminar_model::Model;
 use laminar_model::synth::Preset;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One line for each policy, with cohorts small enough that prompts are cut.
-const POLICIES: [Policy; 4] = [
+const POLICIES: [Policy; 7] = [
     Policy::Whole,
     Policy::Chunked { tokens: 24 },
     Policy::Layered { group_tokens: 16, cohort_tokens: 256, groups: None },
     Policy::Layered { group_tokens: 16, cohort_tokens: 40, groups: Some(4) },
+    Policy::ChunkedDeadline { tbt: Some(Duration::from_millis(1)), tokens: 64 },
+    Policy::ADAPTIVE,
+    // Steps so short that layers are cut.
+    Policy::Adaptive { targets: Targets { tbt: Some(Duration::from_micros(500)), ttft: None }, cohort_tokens: 40 },
 ];
 
 /// KV blocks of 32 positions: enough for one request of the longest kind, and for four as they begin.

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -10,7 +12,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 const EXAMPLES: &str = "\
 Examples:
   laminar serve                                   the model built into the program
-  laminar serve --model ./Qwen3-30B-A3B-Q4_K_M.gguf --policy layered
+  laminar serve --model ./Qwen3-30B-A3B-Q4_K_M.gguf --tbt-target 200ms
   laminar run --model Qwen/Qwen3-0.6B-GGUF 'Why is the sky blue?'
   laminar inspect ./model.gguf --json
   laminar synth --preset tiny --out tiny.gguf
@@ -63,11 +65,18 @@ pub struct EngineArgs {
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
     /// How prompts share the machine with running streams
-    #[arg(long, value_enum, default_value_t = PolicyName::Layered)]
+    #[arg(long, value_enum, default_value_t = PolicyName::Adaptive)]
     pub policy: PolicyName,
-    /// Prompt tokens a step under --policy chunked
-    #[arg(long, value_name = "N", default_value = "512")]
-    pub chunk: NonZeroUsize,
+    /// Prompt tokens a step under --policy chunked; `auto` takes as many as --tbt-target allows
+    #[arg(long, value_name = "N|auto", default_value = "512")]
+    pub chunk: Chunk,
+    /// Longest time between two tokens of a stream (200ms, 0.5s), under --policy adaptive or --chunk auto
+    /// [default: about three times what streams need alone]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub tbt_target: Option<Duration>,
+    /// Longest time to a first token (10s, 1m 30s); --policy adaptive runs those first that would miss it
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub ttft_target: Option<Duration>,
     /// Worker threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -199,12 +208,41 @@ pub struct SynthArgs {
 /// Scheduling policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PolicyName {
-    /// A prompt runs whole in one step; streams wait for it
-    Whole,
-    /// A prompt runs in chunks of --chunk tokens
-    Chunked,
+    /// A step runs as many rows and layers of prompts as its time allows
+    Adaptive,
     /// A prompt runs through one group of layers a step
     Layered,
+    /// A prompt runs in chunks of --chunk tokens
+    Chunked,
+    /// A prompt runs whole in one step; streams wait for it
+    Whole,
+}
+
+/// `--chunk`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunk {
+    /// As many prompt tokens as the target allows.
+    Auto,
+    /// So many.
+    Tokens(NonZeroUsize),
+}
+
+impl FromStr for Chunk {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Chunk::Auto);
+        }
+        text.parse().map(Chunk::Tokens).map_err(|_| "it must be a number of tokens, at least 1, or `auto`".to_owned())
+    }
+}
+
+/// A time as people write it: `200ms`, `1m 30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    // The parser's own messages speak of its insides.
+    let duration = humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| "it must be a time above zero with a unit, such as 200ms or 10s".to_owned())
 }
 
 /// Number types of the KV cache.
@@ -224,5 +262,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units_and_are_above_zero() {
+        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        for bad in ["200", "0s", "-1s", "", "soon", "99999999999999999999s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_a_number_of_tokens_or_auto() {
+        assert_eq!("auto".parse(), Ok(Chunk::Auto));
+        assert_eq!("64".parse(), Ok(Chunk::Tokens(NonZeroUsize::MIN.saturating_add(63))));
+        for bad in ["0", "-1", "many", ""] {
+            assert!(bad.parse::<Chunk>().is_err(), "{bad}");
+        }
     }
 }

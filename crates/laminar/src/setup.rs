@@ -9,10 +9,10 @@ use laminar_kernels::Pool;
 use laminar_model::arch::read_config;
 use laminar_model::tokenizer::Tokenizer;
 use laminar_model::{KvType, LoadOptions, Model};
-use laminar_schedule::Policy;
+use laminar_schedule::{Policy, Targets};
 use laminar_server::template::ChatTemplate;
 
-use crate::cli::{EngineArgs, KvTypeName, PolicyName};
+use crate::cli::{Chunk, EngineArgs, KvTypeName, PolicyName};
 use crate::{progress, source};
 
 /// The default context is the model's own up to here. KV memory is only used
@@ -20,7 +20,8 @@ use crate::{progress, source};
 const DEFAULT_CONTEXT_LIMIT: usize = 32_768;
 
 /// Prompt tokens that one layer group is worth under `layered` (the paper's
-/// choice), and the most prompt tokens that move through the layers together.
+/// choice), and the most prompt tokens that move through the layers together
+/// under any policy that bounds them.
 const GROUP_TOKENS: usize = 512;
 const COHORT_TOKENS: usize = 8_192;
 
@@ -58,6 +59,7 @@ pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::R
     // Everything that can be refused at a glance comes before the weights.
     let shape = read_config(&source.checkpoint).with_context(in_model)?;
     let context = context_length(args, shape.context_length)?;
+    let policy = policy(args)?;
     let tokenizer = Tokenizer::from_checkpoint(&source.checkpoint).with_context(in_model)?;
     let template = ChatTemplate::from_tokenizer(&tokenizer).with_context(in_model)?;
 
@@ -78,7 +80,6 @@ pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::R
     tokenizer.check_vocab(model.vocab_size()).with_context(in_model)?;
     let tokenizer = Arc::new(tokenizer);
     let EngineUse { max_sequences, max_waiting, prefix_cache } = engine_use;
-    let policy = policy(args);
     let config = EngineConfig { policy, max_sequences, context, max_waiting, kv_type, kv_blocks: None, prefix_cache };
     let engine = Engine::start(model, Arc::clone(&tokenizer), pool, config)?;
     Ok(Ready {
@@ -103,12 +104,36 @@ fn context_length(args: &EngineArgs, longest: usize) -> anyhow::Result<usize> {
     }
 }
 
-fn policy(args: &EngineArgs) -> Policy {
-    match args.policy {
-        PolicyName::Whole => Policy::Whole,
-        PolicyName::Chunked => Policy::Chunked { tokens: args.chunk.get() },
+/// The policy with its settings. A target that nobody would keep is refused rather than forgotten.
+fn policy(args: &EngineArgs) -> anyhow::Result<Policy> {
+    let EngineArgs { tbt_target: tbt, ttft_target: ttft, .. } = *args;
+    let (keeps_tbt, keeps_ttft) = match (args.policy, args.chunk) {
+        (PolicyName::Adaptive, _) => (true, true),
+        (PolicyName::Chunked, Chunk::Auto) => (true, false),
+        _ => (false, false),
+    };
+    if tbt.is_some() && !keeps_tbt {
+        bail!("--tbt-target: only --policy adaptive and --policy chunked --chunk auto keep it; use one of them");
+    }
+    if ttft.is_some() && !keeps_ttft {
+        bail!("--ttft-target: only --policy adaptive keeps it; use that");
+    }
+    if let (Some(tbt), Some(ttft)) = (tbt, ttft)
+        && tbt > ttft
+    {
+        bail!(
+            "--tbt-target {tbt:?} is longer than --ttft-target {ttft:?}; the first token takes at least as long as one"
+        );
+    }
+    Ok(match args.policy {
+        PolicyName::Adaptive => Policy::Adaptive { targets: Targets { tbt, ttft }, cohort_tokens: COHORT_TOKENS },
         PolicyName::Layered => {
             Policy::Layered { group_tokens: GROUP_TOKENS, cohort_tokens: COHORT_TOKENS, groups: None }
         }
-    }
+        PolicyName::Chunked => match args.chunk {
+            Chunk::Auto => Policy::ChunkedDeadline { tbt, tokens: COHORT_TOKENS },
+            Chunk::Tokens(tokens) => Policy::Chunked { tokens: tokens.get() },
+        },
+        PolicyName::Whole => Policy::Whole,
+    })
 }

@@ -86,8 +86,12 @@ fn requests_the_model_can_not_meet_are_explained() {
 /// What the argument parser refuses; its messages may have several lines.
 #[test]
 fn unknown_arguments_end_with_code_2() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["serve", "--policy", "magic"], "magic"),
+        (&["serve", "--chunk", "0"], "--chunk"),
+        (&["serve", "--chunk", "some"], "`auto`"),
+        (&["serve", "--tbt-target", "200"], "200ms"),
+        (&["run", "--ttft-target", "0s", "Hi"], "--ttft-target"),
         (&["serve", "--port", "99999"], "99999"),
         (&["serve", "--host", "nowhere at all"], "nowhere"),
         (&["serve", "--threads", "0"], "--threads"),
@@ -102,6 +106,21 @@ fn unknown_arguments_end_with_code_2() {
         assert_eq!(finished.code, 2, "{arguments:?}");
         assert_eq!(finished.stdout, "");
         assert!(finished.stderr.contains(word), "{arguments:?}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn targets_that_nobody_would_keep_are_refused() {
+    let cases: [(&[&str], &[&str]); 5] = [
+        (&["--policy", "whole", "--tbt-target", "200ms"], &["--tbt-target", "adaptive"]),
+        (&["--policy", "chunked", "--tbt-target", "200ms"], &["--tbt-target", "--chunk auto"]),
+        (&["--policy", "chunked", "--chunk", "auto", "--ttft-target", "1s"], &["--ttft-target", "adaptive"]),
+        (&["--policy", "layered", "--ttft-target", "1s"], &["--ttft-target", "adaptive"]),
+        (&["--tbt-target", "2s", "--ttft-target", "1s"], &["--tbt-target 2s", "--ttft-target 1s"]),
+    ];
+    for (arguments, words) in cases {
+        finish(laminar().args(["run", "Hi"]).args(arguments)).refused(words);
+        finish(laminar().args(["serve", "--port", "0"]).args(arguments)).refused(words);
     }
 }
 

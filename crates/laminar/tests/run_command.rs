@@ -49,9 +49,12 @@ fn policy_and_threads_do_not_change_the_answer() {
     };
     let whole = ask(&["--policy", "whole"]);
     for extra in [
-        &["--policy", "layered"][..],
+        &[][..],
+        &["--policy", "adaptive", "--tbt-target", "1ms", "--ttft-target", "10s"],
+        &["--policy", "layered"],
         &["--policy", "chunked", "--chunk", "7"],
         &["--policy", "chunked", "--chunk", "64", "--threads", "1"],
+        &["--policy", "chunked", "--chunk", "auto", "--tbt-target", "5ms"],
         &["--policy", "layered", "--threads", "2"],
     ] {
         assert_eq!(ask(extra), whole, "{extra:?}");
