@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use laminar_schedule::{
-    CostPrior, NewSequence, PRIORITY_LEVEL, Policy, Scheduler, SchedulerConfig, SequenceId, TenantId,
+    CostPrior, NewSequence, PRIORITY_LEVEL, Policy, Scheduler, SchedulerConfig, SequenceId, Step, TenantId,
 };
 use laminar_sim::{Arrival, Content, Faults, ModelShape, Op, Roofs, Scenario, VirtualMachine, run};
 use std::time::Duration;
@@ -78,15 +78,17 @@ impl Wait {
         id
     }
 
-    fn step(&mut self) {
+    /// Runs a step.
+    fn step(&mut self) -> Step {
         let step = self.scheduler.plan(self.now);
         if step.is_empty() {
             self.now += Duration::from_millis(10);
-            return;
+            return step;
         }
         let report = self.machine.execute(&step);
         self.now += report.duration;
         self.scheduler.commit(&report).unwrap();
+        step
     }
 
     fn waits(&self) -> usize {
@@ -98,15 +100,17 @@ impl Wait {
 fn a_sequence_of_low_priority_is_admitted_when_its_levels_have_passed() {
     for policy in POLICIES {
         let mut wait = Wait::new(policy);
-        let low = wait.submit(256, -2);
-        // There are always five others who have just come.
-        while wait.scheduler.blocks(low).is_none() {
-            while wait.waits() < 6 {
-                wait.submit(256, 0);
+        let low = wait.submit(64, -2);
+        // There are always twenty others who have just come.
+        loop {
+            while wait.waits() < 21 {
+                wait.submit(64, 0);
             }
-            wait.step();
-            // Those who came before its levels had passed go first: five and a full batch, a second each at most.
-            assert!(wait.now < 2 * PRIORITY_LEVEL + Duration::from_secs(13), "{policy:?}: starves");
+            if wait.step().sequences().any(|id| id == low) {
+                break;
+            }
+            // Those who came before its levels had passed go first: twenty and a full batch, a quarter of a second each.
+            assert!(wait.now < 2 * PRIORITY_LEVEL + Duration::from_secs(7), "{policy:?}: starves");
         }
         assert!(wait.now > PRIORITY_LEVEL, "{policy:?}: priority counts for nothing");
     }
@@ -121,7 +125,7 @@ fn a_long_prompt_gets_through_a_steady_stream_of_short_ones() {
             alone.step();
         }
         let mut wait = Wait::new(policy);
-        let long = wait.submit(6000, 0);
+        let (layers, long) = (wait.machine.shape().layers, wait.submit(6000, 0));
         // The short ones ask for about 70 % of the machine.
         let (every, mut next) = (Duration::from_millis(250), Duration::ZERO);
         loop {
@@ -129,9 +133,13 @@ fn a_long_prompt_gets_through_a_steady_stream_of_short_ones() {
                 wait.submit(64, 0);
                 next += every;
             }
-            wait.step();
-            // It loses its blocks at its end.
-            if wait.scheduler.blocks(long).is_none() {
+            let ended = wait
+                .step()
+                .tiles
+                .iter()
+                .filter(|tile| tile.to.layer >= layers)
+                .any(|tile| tile.members.iter().any(|member| member.sequence == long && member.ends_prompt));
+            if ended {
                 break;
             }
             assert!(wait.now < 5 * alone.now, "{policy:?}: starves; alone it takes {:?}", alone.now);
