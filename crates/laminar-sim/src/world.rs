@@ -388,7 +388,7 @@ impl<'a> World<'a> {
     /// A submission with something wrong.
     fn refused_submission(&mut self, choice: u64) -> Result<(), Violation> {
         let SchedulerConfig { context, kv_blocks, block_len, .. } = self.scenario.config;
-        let id = self.pick(choice / 16).filter(|_| choice % 8 == 0).unwrap_or(SequenceId(u64::MAX));
+        let id = self.pick(choice / 16).filter(|_| choice.is_multiple_of(8)).unwrap_or(SequenceId(u64::MAX));
         let new = NewSequence::new(id, 1, 1);
         let (short, long) = (Some(Duration::from_millis(1)), Some(Duration::from_millis(2)));
         let new = match choice % 8 {

@@ -12,10 +12,13 @@ const WARM_UP: [usize; 6] = [96, 384, 1024, 160, 640, 1536];
 /// Steps of the streams alone before the prompt comes.
 const ALONE: usize = 32;
 /// Most steps until the first token; what would need more is not measured.
-pub const MOST_STEPS: f64 = 10_000.0;
+pub const MOST_STEPS: f64 = 40_000.0;
+
+/// Makes a policy for a target.
+type ForTarget = fn(Duration) -> Policy;
 
 /// The policies, for a target on the time between tokens. The last one is the one that the others are compared with.
-pub const POLICIES: [(&str, fn(Duration) -> Policy); 5] = [
+pub const POLICIES: [(&str, ForTarget); 5] = [
     ("whole", |_| Policy::Whole),
     ("chunked", |_| Policy::CHUNKED),
     ("layered", |_| Policy::LAYERED),

@@ -3,8 +3,7 @@
 use super::Auditor;
 use super::sequence::{Name, Place};
 use crate::violation::{Broken, ensure};
-use laminar_schedule::{Policy, Scheduler, SequenceId, Step, TenantId, TileRows};
-use std::collections::BTreeMap;
+use laminar_schedule::{Policy, Scheduler, SequenceId, Step, TileRows};
 
 impl Auditor {
     /// Whether the policy admits strictly in order and has one cohort at a time.
@@ -82,11 +81,12 @@ impl Auditor {
         }
         for sequence in admitted.iter().filter_map(|id| self.living.get(id)) {
             self.fairness.leave(sequence.tenant);
+            self.fairness.serve_rows(sequence.tenant, sequence.tokens() as i64);
             if sequence.prefix {
                 self.lookup_tokens += sequence.tokens() as u64;
             }
         }
-        self.check_order(&admitted)?;
+        self.check_order(step, &admitted)?;
         self.check_room(step, &admitted)
     }
 
@@ -100,32 +100,45 @@ impl Auditor {
         ensure!(hit == 0 || sequence.prefix, Cache, "{name} shows no prefix but starts at row {hit}");
         (sequence.hit, sequence.done) = (Some(hit), hit);
         self.hit_tokens += hit as u64;
-        self.fairness.serve_rows(sequence.tenant, sequence.to_run());
+        self.fairness.serve_rows(sequence.tenant, -(hit as i64));
         sequence.table[hit / block_len..].iter().try_for_each(|block| self.kv.take(*block))?;
         let found = self.kv.check(&sequence.table, &sequence.rows[..hit]);
         found.map_err(|Broken(rule, message)| Broken(rule, format!("{name} finds that {message}")))
     }
 
-    /// Within a tenant, those who came first (with their head starts) are admitted first.
-    fn check_order(&self, admitted: &[SequenceId]) -> Result<(), Broken> {
-        if !self.follows_strictly() {
+    /// Within a tenant, those who came first (with their head starts) are admitted first. Under `adaptive` that
+    /// is so among prompts of one length, and those that keep others company do not count.
+    fn check_order(&self, step: &Step, admitted: &[SequenceId]) -> Result<(), Broken> {
+        let strictly = self.follows_strictly();
+        if !strictly && self.has_ttft_targets() {
             return Ok(());
         }
-        let mut first_waiting: BTreeMap<TenantId, _> = BTreeMap::new();
-        for sequence in self.waiting() {
-            let first = first_waiting.entry(sequence.tenant).or_insert(sequence.order());
-            *first = sequence.order().min(*first);
-        }
+        let leads = |id: &SequenceId| {
+            step.tiles.iter().any(|tile| tile.members.first().is_some_and(|member| member.sequence == *id))
+        };
         for (id, sequence) in admitted.iter().filter_map(|id| Some((id, self.living.get(id)?))) {
+            let passed_over = self.waiting().find(|other| {
+                let same_tenant = other.tenant == sequence.tenant;
+                let first = other.order() < sequence.order();
+                same_tenant && first && (strictly || (leads(id) && other.tokens() == sequence.tokens()))
+            });
+            let Some(other) = passed_over else { continue };
             ensure!(
-                first_waiting.get(&sequence.tenant).is_none_or(|first| sequence.order() < *first),
+                false,
                 Admission,
-                "{} is admitted while somebody of tenant {} who comes before it waits",
+                "{} is admitted while number {} of tenant {} waits, which comes before it",
                 Name(*id),
+                other.number,
                 sequence.tenant.0
             );
         }
         Ok(())
+    }
+
+    /// Whether anybody has a target for the first token, which may change the order.
+    fn has_ttft_targets(&self) -> bool {
+        let Policy::Adaptive { targets, .. } = self.config.policy else { return false };
+        targets.ttft.is_some() || self.living.values().any(|sequence| sequence.has_ttft_target)
     }
 
     /// Enough is left for those who run, and nobody waits in vain.

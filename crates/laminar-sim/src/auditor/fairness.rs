@@ -49,10 +49,12 @@ impl Fairness {
         tenant.waiting = tenant.waiting.saturating_sub(1);
     }
 
-    pub fn serve_rows(&mut self, id: TenantId, rows: usize) {
-        self.tenant(id).served += rows as i64;
+    /// Prompt rows were run for a tenant, or were not after all.
+    pub fn serve_rows(&mut self, id: TenantId, rows: i64) {
+        self.tenant(id).served += rows;
     }
 
+    /// A token was generated for a tenant.
     pub fn serve_token(&mut self, id: TenantId) {
         self.tenant(id).served += TOKEN_COST;
     }
