@@ -1,8 +1,8 @@
 //! A scheduler with 256 running sequences and 1,000 waiting ones, kept at these numbers for as long as one likes.
 
 use laminar_schedule::{
-    CommitError, CostPrior, Experts, NewSequence, Policy, Prefix, Report, Scheduler, SchedulerConfig, SequenceId, Step,
-    TenantId,
+    CommitError, CostPrior, Experts, NewSequence, Policy, Prefix, Report, Scheduler, SchedulerConfig, SchedulerStats,
+    SequenceId, Step, TenantId,
 };
 use std::collections::VecDeque;
 use std::error::Error;
@@ -40,6 +40,8 @@ pub struct Load {
     /// Steps from the end of one sequence to that of the next; without it, one ends as soon as another one has started.
     steps_per_end: Option<u64>,
     kv_blocks: usize,
+    /// Ends until the ages of the sequences are spread evenly.
+    settled: usize,
     /// Steps through which memory is watched.
     pub watched: usize,
 }
@@ -52,6 +54,7 @@ pub const LOADS: [Load; 2] = [
         prefilling: 0,
         steps_per_end: Some(4),
         kv_blocks: 12_288,
+        settled: 2 * RUNNING,
         watched: 100_000,
     },
     // Ten times as dear; what would grow with sequences, steps or tokens, grows with the other load too.
@@ -60,7 +63,9 @@ pub const LOADS: [Load; 2] = [
         prompt_tokens: 8192,
         prefilling: 8,
         steps_per_end: None,
-        kv_blocks: 160_000,
+        kv_blocks: 120_000,
+        // They start one after the other.
+        settled: 1,
         watched: 10_000,
     },
 ];
@@ -81,7 +86,7 @@ pub struct World {
 }
 
 impl World {
-    /// A world in its steady state: nobody is left of those with whom it began, and the prefix cache has filled the memory.
+    /// A world in its steady state: as many end as begin, and the prefix cache has filled the memory.
     /// `most` bounds the steps on the way there.
     pub fn new(policy: Policy, load: Load, most: usize) -> Result<Self, Box<dyn Error>> {
         let scheduler = Scheduler::new(SchedulerConfig {
@@ -112,23 +117,17 @@ impl World {
         Ok(world)
     }
 
-    /// Whether all who were there at the beginning are gone and memory is full of what can be found again. (A block that was
+    /// Whether the ages of the sequences are spread evenly and memory is full of what can be found again. (A block that was
     /// not full when its sequence ended is free until somebody needs it.)
     fn is_steady(&self) -> bool {
         let stats = self.scheduler.stats();
         let free = stats.total_blocks - stats.used_blocks - stats.cached_blocks;
-        self.ended > 2 * RUNNING && free < RUNNING
+        self.ended >= self.load.settled && free < RUNNING
     }
 
-    /// Sequences that run, prefill and wait.
-    pub fn counts(&self) -> [usize; 3] {
-        let stats = self.scheduler.stats();
-        [stats.running, stats.prefilling, stats.waiting]
-    }
-
-    /// Times that memory was short.
-    pub fn preemptions(&self) -> u64 {
-        self.scheduler.stats().preemptions
+    /// What the scheduler says of itself.
+    pub fn stats(&self) -> SchedulerStats {
+        self.scheduler.stats()
     }
 
     /// One step, around which `plan` and `commit` are called.
