@@ -2,7 +2,7 @@
 
 use laminar_schedule::{
     CommitError, CostPrior, Experts, NewSequence, Policy, Prefix, Report, Scheduler, SchedulerConfig, SchedulerStats,
-    SequenceId, Step, TenantId,
+    SequenceId, Step,
 };
 use std::collections::VecDeque;
 use std::error::Error;
@@ -13,9 +13,6 @@ use std::time::Duration;
 pub const RUNNING: usize = 256;
 /// Sequences that wait in every step.
 pub const WAITING: usize = 1000;
-/// Tenants that they belong to.
-const TENANTS: u64 = 8;
-
 const LAYERS: usize = 48;
 const EXPERTS: Experts = Experts { count: 128, top_k: 8 };
 const BLOCK_LEN: usize = 32;
@@ -186,16 +183,14 @@ impl World {
         Ok(())
     }
 
-    /// Every prompt is new to the prefix cache.
+    /// Every prompt is new to the prefix cache. All are of one tenant: the more have their turn together, the more there is to
+    /// compare.
     fn submit(&mut self) -> Result<(), Box<dyn Error>> {
         let id = self.submitted;
         self.submitted += 1;
         let prefix = Prefix { tokens: Arc::clone(&self.prompt), salt: id, ..Prefix::default() };
-        let new = NewSequence {
-            prefix: Some(prefix),
-            tenant: TenantId(id % TENANTS),
-            ..NewSequence::new(SequenceId(id), self.load.prompt_tokens, CONTEXT)
-        };
+        let new =
+            NewSequence { prefix: Some(prefix), ..NewSequence::new(SequenceId(id), self.load.prompt_tokens, CONTEXT) };
         Ok(self.scheduler.submit(new, self.now)?)
     }
 }
