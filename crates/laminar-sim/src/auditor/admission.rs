@@ -151,6 +151,8 @@ impl Auditor {
             Admission,
             "{left} blocks are left when {running} sequences run and one of them is new"
         );
+        let started = self.living.values().filter(|sequence| sequence.place == Place::Prefilling).count();
+        ensure!(started == 0 || !step.tiles.is_empty(), Starvation, "{started} prompts have started and none goes on");
         if step.tiles.is_empty() && running < self.config.max_sequences {
             let fits = |tokens: usize| tokens.div_ceil(self.config.block_len) + running <= left;
             let all_fit = self.waiting().all(|sequence| fits(sequence.tokens()));
