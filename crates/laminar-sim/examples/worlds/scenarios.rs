@@ -204,15 +204,29 @@ fn arrivals(crowd: Crowd) -> impl Strategy<Value = Arrival> {
         copies,
         (prompt, tokens, ends_after),
         contents(),
-        prop::bool::weighted(0.8),
+        (prop::bool::weighted(0.8), prop::bool::weighted(0.2)),
         0u8..3,
         priority,
         targets(),
         targets(),
     )
-        .prop_map(|(copies, (prompt, max_tokens, ends_after), content, told, tenant, priority, tbt, ttft)| {
-            Arrival { copies, prompt, max_tokens, ends_after, content, told, tenant, priority, tbt, ttft }
-        })
+        .prop_map(
+            |(copies, (prompt, max_tokens, ends_after), content, (told, in_flight), tenant, priority, tbt, ttft)| {
+                Arrival {
+                    copies,
+                    in_flight,
+                    prompt,
+                    max_tokens,
+                    ends_after,
+                    content,
+                    told,
+                    tenant,
+                    priority,
+                    tbt,
+                    ttft,
+                }
+            },
+        )
 }
 
 fn ops(crowd: Crowd) -> impl Strategy<Value = Vec<Op>> {
