@@ -113,8 +113,10 @@ impl Auditor {
         if !strictly && self.has_ttft_targets() {
             return Ok(());
         }
+        // Those whom the prefix cache spares some rows may keep company where others may not, and lead later.
         let leads = |id: &SequenceId| {
-            step.tiles.iter().any(|tile| tile.members.first().is_some_and(|member| member.sequence == *id))
+            let mut leaders = step.tiles.iter().filter_map(|tile| tile.members.first());
+            leaders.any(|member| member.sequence == *id && member.start == 0)
         };
         for (id, sequence) in admitted.iter().filter_map(|id| Some((id, self.living.get(id)?))) {
             let passed_over = self.waiting().find(|other| {
