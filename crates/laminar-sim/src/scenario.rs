@@ -33,6 +33,8 @@ pub enum Op {
 pub struct Arrival {
     /// How many; more than one is a burst.
     pub copies: u8,
+    /// They come between the plan and the commit of the next step, not before it.
+    pub in_flight: bool,
     /// Tokens of the prompt.
     pub prompt: usize,
     /// Most tokens to generate.

@@ -89,6 +89,8 @@ struct World<'a> {
     /// What those who have ended have said.
     said: Vec<Tokens>,
     next_id: u64,
+    /// Those who come within the next step.
+    coming: Vec<&'a Arrival>,
     /// Whether each recorded call counts: it was not refused, and was no second plan of a step.
     counts: Vec<bool>,
     steps: Vec<Step>,
@@ -111,6 +113,7 @@ impl<'a> World<'a> {
             guests: BTreeMap::new(),
             said: Vec::new(),
             next_id: 0,
+            coming: Vec::new(),
             counts: Vec::new(),
             steps: Vec::new(),
             summary: Summary::default(),
@@ -118,8 +121,12 @@ impl<'a> World<'a> {
         }
     }
 
-    fn apply(&mut self, op: &Op) -> Result<(), Violation> {
+    fn apply(&mut self, op: &'a Op) -> Result<(), Violation> {
         match op {
+            Op::Arrive(arrival) if arrival.in_flight => {
+                self.coming.push(arrival);
+                Ok(())
+            }
             Op::Arrive(arrival) => (0..arrival.copies).try_for_each(|_| self.arrive(arrival)),
             Op::Cancel(choice) => self.pick(u64::from(*choice)).map_or(Ok(()), |id| self.cancel(id)),
             Op::Steps(count) => (0..*count).try_for_each(|_| self.step(true)),
@@ -135,9 +142,10 @@ impl<'a> World<'a> {
         let SchedulerConfig { layers, context, experts, .. } = self.scenario.config;
         // Every step moves a sequence by a row, or a cohort by a unit of a layer; a preemption costs a sequence its rows.
         let units = context + experts.map_or(context, |experts| experts.count);
-        let most = (self.auditor.living().count() + 1) * (context + layers * units) * 4;
+        let coming: usize = self.coming.iter().map(|arrival| usize::from(arrival.copies)).sum();
+        let most = (self.auditor.living().count() + coming + 1) * (context + layers * units) * 4;
         for _ in 0..most {
-            if self.auditor.is_empty() {
+            if self.auditor.is_empty() && self.coming.is_empty() {
                 break;
             }
             self.step(false)?;
@@ -305,6 +313,9 @@ impl<'a> World<'a> {
             self.refused_report(choice, u64::MAX)?;
         }
         let step = self.plan(true)?;
+        for arrival in std::mem::take(&mut self.coming) {
+            (0..arrival.copies).try_for_each(|_| self.arrive(arrival))?;
+        }
         if step.is_empty() {
             return self.refused_report(0, step.number);
         }
@@ -406,8 +417,8 @@ impl<'a> World<'a> {
         self.counts.push(cancelled);
         self.auditor.cancelled(SequenceId(u64::MAX), cancelled, self.recorder.scheduler())?;
         self.summary.refused_calls += 2;
-        self.submit(new, &tokens)?.unwrap_or_default();
-        Ok(())
+        // The auditor has seen whether it was refused.
+        self.submit(new, &tokens).map(drop)
     }
 
     /// A report that names somebody who is not in the step, or another step.

@@ -33,8 +33,20 @@ fn a_tenant_with_one_long_stream_saves_up_no_credit() {
         };
         let arrival = |copies, prompt, max_tokens, tenant| {
             let (priority, ends_after) = (0, usize::MAX);
-            let (content, told, tbt, ttft) = (Content::Hidden, true, None, None);
-            Op::Arrive(Arrival { copies, prompt, max_tokens, ends_after, content, told, tenant, priority, tbt, ttft })
+            let (content, told, in_flight, tbt, ttft) = (Content::Hidden, true, false, None, None);
+            Op::Arrive(Arrival {
+                copies,
+                in_flight,
+                prompt,
+                max_tokens,
+                ends_after,
+                content,
+                told,
+                tenant,
+                priority,
+                tbt,
+                ttft,
+            })
         };
         // While the first tenant's stream decodes, the second one's prompts are served; then the first one sends as many.
         let ops =

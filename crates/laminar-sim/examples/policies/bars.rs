@@ -1,7 +1,7 @@
 //! What must hold.
 
 use crate::cells::Cell;
-use crate::measure::{Bench, Error, POLICIES, has_first_token, measure};
+use crate::measure::{Bench, Error, Hardware, POLICIES, has_first_token, measure};
 use laminar_schedule::Policy;
 use laminar_sim::ModelShape;
 use serde_json::{Value, json};
@@ -79,15 +79,16 @@ const SHORT: usize = 64;
 const INTERRUPTIBLE: f64 = 0.12;
 
 /// The claims about a long prompt with nobody to protect.
-pub fn of_long_prompts() -> Result<Vec<Bar>, Error> {
+pub fn of_long_prompts(hardware: Hardware) -> Result<Vec<Bar>, Error> {
     let mut steps = Bar::new("beside a 32k prompt and a 64-token newcomer no step is longer than 120 ms");
     let mut newcomer = Bar::new("a 64-token newcomer's TTFT is below 3 % of the 32k prompt's");
     let mut big = Bar::new("the 32k prompt's TTFT is within 3 % of that under whole and the newcomer's work");
     let mut cancel = Bar::new("a cancel in the middle of a 32k prompt frees its blocks within 120 ms");
     for (name, shape) in ModelShape::PRESETS {
-        let alone = |prompt| measure(shape, Policy::Whole, 0, prompt).map(|outcome| outcome.ttft);
+        let hardware = Hardware { shape, ..hardware };
+        let alone = |prompt| measure(hardware, Policy::Whole, 0, prompt).map(|outcome| outcome.ttft);
         let (long, short) = (alone(LONG)?, alone(SHORT)?);
-        let mut bench = Bench::warm(shape, Policy::ADAPTIVE, 0)?;
+        let mut bench = Bench::warm(hardware, Policy::ADAPTIVE, 0)?;
         let begin = bench.now;
         let first = bench.submit(LONG, 1)?;
         let middle = begin + Duration::from_secs_f64(long / 2.0);
@@ -112,7 +113,7 @@ pub fn of_long_prompts() -> Result<Vec<Bar>, Error> {
         newcomer.try_on(newcomers / bigs / 0.03, || situation(newcomers));
         big.try_on(bigs / ((long + short) * 1.03), || situation(bigs));
 
-        let mut bench = Bench::warm(shape, Policy::ADAPTIVE, 0)?;
+        let mut bench = Bench::warm(hardware, Policy::ADAPTIVE, 0)?;
         let id = bench.submit(LONG, 1)?;
         let middle = bench.now + Duration::from_secs_f64(long / 3.0);
         while bench.now < middle {

@@ -1,7 +1,6 @@
 //! Every policy in every situation.
 
-use crate::measure::{Error, MOST_STEPS, Outcome, POLICIES, decode_step, measure, minds_target};
-use laminar_sim::ModelShape;
+use crate::measure::{Error, Hardware, MOST_STEPS, Outcome, POLICIES, decode_step, measure, minds_target};
 use std::time::Duration;
 
 /// Lengths of the prompt.
@@ -44,17 +43,17 @@ impl Cell {
 }
 
 /// All situations of a model.
-pub fn of_shape(name: &'static str, shape: ModelShape) -> Result<Vec<Cell>, Error> {
+pub fn of_shape(name: &'static str, hardware: Hardware) -> Result<Vec<Cell>, Error> {
     let mut cells = Vec::new();
     for prompt in PROMPTS {
         let whole = POLICIES[0].1(Duration::ZERO);
-        let alone = measure(shape, whole, 0, prompt)?.ttft;
+        let alone = measure(hardware, whole, 0, prompt)?.ttft;
         for streams in STREAMS {
-            let decode = decode_step(shape, streams);
+            let decode = decode_step(hardware, streams);
             let mut blind = [None; POLICIES.len()];
             for (outcome, (name, policy)) in blind.iter_mut().zip(POLICIES) {
                 if !minds_target(name) {
-                    *outcome = Some(measure(shape, policy(Duration::ZERO), streams, prompt)?);
+                    *outcome = Some(measure(hardware, policy(Duration::ZERO), streams, prompt)?);
                 }
             }
             for target in TARGETS {
@@ -64,7 +63,7 @@ pub fn of_shape(name: &'static str, shape: ModelShape) -> Result<Vec<Cell>, Erro
                 for (outcome, (name, policy)) in outcomes.iter_mut().zip(POLICIES) {
                     if minds_target(name) && alone / room < MOST_STEPS {
                         let policy = policy(Duration::from_millis(target));
-                        *outcome = Some(measure(shape, policy, streams, prompt)?);
+                        *outcome = Some(measure(hardware, policy, streams, prompt)?);
                     }
                 }
                 cells.push(Cell { shape: name, prompt, streams, target, outcomes });

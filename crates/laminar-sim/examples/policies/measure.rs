@@ -46,6 +46,24 @@ pub struct Outcome {
     pub steps: u64,
 }
 
+/// What stands for the hardware.
+#[derive(Clone, Copy)]
+pub struct Hardware {
+    /// How fast it is.
+    pub roofs: Roofs,
+    /// How much the time of a step varies; see [`VirtualMachine::with_noise`].
+    pub noise: f64,
+    /// The model that it runs.
+    pub shape: ModelShape,
+}
+
+impl Hardware {
+    fn machine(&self) -> VirtualMachine {
+        let machine = VirtualMachine::new(self.shape, self.roofs);
+        if self.noise > 0.0 { machine.with_noise(1, self.noise) } else { machine }
+    }
+}
+
 /// A scheduler and a machine.
 pub struct Bench {
     pub scheduler: Scheduler,
@@ -59,7 +77,8 @@ pub type Error = Box<dyn std::error::Error>;
 
 impl Bench {
     /// Nobody is there.
-    pub fn new(shape: ModelShape, policy: Policy, streams: usize) -> Result<Self, Error> {
+    pub fn new(hardware: Hardware, policy: Policy, streams: usize) -> Result<Self, Error> {
+        let shape = hardware.shape;
         let context = 64 * 1024;
         let scheduler = Scheduler::new(SchedulerConfig {
             policy,
@@ -73,14 +92,13 @@ impl Bench {
             max_waiting: streams + 4,
             context,
         })?;
-        let machine = VirtualMachine::new(shape, Roofs::REFERENCE);
-        Ok(Self { scheduler, machine, now: Duration::ZERO, next_id: 0 })
+        Ok(Self { scheduler, machine: hardware.machine(), now: Duration::ZERO, next_id: 0 })
     }
 
     /// The same with streams that never end: a scheduler that has seen prompts beside streams and streams alone, and streams
     /// that are as long as under any other policy.
-    pub fn warm(shape: ModelShape, policy: Policy, streams: usize) -> Result<Self, Error> {
-        let mut bench = Self::new(shape, policy, streams)?;
+    pub fn warm(hardware: Hardware, policy: Policy, streams: usize) -> Result<Self, Error> {
+        let mut bench = Self::new(hardware, policy, streams)?;
         let first = bench.streams(streams)?;
         for prompt in WARM_UP {
             let id = bench.submit(prompt, 1)?;
@@ -175,15 +193,15 @@ pub fn has_first_token(step: &Step, id: SequenceId, prompt: usize, layers: usize
 }
 
 /// The prompt among the streams.
-pub fn measure(shape: ModelShape, policy: Policy, streams: usize, prompt: usize) -> Result<Outcome, Error> {
-    let mut bench = Bench::warm(shape, policy, streams)?;
+pub fn measure(hardware: Hardware, policy: Policy, streams: usize, prompt: usize) -> Result<Outcome, Error> {
+    let mut bench = Bench::warm(hardware, policy, streams)?;
     let id = bench.submit(prompt, 1)?;
     bench.run_until_first_token(id, prompt)
 }
 
 /// Seconds of a step with the streams alone.
-pub fn decode_step(shape: ModelShape, streams: usize) -> f64 {
+pub fn decode_step(hardware: Hardware, streams: usize) -> f64 {
     let row = |number: usize| laminar_schedule::DecodeRow { sequence: SequenceId(number as u64), position: CONTEXT };
     let step = Step { decode: (0..streams).map(row).collect(), ..Step::default() };
-    VirtualMachine::new(shape, Roofs::REFERENCE).execute(&step).duration.as_secs_f64()
+    hardware.machine().execute(&step).duration.as_secs_f64()
 }

@@ -3,6 +3,7 @@
 use crate::bars::Bar;
 use crate::cells::Cell;
 use crate::measure::{Outcome, POLICIES};
+use laminar_sim::Roofs;
 use std::fmt::Write;
 
 /// What the tables show of all situations.
@@ -11,15 +12,17 @@ const STREAMS: [usize; 4] = [0, 4, 16, 64];
 const TARGETS: [u64; 2] = [60, 250];
 
 /// The whole document.
-pub fn document(cells: &[Cell], bars: &[Bar]) -> String {
-    let mut text = String::from(
+pub fn document(roofs: &Roofs, cells: &[Cell], bars: &[Bar]) -> String {
+    let Roofs { bytes, ops, attention, .. } = roofs;
+    let (bytes, ops, attention) = (bytes * 1e-9, ops * 1e-9, attention * 1e-9);
+    let mut text = format!(
         "# The policies side by side\n\n\
-         One prompt arrives among decoding streams (512 positions each) on a virtual machine: 22 GB/s, 380 GOP/s in \
-         matrix products, 100 GFLOP/s in attention, weights in Q4_0. The scheduler is the real one; only the machine is \
-         made up.\n\n\
+         One prompt arrives among decoding streams on a virtual machine: {bytes} GB/s, {ops} GOP/s in matrix products, \
+         {attention} GFLOP/s in attention, weights in Q4_0. The scheduler is the real one, with the cost prior that the engine \
+         uses; only the machine is made up. Streams have 512 positions when the prompt comes, and one more after each step.\n\n\
          Each cell: time to the first token / longest stall of the streams / expert loads of all rows until then (in \
-         thousands). **Bold**: the best first token among those that keep the target. ~~Struck~~: a stall beyond the \
-         target. A dash: more steps than are worth simulating. With no stream there is nothing to stall.\n\n\
+         thousands). **Bold**: a first token within 3 % of the best among those that keep the target. ~~Struck~~: a stall \
+         beyond the target. A dash: more steps than are worth simulating. With no stream there is nothing to stall.\n\n\
          Made by `cargo run --release -p laminar-sim --example policies -- --markdown docs/policies.md`; `--json` gives \
          all situations.\n\n## Claims\n\n| claim | tried | holds |\n|---|---|---|\n",
     );
@@ -52,11 +55,14 @@ fn is_shown(cell: &Cell) -> bool {
 fn show(cell: &Cell, outcome: Option<&Outcome>, best: Option<f64>) -> String {
     let Some(outcome) = outcome else { return "-".into() };
     let mut text = format!("{} s", short(outcome.ttft));
-    if best == Some(outcome.ttft) {
+    if cell.meets(outcome) && best.is_some_and(|best| outcome.ttft <= 1.03 * best) {
         text = format!("**{text}**");
     }
     if cell.streams > 0 {
-        let stall = format!("{} ms", short(outcome.longest_step * 1e3));
+        let stall = match outcome.longest_step {
+            seconds @ 1.0.. => format!("{} s", short(seconds)),
+            seconds => format!("{} ms", short(seconds * 1e3)),
+        };
         text += &if cell.meets(outcome) { format!(" / {stall}") } else { format!(" / ~~{stall}~~") };
     }
     if outcome.total_loads > 0 {

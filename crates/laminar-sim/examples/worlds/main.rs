@@ -118,7 +118,7 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
 fn trace(seed: u64) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     let Some(scenario) = scenarios::scenario(seed) else { return Ok(true) };
-    writeln!(out, "{:#?}\n{:#?}\n", scenario.config, scenario.faults)?;
+    writeln!(out, "{:?}\n{:?}\n", scenario.config, scenario.faults)?;
     let outcome = laminar_sim::trace(&scenario, &mut |line| {
         // Whoever stops reading misses lines, nothing else.
         let _ = writeln!(out, "{line}");

@@ -85,6 +85,30 @@ fn deadlines() -> impl Strategy<Value = Option<Duration>> {
     prop::option::weighted(0.7, micros.prop_map(Duration::from_micros))
 }
 
+/// A guess of what steps cost, right or wrong, once in a while without any sense.
+fn costs() -> impl Strategy<Value = CostPrior> {
+    let scaled = |factor: f64, knee: f64| {
+        let prior = CostPrior::default();
+        CostPrior {
+            knee,
+            steps: prior.steps * factor,
+            rows: prior.rows * factor,
+            short: prior.short * factor,
+            ff_rows: prior.ff_rows * factor,
+            ff_short: prior.ff_short * factor,
+            prefill_context: prior.prefill_context * factor,
+            decode_context: prior.decode_context * factor,
+            ..prior
+        }
+    };
+    let nonsense = prop_oneof![Just(0.0), Just(-1.0), Just(f64::NAN), Just(f64::INFINITY), Just(1e300), Just(1e-300)];
+    prop_oneof![
+        6 => Just(CostPrior::default()),
+        3 => (0.01f64..100.0, 1.0f64..300.0).prop_map(move |(factor, knee)| scaled(factor, knee)),
+        1 => (nonsense.clone(), nonsense).prop_map(move |(factor, knee)| scaled(factor, knee)),
+    ]
+}
+
 fn configs() -> impl Strategy<Value = SchedulerConfig> {
     let experts = prop::option::of((1usize..17, 1usize..9))
         .prop_map(|experts| experts.map(|(count, top_k)| Experts { count, top_k: top_k.min(count) }));
@@ -92,12 +116,12 @@ fn configs() -> impl Strategy<Value = SchedulerConfig> {
     let memory = prop_oneof![1 => 8usize..60, 3 => 60usize..800];
     let block_len = prop_oneof![1 => Just(1usize), 3 => Just(4), 3 => Just(16), 1 => Just(32)];
     let context = prop_oneof![1 => 2usize..60, 4 => 60usize..400];
-    (policies(), 1usize..13, experts, 1usize..9, memory, block_len, 1usize..60, context).prop_map(
-        |(policy, layers, experts, max_sequences, memory, block_len, max_waiting, context)| SchedulerConfig {
+    (policies(), 1usize..13, (experts, costs()), 1usize..9, memory, block_len, 1usize..60, context).prop_map(
+        |(policy, layers, (experts, costs), max_sequences, memory, block_len, max_waiting, context)| SchedulerConfig {
             policy,
             layers,
             experts,
-            costs: CostPrior::default(),
+            costs,
             max_sequences,
             kv_blocks: memory.div_ceil(block_len).max(2),
             block_len,
@@ -180,15 +204,29 @@ fn arrivals(crowd: Crowd) -> impl Strategy<Value = Arrival> {
         copies,
         (prompt, tokens, ends_after),
         contents(),
-        prop::bool::weighted(0.8),
+        (prop::bool::weighted(0.8), prop::bool::weighted(0.2)),
         0u8..3,
         priority,
         targets(),
         targets(),
     )
-        .prop_map(|(copies, (prompt, max_tokens, ends_after), content, told, tenant, priority, tbt, ttft)| {
-            Arrival { copies, prompt, max_tokens, ends_after, content, told, tenant, priority, tbt, ttft }
-        })
+        .prop_map(
+            |(copies, (prompt, max_tokens, ends_after), content, (told, in_flight), tenant, priority, tbt, ttft)| {
+                Arrival {
+                    copies,
+                    in_flight,
+                    prompt,
+                    max_tokens,
+                    ends_after,
+                    content,
+                    told,
+                    tenant,
+                    priority,
+                    tbt,
+                    ttft,
+                }
+            },
+        )
 }
 
 fn ops(crowd: Crowd) -> impl Strategy<Value = Vec<Op>> {

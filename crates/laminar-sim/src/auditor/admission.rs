@@ -113,8 +113,10 @@ impl Auditor {
         if !strictly && self.has_ttft_targets() {
             return Ok(());
         }
+        // Those whom the prefix cache spares some rows may keep company where others may not, and lead later.
         let leads = |id: &SequenceId| {
-            step.tiles.iter().any(|tile| tile.members.first().is_some_and(|member| member.sequence == *id))
+            let mut leaders = step.tiles.iter().filter_map(|tile| tile.members.first());
+            leaders.any(|member| member.sequence == *id && member.start == 0)
         };
         for (id, sequence) in admitted.iter().filter_map(|id| Some((id, self.living.get(id)?))) {
             let passed_over = self.waiting().find(|other| {
@@ -151,6 +153,8 @@ impl Auditor {
             Admission,
             "{left} blocks are left when {running} sequences run and one of them is new"
         );
+        let started = self.living.values().filter(|sequence| sequence.place == Place::Prefilling).count();
+        ensure!(started == 0 || !step.tiles.is_empty(), Starvation, "{started} prompts have started and none goes on");
         if step.tiles.is_empty() && running < self.config.max_sequences {
             let fits = |tokens: usize| tokens.div_ceil(self.config.block_len) + running <= left;
             let all_fit = self.waiting().all(|sequence| fits(sequence.tokens()));
