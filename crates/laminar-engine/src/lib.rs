@@ -71,7 +71,7 @@ pub use engine::{Engine, Generation};
 pub use error::EngineError;
 pub use event::{Event, Finish, FinishReason, Timings, TokenEvent, TokenLogprobs, TopLogprob, Usage};
 pub use executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
-pub use laminar_schedule::{CohortId, Cursor, Experts, Part, Policy, SequenceId, Stage, Targets};
+pub use laminar_schedule::{CohortId, CostPrior, Cursor, Experts, Part, Policy, SequenceId, Stage, Targets};
 pub use model_executor::ModelExecutor;
 pub use request::{GenerateRequest, SamplingParams};
 pub use stats::EngineStats;
