@@ -151,16 +151,16 @@ impl Costs {
     pub fn layer(&self, batch: Batch, tile: Rows) -> Estimate {
         let rows = batch.rows + tile.rows;
         let mut layer = Estimate::default();
-        layer.work += Work::attention(rows, self.model.knee()) + Work::context(tile.context, batch.context);
+        layer.work += Work::attention(rows, self.model.knees()) + Work::context(tile.context, batch.context);
         let loads = |rows, kind| self.loads(rows, kind);
         layer += match &self.coverage {
-            None => Estimate { work: Work::dense(rows, self.model.knee()), ..Estimate::default() },
+            None => Estimate { work: Work::dense(rows, self.model.knees()), ..Estimate::default() },
             Some((experts, _)) => {
                 let (decode, prefill) = (loads(batch.rows, StepKind::Decode), loads(tile.rows, StepKind::Prefill));
                 // Chance decides which experts the two have in common.
                 let total = decode + prefill - decode * prefill / experts.count as f64;
                 let pairs = (rows * experts.top_k) as f64;
-                let work = Work::experts(pairs, total, self.model.knee());
+                let work = Work::experts(pairs, total, self.model.knees());
                 Estimate { work, prefill_loads: prefill, total_loads: total, shares: [0.0; 3] }
             }
         };
@@ -179,19 +179,19 @@ impl Costs {
 
     /// Prefill rows in a part of an attention stage.
     pub fn attention(&self, part: Rows) -> Estimate {
-        let work = Work::attention(part.rows, self.model.knee()) + Work::context(part.context, 0.0);
+        let work = Work::attention(part.rows, self.model.knees()) + Work::context(part.context, 0.0);
         Estimate { work, ..Estimate::default() }
     }
 
     /// So many units of the feed-forward stage of a cohort of so many rows.
     pub fn feed_forward(&self, rows: usize, units: usize) -> Estimate {
         match &self.coverage {
-            None => Estimate { work: Work::dense(units, self.model.knee()), ..Estimate::default() },
+            None => Estimate { work: Work::dense(units, self.model.knees()), ..Estimate::default() },
             Some((experts, _)) => {
                 let share = units as f64 / experts.count as f64;
                 let pairs = (rows * experts.top_k) as f64 * share;
                 let loads = self.loads(rows, StepKind::Prefill) * share;
-                let work = Work::experts(pairs, loads, self.model.knee());
+                let work = Work::experts(pairs, loads, self.model.knees());
                 Estimate { work, prefill_loads: loads, total_loads: loads, shares: [0.0; 3] }
             }
         }
@@ -199,7 +199,7 @@ impl Costs {
 
     /// The output matrix for so many rows.
     pub fn head(&self, rows: usize) -> Estimate {
-        Estimate { work: Work::head(rows, self.model.knee()), ..Estimate::default() }
+        Estimate { work: Work::head(rows, self.model.knees()), ..Estimate::default() }
     }
 
     /// What a tile adds to a step. Only the step's first tile may share passes with the decode rows.
@@ -241,16 +241,16 @@ impl Costs {
     /// compared by it.
     pub fn service(&self, rows: Rows) -> f64 {
         let Rows { rows, context } = rows;
-        let (knee, count) = (self.model.knee(), rows as f64);
+        let (knees, count) = (self.model.knees(), rows as f64);
         let feed_forward = match &self.coverage {
-            None => Work::dense(rows, knee),
+            None => Work::dense(rows, knees),
             Some((Experts { count: experts, top_k }, _)) => {
                 let pairs = count * *top_k as f64;
-                Work::experts(pairs, pairs.min(*experts as f64), knee)
+                Work::experts(pairs, pairs.min(*experts as f64), knees)
             }
         };
-        let layer = Work::attention(rows, knee) + Work::context(context, 0.0) + feed_forward;
-        self.model.predict(&(layer * self.layers as f64 + Work::STEP + Work::head(1, knee)))
+        let layer = Work::attention(rows, knees) + Work::context(context, 0.0) + feed_forward;
+        self.model.predict(&(layer * self.layers as f64 + Work::STEP + Work::head(1, knees)))
     }
 
     /// Learns from a step that went well.
@@ -270,7 +270,7 @@ impl Costs {
                 _ => coverage.learn(StepKind::Prefill, estimate.prefill_loads, prefill),
             }
             if total > 0.0 {
-                work = with_loads(work, total - estimate.total_loads, self.model.knee());
+                work = work.with_loads(total - estimate.total_loads, self.model.knees());
             }
         }
         self.model.learn(&work, kind, report.duration.as_secs_f64());
@@ -279,15 +279,4 @@ impl Costs {
     fn loads(&self, rows: usize, kind: StepKind) -> f64 {
         self.coverage.as_ref().map_or(0.0, |(_, coverage)| coverage.loads(rows, kind))
     }
-}
-
-/// The work with so many more experts read than expected. Where experts have rows enough to hide their reads it is the same.
-fn with_loads(work: Work, more: f64, knee: f64) -> Work {
-    let mut features = *work.features();
-    if let Some(short) = features.last_mut()
-        && *short > 0.0
-    {
-        *short = (*short + knee * more).max(0.0);
-    }
-    Work::from_features(features)
 }

@@ -68,7 +68,7 @@ mod waiting;
 
 pub use blocks::BlockId;
 pub use config::{Experts, SchedulerConfig};
-pub use cost::{CostModel, CostPrior, Coverage, MachineGuess, ModelDimensions, StepKind, Work};
+pub use cost::{CostModel, CostPrior, Coverage, KNEES, Knees, MachineGuess, ModelDimensions, StepKind, Work};
 pub use cursor::{Cursor, Extent, Part, ROW_STEP, Stage};
 pub use error::{CommitError, ConfigError, SubmitError};
 pub use explain::Explanation;

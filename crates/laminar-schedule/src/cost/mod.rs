@@ -5,12 +5,13 @@
 //! rows will touch, which is part of the work of a mixture.
 //!
 //! Pure arithmetic in a fixed order: no clock, no chance and, after construction, no allocation, so a replayed run learns
-//! the same numbers. [`CostModel::learn`] takes about half a microsecond, [`CostModel::predict`] some nanoseconds.
+//! the same numbers. [`CostModel::learn`] takes some microseconds, [`CostModel::predict`] some nanoseconds.
 //!
 //! How it learns:
 //!
 //! - Least squares over relative errors, with the past fading step by step. Kinds of steps fade apart: a thousand decode
 //!   steps make nobody forget what a prompt costs, nor do a hundred in one long attention stage what experts cost.
+//! - Several knees are fitted side by side, and the one with the smallest errors is believed.
 //! - What no step has shown yet stays at the prior times one measured scale, so a prior that is wrong by a factor of a
 //!   hundred is right after a few steps.
 //! - Outliers count little. When all of the latest steps are off to the same side, they are no outliers: the machine has
@@ -26,7 +27,7 @@ mod work;
 
 pub use coverage::Coverage;
 pub use prior::{CostPrior, MachineGuess, ModelDimensions};
-pub use work::Work;
+pub use work::{KNEES, Knees, Work};
 
 use fit::{Fit, Learned};
 use std::fmt;
@@ -70,36 +71,74 @@ impl StepKind {
 const TAIL_AFTER: u64 = 8;
 
 /// Predicts the time of steps and learns from their times.
+///
+/// Where reading weights and computing rows take equally long (the *knee*) differs between machines, so several knees are
+/// fitted side by side, and the one whose predictions have been best is believed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CostModel {
-    knee: f64,
-    /// Seconds per unit of work.
-    coefficients: [f64; FEATURES],
-    fit: Fit,
+    knees: Knees,
+    candidates: [Candidate; KNEES],
+    /// The candidate that is believed.
+    best: usize,
     /// Of decode and of prefill: how regular a machine is hardly depends on the part of a layer.
     tails: [Tail; 2],
 }
+
+/// The fit for one of the knees.
+#[derive(Clone, Debug, PartialEq)]
+struct Candidate {
+    /// Seconds per unit of work.
+    coefficients: [f64; FEATURES],
+    fit: Fit,
+    /// Typical size of its errors, a difference of logarithms.
+    error: f64,
+}
+
+/// Knees that are tried, in units of the prior's: steps of a quarter, down to half and up to twice of it.
+const KNEES_TRIED: Knees = [0.512, 0.64, 0.8, 1.0, 1.25, 1.5625, 1.953_125];
+
+/// The prior's place among them.
+const PRIOR_KNEE: usize = 3;
+
+/// A knee is believed when its errors are smaller by this, a difference of logarithms, and by this share: where steps are
+/// irregular all knees seem about equally wrong.
+const BETTER: (f64, f64) = (0.003, 0.1);
+
+/// Largest error that counts: a stall says nothing about the knee.
+const LARGEST_ERROR: f64 = 0.5;
+
+/// Weight of the newest error.
+const ERROR_GAIN: f64 = 0.03;
 
 impl CostModel {
     /// A model that knows the prior only. A knee below 1 counts as 1.
     pub fn new(prior: CostPrior) -> Self {
         let coefficients = prior.coefficients();
-        let tails = [Tail::new(), Tail::new()];
-        // `max` also turns a knee that is no number into 1.
-        Self { knee: prior.knee.max(1.0).min(1e9), coefficients, fit: Fit::new(coefficients), tails }
+        let knee = if prior.knee.is_nan() { 1.0 } else { prior.knee.clamp(1.0, 1e9) };
+        let candidate = Candidate { coefficients, fit: Fit::new(coefficients), error: 0.0 };
+        Self {
+            knees: KNEES_TRIED.map(|factor| factor * knee),
+            candidates: std::array::from_fn(|_| candidate.clone()),
+            best: PRIOR_KNEE,
+            tails: [Tail::new(), Tail::new()],
+        }
     }
 
-    /// The knee that works must be counted with, see [`CostPrior::knee`].
+    /// The knees that works must be counted with.
+    pub fn knees(&self) -> &Knees {
+        &self.knees
+    }
+
+    /// The knee that is believed: rows per read of a weight at which computing takes as long as reading.
     pub fn knee(&self) -> f64 {
-        self.knee
+        self.knees[self.best]
     }
 
     /// Seconds that half of the steps with this work take at most. Linear: the prediction for a sum is the sum of the
     /// predictions, also for parts of a step. Work that is no number takes for ever.
     #[inline]
     pub fn predict(&self, work: &Work) -> f64 {
-        let seconds: f64 = self.coefficients.iter().zip(work.features()).map(|(cost, feature)| cost * feature).sum();
-        if seconds.is_nan() { f64::INFINITY } else { seconds }
+        self.candidates[self.best].predict(&work.features(self.best))
     }
 
     /// Seconds that about 95 of 100 steps with this work take at most.
@@ -123,34 +162,62 @@ impl CostModel {
         if !work.is_real() {
             return;
         }
-        match self.fit.learn(work.features(), kind, seconds) {
-            Learned::Nothing => return,
-            Learned::Ratio(ratio) if self.fit.steps(kind) > TAIL_AFTER => self.tails[kind.tail()].push(ratio),
-            Learned::Ratio(_) => {}
-            Learned::Shift(mut outdated) => {
-                // The step itself has not come here.
-                outdated[kind.index()] -= 1;
-                let [decode, prefill @ ..] = outdated;
-                let outdated = [decode, prefill.into_iter().sum()];
-                self.tails.iter_mut().zip(outdated).for_each(|(tail, steps)| tail.forget(steps));
+        for (index, candidate) in self.candidates.iter_mut().enumerate() {
+            let learned = candidate.learn(&work.features(index), kind, seconds);
+            if index != self.best {
+                continue;
+            }
+            match learned {
+                Learned::Nothing => return,
+                Learned::Ratio(ratio) if candidate.fit.steps(kind) > TAIL_AFTER => self.tails[kind.tail()].push(ratio),
+                Learned::Ratio(_) => {}
+                Learned::Shift(mut outdated) => {
+                    // The step itself has not come here.
+                    outdated[kind.index()] -= 1;
+                    let [decode, prefill @ ..] = outdated;
+                    let outdated = [decode, prefill.into_iter().sum()];
+                    self.tails.iter_mut().zip(outdated).for_each(|(tail, steps)| tail.forget(steps));
+                }
             }
         }
-        self.coefficients = self.fit.coefficients();
+        let error = |index: usize| self.candidates[index].error;
+        let least = (0..KNEES).fold(self.best, |least, index| if error(index) < error(least) { index } else { least });
+        if error(least) + BETTER.0.max(BETTER.1 * error(self.best)) < error(self.best) {
+            self.best = least;
+        }
     }
 
     /// Steps of a kind learned from.
     pub fn steps(&self, kind: StepKind) -> u64 {
-        self.fit.steps(kind)
+        self.candidates[self.best].fit.steps(kind)
     }
 
     /// Time measured so far against the prior's: above 1, the machine is slower than the prior.
     pub fn scale(&self) -> f64 {
-        self.fit.scale()
+        self.candidates[self.best].fit.scale()
     }
 
     /// Seconds per unit of each feature, in the order of [`Work::features`]. None is negative.
     pub fn coefficients(&self) -> &[f64; FEATURES] {
-        &self.coefficients
+        &self.candidates[self.best].coefficients
+    }
+}
+
+impl Candidate {
+    fn predict(&self, features: &[f64; FEATURES]) -> f64 {
+        let seconds: f64 = self.coefficients.iter().zip(features).map(|(cost, feature)| cost * feature).sum();
+        if seconds.is_nan() { f64::INFINITY } else { seconds }
+    }
+
+    fn learn(&mut self, features: &[f64; FEATURES], kind: StepKind, seconds: f64) -> Learned {
+        let learned = self.fit.learn(features, kind, seconds);
+        if let Learned::Ratio(ratio) = learned
+            && self.fit.steps(kind) > TAIL_AFTER
+        {
+            self.error += ERROR_GAIN * (ratio.ln().abs().min(LARGEST_ERROR) - self.error);
+        }
+        self.coefficients = self.fit.coefficients();
+        learned
     }
 }
 
@@ -158,15 +225,16 @@ impl CostModel {
 impl fmt::Display for CostModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [steps, head, head_short, rows, short, prefill_context, decode_context, ff_rows, ff_short] =
-            self.coefficients;
+            *self.coefficients();
         let (decode, prefill) = (StepKind::Decode, StepKind::Prefill);
-        let read = |row: f64, short: f64| Seconds(row + short * (self.knee - 1.0));
+        let read = |row: f64, short: f64| Seconds(row + short * (self.knee() - 1.0));
         write!(
             f,
-            "{:.3} x the prior after {} decode and {} prefill steps; step {}, head {} + {} a row, \
+            "{:.3} x the prior, knee at {:.1} rows, after {} decode and {} prefill steps; step {}, head {} + {} a row, \
              attention weights {} + {} a row, attended position {} in prefill and {} in decode, feed-forward weights {} + {} a row, \
              tail x{:.2} decode, x{:.2} prefill",
             self.scale(),
+            self.knee(),
             self.steps(decode),
             [prefill, StepKind::Attention, StepKind::FeedForward].map(|kind| self.steps(kind)).iter().sum::<u64>(),
             Seconds(steps),

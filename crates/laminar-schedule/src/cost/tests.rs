@@ -113,16 +113,16 @@ impl Shape {
         Self::prefill(streams, length, chance.between(0, 4000), chance.between(16, 512), LAYERS)
     }
 
-    fn work(&self, knee: f64) -> Work {
+    fn work(&self, knees: &Knees) -> Work {
         let coverage = Coverage::new(EXPERTS, PER_ROW);
         let passes = self.passes.iter().map(|pass| {
             let loads = coverage.loads(pass.rows, self.kind);
-            let layer = Work::attention(pass.rows, knee)
+            let layer = Work::attention(pass.rows, knees)
                 + Work::context(pass.context[0], pass.context[1])
-                + Work::experts((pass.rows * PER_ROW) as f64, loads, knee);
+                + Work::experts((pass.rows * PER_ROW) as f64, loads, knees);
             layer * pass.layers as f64
         });
-        Work::STEP + Work::head(self.sampled, knee) + passes.sum()
+        Work::STEP + Work::head(self.sampled, knees) + passes.sum()
     }
 }
 
@@ -131,8 +131,8 @@ fn linear(factors: [f64; 9]) -> impl Fn(&Shape) -> f64 {
     let prior = prior();
     let costs = prior.coefficients();
     move |shape| {
-        let work = shape.work(prior.knee);
-        work.features().iter().zip(costs).zip(factors).map(|((feature, cost), factor)| feature * cost * factor).sum()
+        let work = shape.work(&[prior.knee; KNEES]).features(0);
+        work.iter().zip(costs).zip(factors).map(|((feature, cost), factor)| feature * cost * factor).sum()
     }
 }
 
@@ -140,7 +140,7 @@ fn linear(factors: [f64; 9]) -> impl Fn(&Shape) -> f64 {
 const FACTORS: [f64; 9] = [1.5, 0.6, 0.5, 0.4, 0.8, 1.7, 1.2, 0.7, 0.9];
 
 fn teach(model: &mut CostModel, shape: &Shape, seconds: f64) {
-    model.learn(&shape.work(model.knee()), shape.kind, seconds);
+    model.learn(&shape.work(model.knees()), shape.kind, seconds);
 }
 
 /// The largest relative error over works that were not taught.
@@ -148,7 +148,7 @@ fn worst(model: &CostModel, machine: impl Fn(&Shape) -> f64, shapes: impl Fn(&mu
     let mut chance = Chance(999);
     let errors = (0..500).map(|_| {
         let shape = shapes(&mut chance);
-        (model.predict(&shape.work(model.knee())) / machine(&shape) - 1.0).abs()
+        (model.predict(&shape.work(model.knees())) / machine(&shape) - 1.0).abs()
     });
     errors.fold(0.0, f64::max)
 }
@@ -250,7 +250,7 @@ fn a_first_prefill_step_after_many_decode_steps_counts_at_once() {
     for _ in 0..3 {
         teach(&mut model, &tile, machine(&tile));
     }
-    let ratio = model.predict(&tile.work(model.knee())) / machine(&tile);
+    let ratio = model.predict(&tile.work(model.knees())) / machine(&tile);
     assert!((ratio - 1.0).abs() < 0.1, "{ratio}: {model}");
 }
 
@@ -271,7 +271,7 @@ fn two_thousand_decode_steps_do_not_touch_what_prefill_costs() {
     assert_ne!(model, before);
     for _ in 0..500 {
         let shape = if chance.unit() < 0.5 { Shape::any_tile(&mut chance) } else { Shape::any_chunk(&mut chance) };
-        let work = shape.work(model.knee());
+        let work = shape.work(model.knees());
         let moved = model.predict(&work) / before.predict(&work) - 1.0;
         assert!(moved.abs() < 0.01, "{moved}: {work:?}\n{before}\n{model}");
     }
@@ -289,7 +289,7 @@ fn the_tail_holds_nineteen_of_twenty_noisy_steps() {
         if step >= 200 {
             let kind = shape.kind.index();
             steps[kind] += 1;
-            within[kind] += u32::from(seconds <= model.predict_tail(&shape.work(model.knee()), shape.kind));
+            within[kind] += u32::from(seconds <= model.predict_tail(&shape.work(model.knees()), shape.kind));
         }
         teach(&mut model, &shape, seconds);
     }
@@ -343,7 +343,7 @@ fn steps_of_one_kind_that_become_slower_do_not_take_the_others_with_them() {
         let shape = Shape::any(&mut chance);
         let seconds = seconds(&shape, if step < 200 { 1.0 } else { 2.0 });
         if step >= 200 && shape.kind == Prefill {
-            errors.push((model.predict(&shape.work(model.knee())) / seconds).ln().abs());
+            errors.push((model.predict(&shape.work(model.knees())) / seconds).ln().abs());
         }
         teach(&mut model, &shape, seconds);
     }
@@ -425,7 +425,7 @@ fn a_clock_that_jumps_is_ignored() {
 #[test]
 fn predictions_of_parts_add_up() {
     let model = CostModel::new(prior());
-    let (whole, part) = (Shape::decode(8, 500).work(model.knee()), Shape::decode(3, 90).work(model.knee()));
+    let (whole, part) = (Shape::decode(8, 500).work(model.knees()), Shape::decode(3, 90).work(model.knees()));
     let sum = model.predict(&part) + model.predict(&(whole - part));
     assert!((sum / model.predict(&whole) - 1.0).abs() < 1e-12);
 }
@@ -434,11 +434,11 @@ fn predictions_of_parts_add_up() {
 fn the_line_for_the_log_reads_well() {
     let mut model = CostModel::new(prior());
     let shape = Shape::decode(4, 100);
-    let seconds = 3.0 * model.predict(&shape.work(model.knee()));
+    let seconds = 3.0 * model.predict(&shape.work(model.knees()));
     teach(&mut model, &shape, seconds);
     assert_eq!(
         model.to_string(),
-        "3.000 x the prior after 1 decode and 0 prefill steps; step 5.88 ms, head 56.0 ms + 18.7 ms a row, \
+        "3.000 x the prior, knee at 3.0 rows, after 1 decode and 0 prefill steps; step 5.88 ms, head 56.0 ms + 18.7 ms a row, \
          attention weights 3.42 ms + 1.14 ms a row, attended position 1.23 us in prefill and 1.23 us in decode, \
          feed-forward weights 846 us + 282 us a row, tail x1.25 decode, x1.25 prefill"
     );
