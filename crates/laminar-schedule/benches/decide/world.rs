@@ -60,7 +60,7 @@ pub const LOADS: [Load; 2] = [
         prompt_tokens: 8192,
         prefilling: 8,
         steps_per_end: None,
-        kv_blocks: 120_000,
+        kv_blocks: 96_000,
         // They start one after the other.
         settled: 1,
         watched: 10_000,
