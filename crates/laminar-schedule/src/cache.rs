@@ -5,9 +5,10 @@
 //! leaves: a chain never dangles. Cached blocks are whole and only read (a sequence's own rows begin behind its hit, at a
 //! block's border, and go to its own blocks), hence no block is ever copied on write.
 
-use crate::BlockId;
-use crate::prefix::{Chain, KeyHash, Root, fnv1a};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::number_map::NumberMap;
+use crate::prefix::{Chain, Content, Root};
+use crate::{BlockId, ExtraKey};
+use std::collections::{BTreeSet, hash_map};
 
 /// What a block continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,54 +19,76 @@ enum Parent {
     Block(BlockId),
 }
 
-/// A block that can be found.
-#[derive(Debug)]
+/// Whether a block can be found, and whether somebody uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    /// Nothing is known of it.
+    Unpublished,
+    /// It can be found, and sequences use it.
+    Used,
+    /// It can be found, and its last user left at this time.
+    Unused { since: u64 },
+}
+
+/// What is known of a block.
+#[derive(Clone, Debug)]
 struct Entry {
+    status: Status,
     key: u64,
     parent: Parent,
-    content: Box<[u32]>,
     /// Entries that continue this one.
-    children: usize,
-    /// When its last user left; none while somebody uses it.
-    unused_since: Option<u64>,
+    children: u32,
+    /// Its memory stays when the block is forgotten, for whatever is published in it next.
+    tokens: Vec<u32>,
+    extra: Box<[ExtraKey]>,
+}
+
+impl Entry {
+    fn new() -> Self {
+        Self {
+            status: Status::Unpublished,
+            key: 0,
+            parent: Parent::Block(0),
+            children: 0,
+            tokens: Vec::new(),
+            extra: Box::default(),
+        }
+    }
+
+    fn is(&self, parent: Parent, content: Content) -> bool {
+        self.parent == parent && *self.tokens == *content.tokens && *self.extra == *content.extra
+    }
 }
 
 /// All published blocks.
 #[derive(Debug)]
 pub(crate) struct PrefixCache {
-    hash: KeyHash,
-    by_key: BTreeMap<u64, BlockId>,
-    entries: BTreeMap<BlockId, Entry>,
+    by_key: NumberMap<u64, BlockId>,
+    /// One for each block there is.
+    entries: Vec<Entry>,
     /// Unused entries without children, the one that was left first in front.
     leaves: BTreeSet<(u64, BlockId)>,
+    /// One more such entry, left before all of those: the parent of one that was evicted. So it costs no search to evict a
+    /// chain block by block.
+    next_leaf: Option<(u64, BlockId)>,
     unused: usize,
 }
 
 impl PrefixCache {
-    /// An empty cache.
-    pub fn new() -> Self {
-        Self::with_hash(fnv1a)
-    }
-
-    /// An empty cache with another hash; tests use one that collides.
-    pub fn with_hash(hash: KeyHash) -> Self {
-        let (by_key, entries, leaves) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { hash, by_key, entries, leaves, unused: 0 }
-    }
-
-    /// The hash of its keys.
-    pub fn hash(&self) -> KeyHash {
-        self.hash
+    /// An empty cache over so many blocks.
+    pub fn new(blocks: usize) -> Self {
+        Self {
+            by_key: NumberMap::default(),
+            entries: vec![Entry::new(); blocks],
+            leaves: BTreeSet::new(),
+            next_leaf: None,
+            unused: 0,
+        }
     }
 
     /// Entries that no sequence uses: blocks that [`evict`](Self::evict) can free, all of them.
     pub fn unused(&self) -> usize {
         self.unused
-    }
-
-    /// Whether the block is published.
-    pub fn contains(&self, block: BlockId) -> bool {
-        self.entries.contains_key(&block)
     }
 
     /// The longest run of cached blocks a sequence of so many tokens may begin with.
@@ -98,36 +121,47 @@ impl PrefixCache {
             chain.closed = true;
             return;
         };
-        if self.by_key.contains_key(&key) || self.contains(block) {
+        let (hash_map::Entry::Vacant(place), Some(entry @ Entry { status: Status::Unpublished, .. })) =
+            (self.by_key.entry(key), self.entries.get_mut(block as usize))
+        else {
             chain.closed = true;
             return;
-        }
+        };
+        place.insert(block);
+        (entry.status, entry.key, entry.parent, entry.children) = (Status::Used, key, parent, 0);
+        entry.tokens.clear();
+        entry.tokens.extend_from_slice(content.tokens);
+        entry.extra = content.extra.into();
         if let Parent::Block(before) = parent
-            && let Some(entry) = self.entries.get_mut(&before)
+            && let Some(entry) = self.entries.get_mut(before as usize)
         {
             entry.children += 1;
         }
-        self.by_key.insert(key, block);
-        self.entries.insert(block, Entry { key, parent, content: content.into(), children: 0, unused_since: None });
         chain.published += 1;
     }
 
     /// The block has a first user.
     pub fn reuse(&mut self, block: BlockId) {
-        if let Some(entry) = self.entries.get_mut(&block)
-            && let Some(since) = entry.unused_since.take()
+        if let Some(entry) = self.entries.get_mut(block as usize)
+            && let Status::Unused { since } = entry.status
         {
+            entry.status = Status::Used;
             self.unused -= 1;
-            self.leaves.remove(&(since, block));
+            if self.next_leaf == Some((since, block)) {
+                self.next_leaf = None;
+            } else if entry.children == 0 {
+                self.leaves.remove(&(since, block));
+            }
         }
     }
 
     /// The block's last user has left, at `now`; returns whether it stays cached.
     pub fn leave(&mut self, block: BlockId, now: u64) -> bool {
-        let Some(entry) = self.entries.get_mut(&block) else {
+        let Some(entry) = self.entries.get_mut(block as usize).filter(|entry| entry.status != Status::Unpublished)
+        else {
             return false;
         };
-        entry.unused_since = Some(now);
+        entry.status = Status::Unused { since: now };
         self.unused += 1;
         if entry.children == 0 {
             self.leaves.insert((now, block));
@@ -137,27 +171,30 @@ impl PrefixCache {
 
     /// Forgets the block that was left first among those nobody uses and nothing cached continues.
     pub fn evict(&mut self) -> Option<BlockId> {
-        let (_, block) = self.leaves.pop_first()?;
-        let entry = self.entries.remove(&block)?;
+        let (left, block) = self.next_leaf.take().or_else(|| self.leaves.pop_first())?;
+        let entry = self.entries.get_mut(block as usize)?;
+        entry.status = Status::Unpublished;
         self.by_key.remove(&entry.key);
         self.unused -= 1;
         if let Parent::Block(before) = entry.parent
-            && let Some(parent) = self.entries.get_mut(&before)
+            && let Some(parent) = self.entries.get_mut(before as usize)
         {
             parent.children -= 1;
-            if parent.children == 0
-                && let Some(since) = parent.unused_since
-            {
-                self.leaves.insert((since, before));
+            match parent.status {
+                // What is left at one time is one chain, so no other leaf was left as early.
+                Status::Unused { since } if parent.children == 0 && since == left => {
+                    self.next_leaf = Some((since, before))
+                }
+                Status::Unused { since } if parent.children == 0 => drop(self.leaves.insert((since, before))),
+                _ => (),
             }
         }
         Some(block)
     }
 
     /// The block with this key, if it is what it seems: the key alone is no proof.
-    fn child(&self, parent: Parent, key: u64, content: &[u32]) -> Option<BlockId> {
+    fn child(&self, parent: Parent, key: u64, content: Content) -> Option<BlockId> {
         let block = *self.by_key.get(&key)?;
-        let entry = self.entries.get(&block)?;
-        (entry.parent == parent && *entry.content == *content).then_some(block)
+        self.entries.get(block as usize)?.is(parent, content).then_some(block)
     }
 }

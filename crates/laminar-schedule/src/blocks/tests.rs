@@ -26,7 +26,7 @@ fn admit(pool: &mut BlockPool, tokens: &[u32]) -> Option<Prompt> {
 }
 
 fn publish(pool: &mut BlockPool, prompt: &mut Prompt) {
-    pool.publish(&mut prompt.chain, &prompt.table, prompt.table.ids().len());
+    pool.publish(&mut prompt.chain, &prompt.table, prompt.table.ids().len() * BLOCK_LEN);
 }
 
 /// Admits, publishes and ends a prompt; returns the blocks it found.
@@ -143,8 +143,8 @@ fn a_hit_on_unused_blocks_is_not_counted_twice() {
 
 #[test]
 fn prompts_of_equal_hash_never_share() {
-    for hash in [(|_, _| 7) as crate::prefix::KeyHash, |_, tokens| u64::from(tokens[0])] {
-        let mut pool = BlockPool::with_cache(16, PrefixCache::with_hash(hash));
+    for hash in [(|_, _| 7) as KeyHash, |_, tokens| u64::from(tokens[0])] {
+        let mut pool = BlockPool::with_hash(16, hash);
         assert_eq!(pass(&mut pool, &[1, 2, 3, 4, 5]), 0);
         assert_eq!(pass(&mut pool, &[1, 3, 3, 4, 5]), 0, "other tokens in the first block");
         assert_eq!(pass(&mut pool, &[3, 4, 3, 4, 5]), 0, "a block that is cached as a second one is no first one");
