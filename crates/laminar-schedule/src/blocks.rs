@@ -28,6 +28,7 @@ pub(crate) struct BlockPool {
     free: Vec<BlockId>,
     /// Tables that hold each block.
     users: Vec<u32>,
+    block_len: usize,
     cache: PrefixCache,
     hash: KeyHash,
     /// Counts releases: the clock of the cache.
@@ -36,21 +37,21 @@ pub(crate) struct BlockPool {
 
 impl BlockPool {
     /// A pool of `total` free blocks. Numbers past what a [`BlockId`] can hold do not exist.
-    pub fn new(total: usize) -> Self {
-        Self::with_hash(total, fnv1a)
+    pub fn new(total: usize, block_len: usize) -> Self {
+        Self::with_hash(total, block_len, fnv1a)
     }
 
     /// The same with another hash of blocks; tests use one that collides.
-    fn with_hash(total: usize, hash: KeyHash) -> Self {
+    fn with_hash(total: usize, block_len: usize, hash: KeyHash) -> Self {
         let count = BlockId::try_from(total).unwrap_or(BlockId::MAX);
-        let (users, cache) = (vec![0; count as usize], PrefixCache::new(count as usize));
+        let (users, cache) = (vec![0; count as usize], PrefixCache::new(count as usize, block_len));
         // Reversed, so that the first table gets blocks 0, 1, 2, ..
-        Self { free: (0..count).rev().collect(), users, cache, hash, releases: 0 }
+        Self { free: (0..count).rev().collect(), users, block_len, cache, hash, releases: 0 }
     }
 
     /// The keys of a prompt.
-    pub fn chain(&self, prefix: Prefix, prompt_tokens: usize, block_len: usize) -> Chain {
-        Chain::new(prefix, prompt_tokens, block_len, self.hash)
+    pub fn chain(&self, prefix: Prefix, prompt_tokens: usize) -> Chain {
+        Chain::new(prefix, prompt_tokens, self.block_len, self.hash)
     }
 
     /// The cached blocks a sequence of so many tokens may begin with.

@@ -5,10 +5,10 @@
 //! leaves: a chain never dangles. Cached blocks are whole and only read (a sequence's own rows begin behind its hit, at a
 //! block's border, and go to its own blocks), hence no block is ever copied on write.
 
-use crate::number_map::NumberMap;
+use crate::index::KeyIndex;
 use crate::prefix::{Chain, Content, Root};
 use crate::{BlockId, ExtraKey};
-use std::collections::{BTreeSet, hash_map};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a block continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,41 +31,57 @@ enum Status {
 }
 
 /// What is known of a block.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     status: Status,
-    key: u64,
     parent: Parent,
     /// Entries that continue this one.
     children: u32,
-    /// Its memory stays when the block is forgotten, for whatever is published in it next.
-    tokens: Vec<u32>,
-    extra: Box<[ExtraKey]>,
 }
 
-impl Entry {
-    fn new() -> Self {
-        Self {
-            status: Status::Unpublished,
-            key: 0,
-            parent: Parent::Block(0),
-            children: 0,
-            tokens: Vec::new(),
-            extra: Box::default(),
+/// What the published blocks hold.
+#[derive(Debug)]
+struct Contents {
+    block_len: usize,
+    /// The tokens of all blocks there are, one after the other: publishing allocates nothing.
+    tokens: Vec<u32>,
+    /// What else some of them hold.
+    extra: BTreeMap<BlockId, Box<[ExtraKey]>>,
+}
+
+impl Contents {
+    fn new(blocks: usize, block_len: usize) -> Self {
+        Self { block_len, tokens: vec![0; blocks * block_len], extra: BTreeMap::new() }
+    }
+
+    fn get(&self, block: BlockId) -> Option<Content<'_>> {
+        let start = block as usize * self.block_len;
+        let tokens = self.tokens.get(start..start + self.block_len)?;
+        Some(Content { tokens, extra: self.extra.get(&block).map_or(&[], |extra| extra) })
+    }
+
+    fn put(&mut self, block: BlockId, content: Content) {
+        let start = block as usize * self.block_len;
+        if let Some(place) = self.tokens.get_mut(start..start + content.tokens.len()) {
+            place.copy_from_slice(content.tokens);
+        }
+        if !content.extra.is_empty() {
+            self.extra.insert(block, content.extra.into());
         }
     }
 
-    fn is(&self, parent: Parent, content: Content) -> bool {
-        self.parent == parent && *self.tokens == *content.tokens && *self.extra == *content.extra
+    fn forget(&mut self, block: BlockId) {
+        self.extra.remove(&block);
     }
 }
 
 /// All published blocks.
 #[derive(Debug)]
 pub(crate) struct PrefixCache {
-    by_key: NumberMap<u64, BlockId>,
+    by_key: KeyIndex,
     /// One for each block there is.
     entries: Vec<Entry>,
+    contents: Contents,
     /// Unused entries without children, the one that was left first in front.
     leaves: BTreeSet<(u64, BlockId)>,
     /// One more such entry, left before all of those: the parent of one that was evicted. So it costs no search to evict a
@@ -75,11 +91,13 @@ pub(crate) struct PrefixCache {
 }
 
 impl PrefixCache {
-    /// An empty cache over so many blocks.
-    pub fn new(blocks: usize) -> Self {
+    /// An empty cache over so many blocks of so many positions.
+    pub fn new(blocks: usize, block_len: usize) -> Self {
+        let unpublished = Entry { status: Status::Unpublished, parent: Parent::Block(0), children: 0 };
         Self {
-            by_key: NumberMap::default(),
-            entries: vec![Entry::new(); blocks],
+            by_key: KeyIndex::new(blocks),
+            entries: vec![unpublished; blocks],
+            contents: Contents::new(blocks, block_len),
             leaves: BTreeSet::new(),
             next_leaf: None,
             unused: 0,
@@ -95,7 +113,8 @@ impl PrefixCache {
     pub fn find(&self, chain: &Chain, tokens: usize) -> Vec<BlockId> {
         let mut parent = Parent::Root(chain.root());
         let mut found = Vec::new();
-        while found.len() < chain.usable(tokens) {
+        let usable = chain.usable(tokens);
+        while found.len() < usable {
             let Some(block) = chain.block(found.len()).and_then(|(key, content)| self.child(parent, key, content))
             else {
                 break;
@@ -121,17 +140,16 @@ impl PrefixCache {
             chain.closed = true;
             return;
         };
-        let (hash_map::Entry::Vacant(place), Some(entry @ Entry { status: Status::Unpublished, .. })) =
-            (self.by_key.entry(key), self.entries.get_mut(block as usize))
-        else {
+        let Some(entry @ Entry { status: Status::Unpublished, .. }) = self.entries.get_mut(block as usize) else {
             chain.closed = true;
             return;
         };
-        place.insert(block);
-        (entry.status, entry.key, entry.parent, entry.children) = (Status::Used, key, parent, 0);
-        entry.tokens.clear();
-        entry.tokens.extend_from_slice(content.tokens);
-        entry.extra = content.extra.into();
+        if !self.by_key.insert(key, block) {
+            chain.closed = true;
+            return;
+        }
+        *entry = Entry { status: Status::Used, parent, children: 0 };
+        self.contents.put(block, content);
         if let Parent::Block(before) = parent
             && let Some(entry) = self.entries.get_mut(before as usize)
         {
@@ -174,7 +192,8 @@ impl PrefixCache {
         let (left, block) = self.next_leaf.take().or_else(|| self.leaves.pop_first())?;
         let entry = self.entries.get_mut(block as usize)?;
         entry.status = Status::Unpublished;
-        self.by_key.remove(&entry.key);
+        self.by_key.remove(block);
+        self.contents.forget(block);
         self.unused -= 1;
         if let Parent::Block(before) = entry.parent
             && let Some(parent) = self.entries.get_mut(before as usize)
@@ -194,7 +213,8 @@ impl PrefixCache {
 
     /// The block with this key, if it is what it seems: the key alone is no proof.
     fn child(&self, parent: Parent, key: u64, content: Content) -> Option<BlockId> {
-        let block = *self.by_key.get(&key)?;
-        self.entries.get(block as usize)?.is(parent, content).then_some(block)
+        let block = self.by_key.find(key)?;
+        let same = self.entries.get(block as usize)?.parent == parent && self.contents.get(block)? == content;
+        same.then_some(block)
     }
 }

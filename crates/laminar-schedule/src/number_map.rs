@@ -1,4 +1,4 @@
-//! Maps from numbers, for places where a lookup happens for every row or block of a step.
+//! Maps from numbers, for lookups that happen for every row of a step.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

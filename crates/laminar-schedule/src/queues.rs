@@ -41,7 +41,7 @@ impl Queues {
             waiting: Waiting::default(),
             prefilling: Vec::new(),
             decoding: Vec::new(),
-            pool: BlockPool::new(config.kv_blocks),
+            pool: BlockPool::new(config.kv_blocks, config.block_len),
             max_sequences: config.max_sequences,
             block_len: config.block_len,
             submitted: 0,
@@ -53,7 +53,7 @@ impl Queues {
 
     /// Lets a sequence wait. The caller has checked it.
     pub fn enqueue(&mut self, new: NewSequence, now: Duration) {
-        let chain = new.prefix.map(|prefix| self.pool.chain(prefix, new.prompt_tokens, self.block_len));
+        let chain = new.prefix.map(|prefix| self.pool.chain(prefix, new.prompt_tokens));
         let tenant = self.waiting.enter(new.tenant);
         let sequence = Sequence {
             id: new.id,
