@@ -16,7 +16,8 @@ pub struct Prefix {
     pub salt: u64,
     /// The adapter that the model runs with, 0 for none: other weights make other keys and values of the same tokens.
     pub adapter: u64,
-    /// Positions where something beside the token id makes the keys and values, in ascending order.
+    /// Positions where something beside the token id makes the keys and values, in ascending order; out of order, the prompt
+    /// shares nothing.
     pub extra: Arc<[ExtraKey]>,
 }
 
@@ -81,7 +82,9 @@ impl Chain {
     /// The chain of a prompt.
     pub fn new(prefix: Prefix, prompt_tokens: usize, block_len: usize, hash: KeyHash) -> Self {
         let Prefix { tokens, salt, adapter, extra } = prefix;
-        let told = tokens.len().min(prompt_tokens);
+        // Each block's extras are looked for by position.
+        let sorted = extra.is_sorted_by_key(|extra| extra.position);
+        let told = if sorted { tokens.len().min(prompt_tokens) } else { 0 };
         let whole = told - told % block_len;
         let mut chain = Self {
             root: Root { salt, adapter },
@@ -207,6 +210,27 @@ mod tests {
         assert_ne!(image(7)[1], image(8)[1]);
         assert_ne!(image(7)[1], image(7 + (1 << 32))[1]);
         assert_ne!(image(7)[1], keys(0, &[ExtraKey { position: 2, id: 7 }])[1]);
+    }
+
+    #[test]
+    fn images_out_of_order_make_no_keys() {
+        let extra = [ExtraKey { position: 3, id: 7 }, ExtraKey { position: 0, id: 8 }].into();
+        let prefix = Prefix { tokens: [1, 2, 3, 4].into(), extra, ..Prefix::default() };
+        assert_eq!(Chain::new(prefix, 4, 2, fnv1a).keys, []);
+    }
+
+    #[test]
+    fn tokens_past_the_prompt_do_not_count_and_missing_ones_end_the_chain() {
+        let told = |tokens: &[u32]| {
+            let mut chain = Chain::new(Prefix { tokens: tokens.into(), ..Prefix::default() }, 4, 2, fnv1a);
+            chain.append(4, 5);
+            chain.append(5, 6);
+            chain.keys
+        };
+        let keys = chain(&[1, 2, 3, 4, 5, 6], 0).keys;
+        assert_eq!(told(&[1, 2, 3, 4]), keys);
+        assert_eq!(told(&[1, 2, 3, 4, 9, 9]), keys);
+        assert_eq!(told(&[1, 2, 3]), keys[..1]);
     }
 
     #[test]

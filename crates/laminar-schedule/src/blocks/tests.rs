@@ -115,6 +115,21 @@ fn the_chain_that_was_left_first_goes_first_and_its_end_before_its_beginning() {
 }
 
 #[test]
+fn a_chain_that_has_lost_its_end_can_be_used_and_left_again() {
+    let mut pool = BlockPool::new(7, BLOCK_LEN);
+    pass(&mut pool, &[1; 6]);
+    pass(&mut pool, &[2; 6]);
+    // One free block and the end of the first chain.
+    let table = pool.allocate(2, &[]).unwrap();
+    pool.release(table);
+    assert_eq!(pass(&mut pool, &[1; 5]), 2);
+    // The second chain was left before that.
+    let table = pool.allocate(5, &[]).unwrap();
+    pool.release(table);
+    assert_eq!((pool.cached(), pass(&mut pool, &[2; 2]), pass(&mut pool, &[1; 5])), (2, 0, 2));
+}
+
+#[test]
 fn blocks_in_use_are_never_evicted() {
     let mut pool = BlockPool::new(4, BLOCK_LEN);
     let mut first = admit(&mut pool, &[1, 1, 1, 1]).unwrap();
