@@ -199,13 +199,15 @@ impl PrefixCache {
             && let Some(parent) = self.entries.get_mut(before as usize)
         {
             parent.children -= 1;
-            match parent.status {
-                // What is left at one time is one chain, so no other leaf was left as early.
-                Status::Unused { since } if parent.children == 0 && since == left => {
-                    self.next_leaf = Some((since, before))
+            if let Status::Unused { since } = parent.status
+                && parent.children == 0
+            {
+                // What was left at one time is one chain, so no other leaf was left as early as its end.
+                if since == left {
+                    self.next_leaf = Some((since, before));
+                } else {
+                    self.leaves.insert((since, before));
                 }
-                Status::Unused { since } if parent.children == 0 => drop(self.leaves.insert((since, before))),
-                _ => (),
             }
         }
         Some(block)
