@@ -5,7 +5,7 @@
 //! and are consumed by [`BlockPool::release`], so every reference is dropped once.
 
 use crate::cache::PrefixCache;
-use crate::prefix::{Chain, Prefix};
+use crate::prefix::{Chain, KeyHash, Prefix, fnv1a};
 
 /// Number of a KV block.
 pub type BlockId = u32;
@@ -28,26 +28,30 @@ pub(crate) struct BlockPool {
     free: Vec<BlockId>,
     /// Tables that hold each block.
     users: Vec<u32>,
+    block_len: usize,
     cache: PrefixCache,
+    hash: KeyHash,
     /// Counts releases: the clock of the cache.
     releases: u64,
 }
 
 impl BlockPool {
     /// A pool of `total` free blocks. Numbers past what a [`BlockId`] can hold do not exist.
-    pub fn new(total: usize) -> Self {
-        Self::with_cache(total, PrefixCache::new())
+    pub fn new(total: usize, block_len: usize) -> Self {
+        Self::with_hash(total, block_len, fnv1a)
     }
 
-    fn with_cache(total: usize, cache: PrefixCache) -> Self {
+    /// The same with another hash of blocks; tests use one that collides.
+    fn with_hash(total: usize, block_len: usize, hash: KeyHash) -> Self {
         let count = BlockId::try_from(total).unwrap_or(BlockId::MAX);
+        let (users, cache) = (vec![0; count as usize], PrefixCache::new(count as usize, block_len));
         // Reversed, so that the first table gets blocks 0, 1, 2, ..
-        Self { free: (0..count).rev().collect(), users: vec![0; count as usize], cache, releases: 0 }
+        Self { free: (0..count).rev().collect(), users, block_len, cache, hash, releases: 0 }
     }
 
     /// The keys of a prompt.
-    pub fn chain(&self, prefix: Prefix, prompt_tokens: usize, block_len: usize) -> Chain {
-        Chain::new(prefix, prompt_tokens, block_len, self.cache.hash())
+    pub fn chain(&self, prefix: Prefix, prompt_tokens: usize) -> Chain {
+        Chain::new(prefix, prompt_tokens, self.block_len, self.hash)
     }
 
     /// The cached blocks a sequence of so many tokens may begin with.
@@ -94,9 +98,9 @@ impl BlockPool {
         true
     }
 
-    /// Publishes the full blocks within the first `done` blocks of a table; the rows of these have passed every layer.
+    /// Publishes the blocks that the first `done` rows of a table fill; these have passed every layer.
     pub fn publish(&mut self, chain: &mut Chain, table: &BlockTable, done: usize) {
-        while !chain.closed && chain.published < done.min(chain.len()) {
+        while !chain.closed && chain.fills_next(done) {
             self.cache.publish(chain, table.ids());
         }
     }

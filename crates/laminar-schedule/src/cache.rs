@@ -5,8 +5,9 @@
 //! leaves: a chain never dangles. Cached blocks are whole and only read (a sequence's own rows begin behind its hit, at a
 //! block's border, and go to its own blocks), hence no block is ever copied on write.
 
-use crate::BlockId;
-use crate::prefix::{Chain, KeyHash, Root, fnv1a};
+use crate::index::KeyIndex;
+use crate::prefix::{Chain, Content, Root};
+use crate::{BlockId, ExtraKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a block continues.
@@ -18,44 +19,89 @@ enum Parent {
     Block(BlockId),
 }
 
-/// A block that can be found.
-#[derive(Debug)]
+/// Whether a block can be found, and whether somebody uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    /// Nothing is known of it.
+    Unpublished,
+    /// It can be found, and sequences use it.
+    Used,
+    /// It can be found, and its last user left at this time.
+    Unused { since: u64 },
+}
+
+/// What is known of a block.
+#[derive(Clone, Copy, Debug)]
 struct Entry {
-    key: u64,
+    status: Status,
     parent: Parent,
-    content: Box<[u32]>,
     /// Entries that continue this one.
-    children: usize,
-    /// When its last user left; none while somebody uses it.
-    unused_since: Option<u64>,
+    children: u32,
+}
+
+/// What the published blocks hold.
+#[derive(Debug)]
+struct Contents {
+    block_len: usize,
+    /// The tokens of all blocks there are, one after the other: publishing allocates nothing.
+    tokens: Vec<u32>,
+    /// What else some of them hold.
+    extra: BTreeMap<BlockId, Box<[ExtraKey]>>,
+}
+
+impl Contents {
+    fn new(blocks: usize, block_len: usize) -> Self {
+        Self { block_len, tokens: vec![0; blocks * block_len], extra: BTreeMap::new() }
+    }
+
+    fn get(&self, block: BlockId) -> Option<Content<'_>> {
+        let start = block as usize * self.block_len;
+        let tokens = self.tokens.get(start..start + self.block_len)?;
+        Some(Content { tokens, extra: self.extra.get(&block).map_or(&[], |extra| extra) })
+    }
+
+    fn put(&mut self, block: BlockId, content: Content) {
+        let start = block as usize * self.block_len;
+        if let Some(place) = self.tokens.get_mut(start..start + content.tokens.len()) {
+            place.copy_from_slice(content.tokens);
+        }
+        if !content.extra.is_empty() {
+            self.extra.insert(block, content.extra.into());
+        }
+    }
+
+    fn forget(&mut self, block: BlockId) {
+        self.extra.remove(&block);
+    }
 }
 
 /// All published blocks.
 #[derive(Debug)]
 pub(crate) struct PrefixCache {
-    hash: KeyHash,
-    by_key: BTreeMap<u64, BlockId>,
-    entries: BTreeMap<BlockId, Entry>,
+    by_key: KeyIndex,
+    /// One for each block there is.
+    entries: Vec<Entry>,
+    contents: Contents,
     /// Unused entries without children, the one that was left first in front.
     leaves: BTreeSet<(u64, BlockId)>,
+    /// One more such entry, left before all of those: the parent of one that was evicted. So it costs no search to evict a
+    /// chain block by block.
+    next_leaf: Option<(u64, BlockId)>,
     unused: usize,
 }
 
 impl PrefixCache {
-    /// An empty cache.
-    pub fn new() -> Self {
-        Self::with_hash(fnv1a)
-    }
-
-    /// An empty cache with another hash; tests use one that collides.
-    pub fn with_hash(hash: KeyHash) -> Self {
-        let (by_key, entries, leaves) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { hash, by_key, entries, leaves, unused: 0 }
-    }
-
-    /// The hash of its keys.
-    pub fn hash(&self) -> KeyHash {
-        self.hash
+    /// An empty cache over so many blocks of so many positions.
+    pub fn new(blocks: usize, block_len: usize) -> Self {
+        let unpublished = Entry { status: Status::Unpublished, parent: Parent::Block(0), children: 0 };
+        Self {
+            by_key: KeyIndex::new(blocks),
+            entries: vec![unpublished; blocks],
+            contents: Contents::new(blocks, block_len),
+            leaves: BTreeSet::new(),
+            next_leaf: None,
+            unused: 0,
+        }
     }
 
     /// Entries that no sequence uses: blocks that [`evict`](Self::evict) can free, all of them.
@@ -63,16 +109,12 @@ impl PrefixCache {
         self.unused
     }
 
-    /// Whether the block is published.
-    pub fn contains(&self, block: BlockId) -> bool {
-        self.entries.contains_key(&block)
-    }
-
     /// The longest run of cached blocks a sequence of so many tokens may begin with.
     pub fn find(&self, chain: &Chain, tokens: usize) -> Vec<BlockId> {
         let mut parent = Parent::Root(chain.root());
         let mut found = Vec::new();
-        while found.len() < chain.usable(tokens) {
+        let usable = chain.usable(tokens);
+        while found.len() < usable {
             let Some(block) = chain.block(found.len()).and_then(|(key, content)| self.child(parent, key, content))
             else {
                 break;
@@ -98,36 +140,46 @@ impl PrefixCache {
             chain.closed = true;
             return;
         };
-        if self.by_key.contains_key(&key) || self.contains(block) {
+        let Some(entry @ Entry { status: Status::Unpublished, .. }) = self.entries.get_mut(block as usize) else {
+            chain.closed = true;
+            return;
+        };
+        if !self.by_key.insert(key, block) {
             chain.closed = true;
             return;
         }
+        *entry = Entry { status: Status::Used, parent, children: 0 };
+        self.contents.put(block, content);
         if let Parent::Block(before) = parent
-            && let Some(entry) = self.entries.get_mut(&before)
+            && let Some(entry) = self.entries.get_mut(before as usize)
         {
             entry.children += 1;
         }
-        self.by_key.insert(key, block);
-        self.entries.insert(block, Entry { key, parent, content: content.into(), children: 0, unused_since: None });
         chain.published += 1;
     }
 
     /// The block has a first user.
     pub fn reuse(&mut self, block: BlockId) {
-        if let Some(entry) = self.entries.get_mut(&block)
-            && let Some(since) = entry.unused_since.take()
+        if let Some(entry) = self.entries.get_mut(block as usize)
+            && let Status::Unused { since } = entry.status
         {
+            entry.status = Status::Used;
             self.unused -= 1;
-            self.leaves.remove(&(since, block));
+            if self.next_leaf == Some((since, block)) {
+                self.next_leaf = None;
+            } else if entry.children == 0 {
+                self.leaves.remove(&(since, block));
+            }
         }
     }
 
     /// The block's last user has left, at `now`; returns whether it stays cached.
     pub fn leave(&mut self, block: BlockId, now: u64) -> bool {
-        let Some(entry) = self.entries.get_mut(&block) else {
+        let Some(entry) = self.entries.get_mut(block as usize).filter(|entry| entry.status != Status::Unpublished)
+        else {
             return false;
         };
-        entry.unused_since = Some(now);
+        entry.status = Status::Unused { since: now };
         self.unused += 1;
         if entry.children == 0 {
             self.leaves.insert((now, block));
@@ -137,27 +189,34 @@ impl PrefixCache {
 
     /// Forgets the block that was left first among those nobody uses and nothing cached continues.
     pub fn evict(&mut self) -> Option<BlockId> {
-        let (_, block) = self.leaves.pop_first()?;
-        let entry = self.entries.remove(&block)?;
-        self.by_key.remove(&entry.key);
+        let (left, block) = self.next_leaf.take().or_else(|| self.leaves.pop_first())?;
+        let entry = self.entries.get_mut(block as usize)?;
+        entry.status = Status::Unpublished;
+        self.by_key.remove(block);
+        self.contents.forget(block);
         self.unused -= 1;
         if let Parent::Block(before) = entry.parent
-            && let Some(parent) = self.entries.get_mut(&before)
+            && let Some(parent) = self.entries.get_mut(before as usize)
         {
             parent.children -= 1;
-            if parent.children == 0
-                && let Some(since) = parent.unused_since
+            if let Status::Unused { since } = parent.status
+                && parent.children == 0
             {
-                self.leaves.insert((since, before));
+                // What was left at one time is one chain, so no other leaf was left as early as its end.
+                if since == left {
+                    self.next_leaf = Some((since, before));
+                } else {
+                    self.leaves.insert((since, before));
+                }
             }
         }
         Some(block)
     }
 
     /// The block with this key, if it is what it seems: the key alone is no proof.
-    fn child(&self, parent: Parent, key: u64, content: &[u32]) -> Option<BlockId> {
-        let block = *self.by_key.get(&key)?;
-        let entry = self.entries.get(&block)?;
-        (entry.parent == parent && *entry.content == *content).then_some(block)
+    fn child(&self, parent: Parent, key: u64, content: Content) -> Option<BlockId> {
+        let block = self.by_key.find(key)?;
+        let same = self.entries.get(block as usize)?.parent == parent && self.contents.get(block)? == content;
+        same.then_some(block)
     }
 }

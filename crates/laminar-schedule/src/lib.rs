@@ -55,6 +55,8 @@ mod costs;
 mod cursor;
 mod error;
 mod explain;
+mod index;
+mod number_map;
 mod policy;
 mod prefix;
 mod queues;

@@ -16,7 +16,8 @@ pub struct Prefix {
     pub salt: u64,
     /// The adapter that the model runs with, 0 for none: other weights make other keys and values of the same tokens.
     pub adapter: u64,
-    /// Positions where something beside the token id makes the keys and values, in ascending order.
+    /// Positions where something beside the token id makes the keys and values, in ascending order; out of order, the prompt
+    /// shares nothing.
     pub extra: Arc<[ExtraKey]>,
 }
 
@@ -32,13 +33,13 @@ pub struct ExtraKey {
 /// Makes a block's key from its parent's key (the salt, for a first block) and its token ids.
 pub(crate) type KeyHash = fn(u64, &[u32]) -> u64;
 
-/// FNV-1a in 64 bits over the little-endian bytes of the parent's key and the token ids.
+/// FNV-1a in 64 bits over the parent's key and the token ids, each taken whole where the original takes a byte at a time.
 ///
 /// It has no seed, so a run replays to the same keys everywhere. It need not resist attacks: who finds a block by its key
 /// also compares its ids, so two prompts of one key cost a hit and never share a block.
 pub(crate) fn fnv1a(parent: u64, tokens: &[u32]) -> u64 {
-    let bytes = parent.to_le_bytes().into_iter().chain(tokens.iter().flat_map(|token| token.to_le_bytes()));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    let mix = |hash: u64, number: u64| (hash ^ number).wrapping_mul(0x0000_0100_0000_01b3);
+    tokens.iter().fold(mix(0xcbf2_9ce4_8422_2325, parent), |hash, token| mix(hash, u64::from(*token)))
 }
 
 /// The full blocks of one sequence as the cache knows them.
@@ -48,17 +49,26 @@ pub(crate) struct Chain {
     extra: Arc<[ExtraKey]>,
     block_len: usize,
     hash: KeyHash,
+    /// One for each full block.
     keys: Vec<u64>,
-    /// What the full blocks hold, one after the other, and behind them the tokens of a block that is not full yet.
-    content: Vec<u32>,
-    /// Where each full block's content ends.
-    ends: Vec<usize>,
-    /// Tokens told so far.
-    tokens: usize,
+    /// Token ids of the prompt.
+    prompt: Arc<[u32]>,
+    /// So many of them count: they fill blocks.
+    whole: usize,
+    /// What comes behind them: the rest of the prompt and the tokens generated.
+    rest: Vec<u32>,
     /// Leading blocks that are in the cache as blocks of this sequence's table.
     pub published: usize,
     /// Another sequence was first with the next block; what lies behind it stays unpublished.
     pub closed: bool,
+}
+
+/// What a full block holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Content<'a> {
+    pub tokens: &'a [u32],
+    /// What else makes its keys and values, with its place in the sequence.
+    pub extra: &'a [ExtraKey],
 }
 
 /// What all blocks of a chain have in common.
@@ -72,50 +82,64 @@ impl Chain {
     /// The chain of a prompt.
     pub fn new(prefix: Prefix, prompt_tokens: usize, block_len: usize, hash: KeyHash) -> Self {
         let Prefix { tokens, salt, adapter, extra } = prefix;
-        let count = tokens.len().min(prompt_tokens);
+        // Each block's extras are looked for by position.
+        let sorted = extra.is_sorted_by_key(|extra| extra.position);
+        let told = if sorted { tokens.len().min(prompt_tokens) } else { 0 };
+        let whole = told - told % block_len;
         let mut chain = Self {
             root: Root { salt, adapter },
             extra,
             block_len,
             hash,
-            keys: Vec::with_capacity(count / block_len),
-            content: Vec::with_capacity(count),
-            ends: Vec::with_capacity(count / block_len),
-            tokens: 0,
+            keys: Vec::with_capacity(whole / block_len),
+            rest: tokens.get(whole..told).unwrap_or_default().to_vec(),
+            prompt: tokens,
+            whole,
             published: 0,
             closed: false,
         };
-        tokens.iter().take(count).for_each(|token| chain.push(*token));
+        (0..whole / block_len).for_each(|_| chain.push_key());
         chain
     }
 
     /// The sequence goes on with this token at this position. The chain ends at a token that was not told.
     pub fn append(&mut self, position: usize, token: u32) {
-        if position == self.tokens {
-            self.push(token);
+        if position == self.whole + self.rest.len() {
+            self.rest.push(token);
+            if position + 1 == (self.keys.len() + 1) * self.block_len {
+                self.push_key();
+            }
         }
     }
 
-    fn push(&mut self, token: u32) {
-        self.content.push(token);
-        self.tokens += 1;
-        if !self.tokens.is_multiple_of(self.block_len) {
-            return;
-        }
-        let first = self.tokens - self.block_len;
-        for extra in &*self.extra {
-            if (first..self.tokens).contains(&extra.position) {
-                let place = (extra.position - first) as u32;
-                self.content.extend([place, extra.id as u32, (extra.id >> 32) as u32]);
-            }
-        }
-        let start = self.ends.last().copied().unwrap_or(0);
+    /// The next block is full.
+    fn push_key(&mut self) {
+        let Some(Content { tokens, extra }) = self.content(self.keys.len()) else { return };
+        let halves = |number: u64| [number as u32, (number >> 32) as u32];
         let parent = self.keys.last().copied();
-        let parent = parent.unwrap_or_else(|| {
-            (self.hash)(self.root.salt, &[self.root.adapter as u32, (self.root.adapter >> 32) as u32])
+        let parent = parent.unwrap_or_else(|| (self.hash)(self.root.salt, &halves(self.root.adapter)));
+        let key = extra.iter().fold((self.hash)(parent, tokens), |key, extra| {
+            (self.hash)((self.hash)(key, &halves(extra.position as u64)), &halves(extra.id))
         });
-        self.keys.push((self.hash)(parent, &self.content[start..]));
-        self.ends.push(self.content.len());
+        self.keys.push(key);
+    }
+
+    /// What a full block holds.
+    fn content(&self, number: usize) -> Option<Content<'_>> {
+        let (start, end) = (number * self.block_len, (number + 1) * self.block_len);
+        let tokens = match start.checked_sub(self.whole) {
+            Some(start) => self.rest.get(start..start + self.block_len)?,
+            None => self.prompt.get(start..end)?,
+        };
+        // Nearly no prompt has any.
+        let extra = match &*self.extra {
+            [] => &[],
+            all => {
+                let before = |position| all.partition_point(|extra| extra.position < position);
+                all.get(before(start)..before(end))?
+            }
+        };
+        Some(Content { tokens, extra })
     }
 
     /// The sequence is admitted with its first `hit` blocks from the cache.
@@ -129,9 +153,9 @@ impl Chain {
         self.root
     }
 
-    /// Full blocks.
-    pub fn len(&self) -> usize {
-        self.keys.len()
+    /// Whether the first `done` rows fill the block that is to be published next, and all its tokens are known.
+    pub fn fills_next(&self, done: usize) -> bool {
+        self.published < self.keys.len() && (self.published + 1) * self.block_len <= done
     }
 
     /// Leading blocks that a sequence of so many tokens may take from the cache: at least one row must run, since it yields
@@ -141,9 +165,8 @@ impl Chain {
     }
 
     /// Key and content of a full block.
-    pub fn block(&self, number: usize) -> Option<(u64, &[u32])> {
-        let start = number.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
-        Some((*self.keys.get(number)?, self.content.get(start..*self.ends.get(number)?)?))
+    pub fn block(&self, number: usize) -> Option<(u64, Content<'_>)> {
+        Some((*self.keys.get(number)?, self.content(number)?))
     }
 }
 
@@ -157,9 +180,9 @@ mod tests {
 
     #[test]
     fn the_hash_is_fnv_1a() {
-        // Of the bytes "12345678abcd", by an implementation that gives the published value of "foobar".
-        let (parent, token) = (u64::from_le_bytes(*b"12345678"), u32::from_le_bytes(*b"abcd"));
-        assert_eq!(fnv1a(parent, &[token]), 0x5a8c6219760802e5);
+        // Of numbers that are bytes it is the published value of these bytes.
+        let tokens = b"oobar".map(u32::from);
+        assert_eq!(fnv1a(u64::from(b'f'), &tokens), 0x85944171f73967e8);
     }
 
     #[test]
@@ -190,15 +213,36 @@ mod tests {
     }
 
     #[test]
+    fn images_out_of_order_make_no_keys() {
+        let extra = [ExtraKey { position: 3, id: 7 }, ExtraKey { position: 0, id: 8 }].into();
+        let prefix = Prefix { tokens: [1, 2, 3, 4].into(), extra, ..Prefix::default() };
+        assert_eq!(Chain::new(prefix, 4, 2, fnv1a).keys, []);
+    }
+
+    #[test]
+    fn tokens_past_the_prompt_do_not_count_and_missing_ones_end_the_chain() {
+        let told = |tokens: &[u32]| {
+            let mut chain = Chain::new(Prefix { tokens: tokens.into(), ..Prefix::default() }, 4, 2, fnv1a);
+            chain.append(4, 5);
+            chain.append(5, 6);
+            chain.keys
+        };
+        let keys = chain(&[1, 2, 3, 4, 5, 6], 0).keys;
+        assert_eq!(told(&[1, 2, 3, 4]), keys);
+        assert_eq!(told(&[1, 2, 3, 4, 9, 9]), keys);
+        assert_eq!(told(&[1, 2, 3]), keys[..1]);
+    }
+
+    #[test]
     fn a_chain_goes_on_with_generated_tokens_in_their_order() {
         let mut grown = chain(&[1, 2, 3], 0);
         grown.append(3, 4);
         grown.append(4, 5);
         assert_eq!(grown.keys, chain(&[1, 2, 3, 4, 5], 0).keys);
-        assert_eq!(grown.block(1).map(|(_, content)| content), Some(&[3, 4][..]));
+        assert_eq!(grown.block(1).map(|(_, content)| content), Some(Content { tokens: &[3, 4], extra: &[] }));
         grown.append(6, 7);
         grown.append(7, 8);
-        assert_eq!(grown.len(), 2, "a token is missing");
+        assert_eq!(grown.keys.len(), 2, "a token is missing");
     }
 
     #[test]

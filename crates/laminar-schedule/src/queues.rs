@@ -1,10 +1,10 @@
 //! The sequences a scheduler knows, where each stands, and the KV blocks they hold.
 
 use crate::blocks::BlockPool;
+use crate::number_map::NumberMap;
 use crate::sequence::{Phase, Sequence};
 use crate::waiting::{Order, Waiting};
-use crate::{BlockId, DecodeRow, NewSequence, SchedulerConfig, SchedulerStats, SequenceId, Step, TileRows};
-use std::collections::HashMap;
+use crate::{BlockId, DecodeRow, NewSequence, SchedulerConfig, SchedulerStats, SequenceId, Tile, TileRows};
 use std::time::Duration;
 
 /// Where a sequence is kept; names it inside the scheduler while it lives.
@@ -16,8 +16,7 @@ pub(crate) struct Slot(pub usize);
 pub(crate) struct Queues {
     slots: Vec<Option<Sequence>>,
     free: Vec<Slot>,
-    /// Looked into, never walked: its order means nothing.
-    by_id: HashMap<SequenceId, Slot>,
+    by_id: NumberMap<SequenceId, Slot>,
     waiting: Waiting,
     /// In order of admission.
     prefilling: Vec<Slot>,
@@ -38,11 +37,11 @@ impl Queues {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            by_id: HashMap::new(),
+            by_id: NumberMap::default(),
             waiting: Waiting::default(),
             prefilling: Vec::new(),
             decoding: Vec::new(),
-            pool: BlockPool::new(config.kv_blocks),
+            pool: BlockPool::new(config.kv_blocks, config.block_len),
             max_sequences: config.max_sequences,
             block_len: config.block_len,
             submitted: 0,
@@ -54,7 +53,7 @@ impl Queues {
 
     /// Lets a sequence wait. The caller has checked it.
     pub fn enqueue(&mut self, new: NewSequence, now: Duration) {
-        let chain = new.prefix.map(|prefix| self.pool.chain(prefix, new.prompt_tokens, self.block_len));
+        let chain = new.prefix.map(|prefix| self.pool.chain(prefix, new.prompt_tokens));
         let tenant = self.waiting.enter(new.tenant);
         let sequence = Sequence {
             id: new.id,
@@ -92,6 +91,13 @@ impl Queues {
         self.by_id.get(&id).copied()
     }
 
+    /// Where a sequence is kept that is likely to be at this place among the decode rows: reports tell tokens in their order.
+    pub fn slot_near(&self, row: usize, id: SequenceId) -> Option<Slot> {
+        let slot = self.decoding.get(row).copied();
+        let slot = slot.filter(|slot| self.get(*slot).is_some_and(|sequence| sequence.id == id));
+        slot.or_else(|| self.slot(id))
+    }
+
     /// A sequence.
     pub fn get(&self, slot: Slot) -> Option<&Sequence> {
         self.slots.get(slot.0)?.as_ref()
@@ -122,21 +128,11 @@ impl Queues {
         self.decoding.iter().filter_map(|slot| self.get(*slot))
     }
 
-    /// Where those that decode are kept, in the order of their rows.
-    pub fn decoding_slots(&self) -> &[Slot] {
-        &self.decoding
-    }
-
-    /// Marks the sequences of a step.
-    pub fn mark(&mut self, step: &Step) {
-        for slot in &self.decoding {
-            if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
-                sequence.step = Some(step.number);
-            }
-        }
-        for member in step.tiles.iter().flat_map(|tile| &tile.members).filter(|member| !member.dropped) {
+    /// Marks those that prefill in a step.
+    pub fn mark(&mut self, step: u64, tiles: &[Tile]) {
+        for member in tiles.iter().flat_map(|tile| &tile.members).filter(|member| !member.dropped) {
             if let Some(sequence) = self.slot(member.sequence).and_then(|slot| self.get_mut(slot)) {
-                sequence.step = Some(step.number);
+                sequence.step = Some(step);
             }
         }
     }
@@ -166,22 +162,27 @@ impl Queues {
     /// Beside its own blocks there must be one more for each sequence that runs already, since each of them will need one
     /// before long, and preempting is dearer than waiting.
     pub fn admissible(&self, slot: Slot) -> Option<usize> {
+        let (sequence, hit) = self.admissible_with(slot)?;
+        Some(sequence.tokens() - hit.len() * self.block_len)
+    }
+
+    /// The same, with the cached blocks that it would begin with.
+    fn admissible_with(&self, slot: Slot) -> Option<(&Sequence, Vec<BlockId>)> {
         if !self.has_room() {
             return None;
         }
         let sequence = self.get(slot).filter(|sequence| sequence.phase == Phase::Waiting)?;
-        let hit = self.find(sequence);
+        let chain = sequence.chain.as_ref();
+        let hit = chain.map(|chain| self.pool.find(chain, sequence.tokens())).unwrap_or_default();
         let reserve = self.prefilling.len() + self.decoding.len();
         let needed = sequence.tokens().div_ceil(self.block_len) + reserve;
-        self.pool.fits(needed, &hit).then_some(sequence.tokens() - hit.len() * self.block_len)
+        self.pool.fits(needed, &hit).then_some((sequence, hit))
     }
 
     /// Admits a waiting sequence: it gets blocks for all its tokens. What the prefix cache holds of them is done already.
     pub fn admit(&mut self, slot: Slot) -> Option<()> {
-        self.admissible(slot)?;
-        let sequence = self.get(slot)?;
-        let (needed, hit) = (sequence.tokens().div_ceil(self.block_len), self.find(sequence));
-        let table = self.pool.allocate(needed, &hit)?;
+        let (sequence, hit) = self.admissible_with(slot)?;
+        let table = self.pool.allocate(sequence.tokens().div_ceil(self.block_len), &hit)?;
         let sequence = self.slots.get_mut(slot.0)?.as_mut()?;
         let done = hit.len() * self.block_len;
         if let Some(chain) = &mut sequence.chain {
@@ -205,9 +206,16 @@ impl Queues {
         (rows > 0).then_some(TileRows { sequence: sequence.id, start, rows, ends_prompt, dropped: false })
     }
 
-    /// One row for every decoding sequence.
-    pub fn decode_rows(&self) -> Vec<DecodeRow> {
-        self.decoding().map(Sequence::decode_row).collect()
+    /// One row for every decoding sequence, each marked as one of this step's.
+    pub fn decode_rows(&mut self, step: u64) -> Vec<DecodeRow> {
+        let mut rows = Vec::with_capacity(self.decoding.len());
+        for slot in &self.decoding {
+            if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
+                sequence.step = Some(step);
+                rows.push(sequence.decode_row());
+            }
+        }
+        rows
     }
 
     /// Gives every decoding sequence the block that its next row needs. Where there is none, the most junior sequences
@@ -251,21 +259,33 @@ impl Queues {
         Some(id)
     }
 
-    /// A decode row has passed all layers and yielded a token; returns whether that was the last one allowed.
-    pub fn count_token(&mut self, slot: Slot) -> bool {
-        let Some(Some(sequence)) = self.slots.get_mut(slot.0) else {
-            return false;
-        };
-        self.waiting.charge_token(sequence.tenant);
-        sequence.count_token()
+    /// One row of every decoding sequence has passed all layers and yielded a token. Returns those for which that was the last
+    /// one allowed.
+    pub fn count_tokens(&mut self, failed: &[SequenceId]) -> Vec<Slot> {
+        let Self { slots, decoding, waiting, pool, .. } = self;
+        let mut ended = Vec::new();
+        for slot in decoding {
+            let Some(Some(sequence)) = slots.get_mut(slot.0) else { continue };
+            if !failed.contains(&sequence.id) {
+                publish(pool, sequence, sequence.tokens());
+            }
+            waiting.charge_token(sequence.tenant);
+            if sequence.count_token() {
+                ended.push(*slot);
+            }
+        }
+        ended
     }
 
     /// Prefill rows have passed all layers; a sequence whose rows are all done decodes from now on, with one more token.
     /// Returns whether that token was the last one allowed.
-    pub fn complete_rows(&mut self, slot: Slot, rows: &TileRows) -> bool {
+    pub fn complete_rows(&mut self, slot: Slot, rows: &TileRows, failed: &[SequenceId]) -> bool {
         let Some(Some(sequence)) = self.slots.get_mut(slot.0) else {
             return false;
         };
+        if !failed.contains(&rows.sequence) {
+            publish(&mut self.pool, sequence, rows.start + rows.rows);
+        }
         sequence.in_cohort = false;
         if !rows.ends_prompt {
             sequence.phase = Phase::Prefilling { done: rows.start + rows.rows };
@@ -273,17 +293,8 @@ impl Queues {
         }
         self.prefilling.retain(|other| *other != slot);
         self.decoding.push(slot);
-        self.count_token(slot)
-    }
-
-    /// Invariant 4: the first `done` rows have passed all layers, so the blocks that they fill can be found from now on.
-    pub fn publish(&mut self, slot: Slot, done: usize) {
-        if let Some(Some(sequence)) = self.slots.get_mut(slot.0)
-            && !sequence.cancelled
-            && let (Some(chain), Some(table)) = (&mut sequence.chain, &sequence.blocks)
-        {
-            self.pool.publish(chain, table, done / self.block_len);
-        }
+        self.waiting.charge_token(sequence.tenant);
+        sequence.count_token()
     }
 
     /// This is the newest token of a sequence. One that is never told ends the chain of its blocks.
@@ -328,9 +339,14 @@ impl Queues {
             prefix_hit_tokens: self.prefix_hit_tokens,
         }
     }
+}
 
-    fn find(&self, sequence: &Sequence) -> Vec<BlockId> {
-        sequence.chain.as_ref().map(|chain| self.pool.find(chain, sequence.tokens())).unwrap_or_default()
+/// Invariant 4: the first `done` rows have passed all layers, so the blocks that they fill can be found from now on.
+fn publish(pool: &mut BlockPool, sequence: &mut Sequence, done: usize) {
+    if !sequence.cancelled
+        && let (Some(chain), Some(table)) = (&mut sequence.chain, &sequence.blocks)
+    {
+        pool.publish(chain, table, done);
     }
 }
 

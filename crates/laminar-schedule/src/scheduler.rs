@@ -25,10 +25,10 @@ pub struct Scheduler {
 #[derive(Debug)]
 struct InFlight {
     step: Step,
-    /// The sequences of its decode rows, in their order.
-    decode: Vec<Slot>,
     /// What it should cost.
     estimate: Estimate,
+    /// Whether a sequence of it was cancelled meanwhile.
+    cancelled: bool,
 }
 
 impl Scheduler {
@@ -94,10 +94,12 @@ impl Scheduler {
         let Some(slot) = self.state.queues.slot(id) else {
             return false;
         };
-        let in_flight = self.in_flight.as_ref().map(|flight| flight.step.number);
-        match self.state.queues.get_mut(slot) {
-            Some(sequence) if sequence.cancelled => return false,
-            Some(sequence) if in_flight.is_some() && sequence.step == in_flight => sequence.cancelled = true,
+        match (self.state.queues.get_mut(slot), &mut self.in_flight) {
+            (Some(sequence), _) if sequence.cancelled => return false,
+            (Some(sequence), Some(flight)) if sequence.step == Some(flight.step.number) => {
+                sequence.cancelled = true;
+                flight.cancelled = true;
+            }
             _ => self.state.remove(slot),
         }
         true
@@ -112,15 +114,15 @@ impl Scheduler {
             return flight.step.clone();
         }
         let preempted = self.state.grow();
+        let decode = self.state.decode_rows(self.next_step);
         let (limit, tiles) = self.config.policy.tiles(&mut self.state, now);
-        let step = Step { number: self.next_step, preempted, decode: self.state.queues.decode_rows(), tiles };
+        let step = Step { number: self.next_step, preempted, decode, tiles };
         if !step.is_empty() {
             self.next_step += 1;
-            self.state.queues.mark(&step);
-            let decode = self.state.queues.decoding_slots().to_vec();
+            self.state.queues.mark(step.number, &step.tiles);
             let estimate = self.state.estimate(self.state.batch(), &step.tiles);
             self.explanation = Explanation::new(&step, limit, &self.state.costs, &estimate);
-            self.in_flight = Some(InFlight { step: step.clone(), decode, estimate });
+            self.in_flight = Some(InFlight { step: step.clone(), estimate, cancelled: false });
         }
         step
     }
@@ -139,16 +141,17 @@ impl Scheduler {
         if flight.step.number != report.step {
             return Err(CommitError::WrongStep { reported: report.step, in_flight: flight.step.number });
         }
-        let named = report.finished.iter().chain(&report.failed).chain(report.sampled.iter().map(|(id, _)| id));
         let queues = &self.state.queues;
-        let in_step = |id: &SequenceId| {
-            let sequence = queues.slot(*id).and_then(|slot| queues.get(slot));
+        let ending = report.finished.iter().chain(&report.failed).map(|id| (*id, queues.slot(*id)));
+        let sampling = report.sampled.iter().enumerate().map(|(row, (id, _))| (*id, queues.slot_near(row, *id)));
+        let in_step = |slot: Option<Slot>| {
+            let sequence = slot.and_then(|slot| queues.get(slot));
             sequence.is_some_and(|sequence| sequence.step == Some(report.step))
         };
-        if let Some(id) = named.into_iter().find(|id| !in_step(id)) {
-            return Err(CommitError::NotInStep { id: *id, step: report.step });
+        if let Some((id, _)) = ending.chain(sampling).find(|(_, slot)| !in_step(*slot)) {
+            return Err(CommitError::NotInStep { id, step: report.step });
         }
-        let Some(InFlight { step, decode, estimate }) = self.in_flight.take() else {
+        let Some(InFlight { step, estimate, cancelled }) = self.in_flight.take() else {
             return Err(CommitError::NoStep { reported: report.step });
         };
         // A step that failed has not done its work.
@@ -156,21 +159,22 @@ impl Scheduler {
             self.state.costs.learn(&step, &estimate, report);
         }
 
-        let mut ended = self.state.count_tokens(&step, &decode, report);
+        // What decoded in the step still decodes: nobody has left since, and whoever begins comes behind.
+        let mut ended = self.state.queues.count_tokens(&report.failed);
         for tile in &step.tiles {
             ended.extend(self.state.advance(tile, report));
         }
         let queues = &mut self.state.queues;
-        for (id, token) in &report.sampled {
-            if let Some(slot) = queues.slot(*id) {
+        for (row, (id, token)) in report.sampled.iter().enumerate() {
+            if let Some(slot) = queues.slot_near(row, *id) {
                 queues.append(slot, *token);
             }
         }
         ended.extend(report.finished.iter().chain(&report.failed).filter_map(|id| queues.slot(*id)));
-        let members = step.tiles.iter().flat_map(|tile| &tile.members);
-        let members = members.filter(|member| !member.dropped).filter_map(|member| queues.slot(member.sequence));
-        let cancelled = |slot: &Slot| queues.get(*slot).is_some_and(|sequence| sequence.cancelled);
-        ended.extend(decode.iter().copied().chain(members).filter(cancelled));
+        if cancelled {
+            let slots = step.sequences().filter_map(|id| queues.slot(id));
+            ended.extend(slots.filter(|slot| queues.get(*slot).is_some_and(|sequence| sequence.cancelled)));
+        }
         for slot in ended {
             self.state.remove(slot);
         }

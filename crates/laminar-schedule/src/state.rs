@@ -3,7 +3,7 @@
 use crate::cohort::{Cohort, Member};
 use crate::costs::{Batch, Costs, Estimate};
 use crate::queues::{Queues, Slot};
-use crate::{CohortId, Report, SchedulerConfig, SequenceId, Step, Tile};
+use crate::{CohortId, DecodeRow, Report, SchedulerConfig, SequenceId, Tile};
 
 /// The scheduler's state, less the step in flight.
 #[derive(Debug)]
@@ -12,6 +12,7 @@ pub(crate) struct State {
     /// In the order in which they were formed.
     pub cohorts: Vec<Cohort>,
     pub costs: Costs,
+    batch: Batch,
     next_cohort: u64,
 }
 
@@ -22,15 +23,22 @@ impl State {
             queues: Queues::new(config),
             cohorts: Vec::new(),
             costs: Costs::new(config.costs.clone(), config.experts, config.layers),
+            batch: Batch::default(),
             next_cohort: 0,
         }
     }
 
-    /// The decode rows of the next step.
+    /// The decode rows of the step to be planned. Those who plan its prefill see them as [`batch`](Self::batch).
+    pub fn decode_rows(&mut self, step: u64) -> Vec<DecodeRow> {
+        let rows = self.queues.decode_rows(step);
+        let context: usize = rows.iter().map(|row| row.position + 1).sum();
+        self.batch = Batch { rows: rows.len(), context: context as f64 };
+        rows
+    }
+
+    /// The decode rows of the step that is being planned.
     pub fn batch(&self) -> Batch {
-        let contexts = self.queues.decoding().map(|sequence| sequence.tokens() as f64);
-        contexts
-            .fold(Batch::default(), |batch, context| Batch { rows: batch.rows + 1, context: batch.context + context })
+        self.batch
     }
 
     /// What a step costs; its tiles begin where their cohorts stand.
@@ -85,24 +93,7 @@ impl State {
             return ended;
         }
         for Member { slot, rows } in self.cohorts.remove(index).members() {
-            if !report.failed.contains(&rows.sequence) {
-                self.queues.publish(*slot, rows.start + rows.rows);
-            }
-            if self.queues.complete_rows(*slot, rows) {
-                ended.push(*slot);
-            }
-        }
-        ended
-    }
-
-    /// The decode rows of a step are done. Returns the sequences that have reached their last token.
-    pub fn count_tokens(&mut self, step: &Step, slots: &[Slot], report: &Report) -> Vec<Slot> {
-        let mut ended = Vec::new();
-        for (slot, row) in slots.iter().zip(&step.decode) {
-            if !report.failed.contains(&row.sequence) {
-                self.queues.publish(*slot, row.position + 1);
-            }
-            if self.queues.count_token(*slot) {
+            if self.queues.complete_rows(*slot, rows, &report.failed) {
                 ended.push(*slot);
             }
         }

@@ -25,6 +25,8 @@ struct Tenant {
     /// Work done for it, in prompt tokens.
     served: u64,
     waiting: BTreeSet<(Order, Slot)>,
+    /// The first of them, at hand: every plan compares those of all tenants.
+    first: Option<(Order, Slot)>,
     /// Its sequences, waiting or not.
     living: usize,
 }
@@ -62,14 +64,14 @@ impl Waiting {
 
     /// Where a tenant starts that begins to wait now.
     fn floor(&self) -> u64 {
-        let waiting = self.tenants.iter().filter(|tenant| !tenant.waiting.is_empty());
+        let waiting = self.tenants.iter().filter(|tenant| tenant.first.is_some());
         waiting.map(|tenant| tenant.served).min().unwrap_or(self.turn)
     }
 
     /// A place for a tenant: that of one who has left and whose counter would be lifted anyway, or a new one.
     fn add(&mut self, id: TenantId) -> TenantSlot {
         let floor = self.floor();
-        let tenant = Tenant { id, served: 0, waiting: BTreeSet::new(), living: 0 };
+        let tenant = Tenant { id, served: 0, waiting: BTreeSet::new(), first: None, living: 0 };
         let left = self.tenants.iter().position(|tenant| tenant.living == 0 && tenant.served <= floor);
         let slot = TenantSlot(left.unwrap_or(self.tenants.len()));
         match self.tenants.get_mut(slot.0) {
@@ -95,10 +97,11 @@ impl Waiting {
     pub fn insert(&mut self, tenant: TenantSlot, order: Order, slot: Slot) {
         let floor = self.floor();
         if let Some(tenant) = self.tenants.get_mut(tenant.0) {
-            if tenant.waiting.is_empty() {
+            if tenant.first.is_none() {
                 tenant.served = tenant.served.max(floor);
             }
             self.len += usize::from(tenant.waiting.insert((order, slot)));
+            tenant.first = tenant.waiting.first().copied();
         }
     }
 
@@ -107,6 +110,7 @@ impl Waiting {
         if let Some(tenant) = self.tenants.get_mut(tenant.0)
             && tenant.waiting.remove(&(order, slot))
         {
+            tenant.first = tenant.waiting.first().copied();
             self.len -= 1;
             self.turn = self.turn.max(tenant.served);
         }
@@ -124,8 +128,8 @@ impl Waiting {
 
     /// The waiting sequences of the tenant whose turn it is, in their order.
     pub fn in_turn(&self) -> impl Iterator<Item = Slot> {
-        let waiting = self.tenants.iter().filter_map(|tenant| Some((tenant.served, tenant.waiting.first()?, tenant)));
-        let next = waiting.min_by_key(|(served, first, _)| (*served, **first)).map(|(_, _, tenant)| tenant);
+        let waiting = self.tenants.iter().filter(|tenant| tenant.first.is_some());
+        let next = waiting.min_by(|one, other| one.served.cmp(&other.served).then_with(|| one.first.cmp(&other.first)));
         next.into_iter().flat_map(|tenant| tenant.waiting.iter().map(|(_, slot)| *slot))
     }
 

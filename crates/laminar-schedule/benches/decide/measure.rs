@@ -13,7 +13,9 @@ use std::time::Duration;
 
 /// Most steps on the way to the steady state.
 pub const WARM_UP: usize = 50_000;
-/// Steps from one look at the memory in use to the next.
+/// Steps through which the memory in use is watched, many times as many as a sequence lives.
+const WATCHED: usize = 100_000;
+/// Steps from one look at it to the next.
 const WATCH_EVERY: usize = 100;
 /// It goes up and down with the ages of the sequences, and with how full the nodes of trees are.
 const NOISE: f64 = 1.02;
@@ -101,10 +103,9 @@ pub fn time(mut world: World, scratch: &Path) -> Result<Value, Box<dyn Error>> {
 
 /// Allocations and bytes of `plan` and `commit` together, and whether the bytes that live grow.
 pub fn memory(mut world: World) -> Result<Value, Box<dyn Error>> {
-    let watched = world.load.watched;
     let (mut allocations, mut bytes) = (0, 0);
-    let mut live = Vec::with_capacity(watched / WATCH_EVERY);
-    for number in 0..watched {
+    let mut live = Vec::with_capacity(WATCHED / WATCH_EVERY);
+    for number in 0..WATCHED {
         let (mut planned, mut committed) = (Stats::default(), Stats::default());
         let plan = |scheduler: &mut Scheduler, now| {
             let region = Region::new(ALLOCATOR);
@@ -133,9 +134,9 @@ pub fn memory(mut world: World) -> Result<Value, Box<dyn Error>> {
     let mean = |part: &[usize]| part.iter().sum::<usize>() as f64 / part.len() as f64;
     let (begin, end) = (mean(&live[..tenth]), mean(&live[live.len() - tenth..]));
     Ok(json!({
-        "allocations": allocations as f64 / watched as f64,
-        "bytes": bytes as f64 / watched as f64,
-        "steps": watched,
+        "allocations": allocations as f64 / WATCHED as f64,
+        "bytes": bytes as f64 / WATCHED as f64,
+        "steps": WATCHED,
         "live_bytes_begin": begin,
         "live_bytes_end": end,
         "live_grows": end > begin * NOISE,

@@ -39,8 +39,6 @@ pub struct Load {
     kv_blocks: usize,
     /// Ends until the ages of the sequences are spread evenly.
     settled: usize,
-    /// Steps through which memory is watched.
-    pub watched: usize,
 }
 
 /// Short prompts that come one by one when a stream ends, and long ones that prefill all the time.
@@ -52,9 +50,7 @@ pub const LOADS: [Load; 2] = [
         steps_per_end: Some(4),
         kv_blocks: 12_288,
         settled: 2 * RUNNING,
-        watched: 100_000,
     },
-    // Ten times as dear; what would grow with sequences, steps or tokens, grows with the other load too.
     Load {
         name: "8k prompts",
         prompt_tokens: 8192,
@@ -63,13 +59,12 @@ pub const LOADS: [Load; 2] = [
         kv_blocks: 96_000,
         // They start one after the other.
         settled: 1,
-        watched: 10_000,
     },
 ];
 
 /// The scheduler and what stands for the engine around it.
 pub struct World {
-    pub load: Load,
+    load: Load,
     scheduler: Scheduler,
     prompt: Arc<[u32]>,
     /// Sequences that decode, the oldest in front.

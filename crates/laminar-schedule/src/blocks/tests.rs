@@ -13,8 +13,7 @@ struct Prompt {
 }
 
 fn admit_salted(pool: &mut BlockPool, tokens: &[u32], salt: u64) -> Option<Prompt> {
-    let mut chain =
-        pool.chain(Prefix { tokens: Arc::from(tokens), salt, ..Prefix::default() }, tokens.len(), BLOCK_LEN);
+    let mut chain = pool.chain(Prefix { tokens: Arc::from(tokens), salt, ..Prefix::default() }, tokens.len());
     let hit = pool.find(&chain, tokens.len());
     chain.published = hit.len();
     let table = pool.allocate(tokens.len().div_ceil(BLOCK_LEN), &hit)?;
@@ -26,7 +25,7 @@ fn admit(pool: &mut BlockPool, tokens: &[u32]) -> Option<Prompt> {
 }
 
 fn publish(pool: &mut BlockPool, prompt: &mut Prompt) {
-    pool.publish(&mut prompt.chain, &prompt.table, prompt.table.ids().len());
+    pool.publish(&mut prompt.chain, &prompt.table, prompt.table.ids().len() * BLOCK_LEN);
 }
 
 /// Admits, publishes and ends a prompt; returns the blocks it found.
@@ -39,7 +38,7 @@ fn pass(pool: &mut BlockPool, tokens: &[u32]) -> usize {
 
 #[test]
 fn a_pool_gives_what_it_has_and_takes_it_back() {
-    let mut pool = BlockPool::new(4);
+    let mut pool = BlockPool::new(4, BLOCK_LEN);
     let first = pool.allocate(3, &[]).unwrap();
     assert_eq!(first.ids(), [0, 1, 2]);
     assert!(pool.allocate(2, &[]).is_none());
@@ -53,7 +52,7 @@ fn a_pool_gives_what_it_has_and_takes_it_back() {
 
 #[test]
 fn a_hit_shares_blocks_and_each_user_counts() {
-    let mut pool = BlockPool::new(8);
+    let mut pool = BlockPool::new(8, BLOCK_LEN);
     let mut first = admit(&mut pool, &[1, 2, 3, 4, 5]).unwrap();
     assert_eq!(admit(&mut pool, &[1, 2, 3]).map(|prompt| pool.release(prompt.table)), Some(()));
     publish(&mut pool, &mut first);
@@ -68,7 +67,7 @@ fn a_hit_shares_blocks_and_each_user_counts() {
 
 #[test]
 fn nothing_is_found_before_it_is_published() {
-    let mut pool = BlockPool::new(8);
+    let mut pool = BlockPool::new(8, BLOCK_LEN);
     let first = admit(&mut pool, &[1, 2, 3]).unwrap();
     let second = admit(&mut pool, &[1, 2, 3]).unwrap();
     assert_eq!(second.hit, 0);
@@ -79,7 +78,7 @@ fn nothing_is_found_before_it_is_published() {
 
 #[test]
 fn the_first_of_two_equal_blocks_stays() {
-    let mut pool = BlockPool::new(8);
+    let mut pool = BlockPool::new(8, BLOCK_LEN);
     let mut first = admit(&mut pool, &[1, 2, 3, 4]).unwrap();
     let mut second = admit(&mut pool, &[1, 2, 3, 4, 5, 6]).unwrap();
     publish(&mut pool, &mut first);
@@ -95,7 +94,7 @@ fn the_first_of_two_equal_blocks_stays() {
 
 #[test]
 fn the_chain_that_was_left_first_goes_first_and_its_end_before_its_beginning() {
-    let mut pool = BlockPool::new(6);
+    let mut pool = BlockPool::new(6, BLOCK_LEN);
     pass(&mut pool, &[1, 1, 1, 1]);
     pass(&mut pool, &[2, 2, 2, 2]);
     assert_eq!(pass(&mut pool, &[1, 1, 9]), 1, "the first chain's beginning is used again");
@@ -104,7 +103,7 @@ fn the_chain_that_was_left_first_goes_first_and_its_end_before_its_beginning() {
     let table = pool.allocate(3, &[]).unwrap();
     pool.release(table);
     assert_eq!(pass(&mut pool, &[1, 1, 1, 1, 1]), 1);
-    let mut pool = BlockPool::new(4);
+    let mut pool = BlockPool::new(4, BLOCK_LEN);
     pass(&mut pool, &[1, 1, 1, 1]);
     pass(&mut pool, &[2, 2, 2, 2]);
     let table = pool.allocate(1, &[]).unwrap();
@@ -116,8 +115,23 @@ fn the_chain_that_was_left_first_goes_first_and_its_end_before_its_beginning() {
 }
 
 #[test]
+fn a_chain_that_has_lost_its_end_can_be_used_and_left_again() {
+    let mut pool = BlockPool::new(7, BLOCK_LEN);
+    pass(&mut pool, &[1; 6]);
+    pass(&mut pool, &[2; 6]);
+    // One free block and the end of the first chain.
+    let table = pool.allocate(2, &[]).unwrap();
+    pool.release(table);
+    assert_eq!(pass(&mut pool, &[1; 5]), 2);
+    // The second chain was left before that.
+    let table = pool.allocate(5, &[]).unwrap();
+    pool.release(table);
+    assert_eq!((pool.cached(), pass(&mut pool, &[2; 2]), pass(&mut pool, &[1; 5])), (2, 0, 2));
+}
+
+#[test]
 fn blocks_in_use_are_never_evicted() {
-    let mut pool = BlockPool::new(4);
+    let mut pool = BlockPool::new(4, BLOCK_LEN);
     let mut first = admit(&mut pool, &[1, 1, 1, 1]).unwrap();
     publish(&mut pool, &mut first);
     pass(&mut pool, &[2, 2]);
@@ -129,11 +143,11 @@ fn blocks_in_use_are_never_evicted() {
 
 #[test]
 fn a_hit_on_unused_blocks_is_not_counted_twice() {
-    let mut pool = BlockPool::new(3);
+    let mut pool = BlockPool::new(3, BLOCK_LEN);
     pass(&mut pool, &[1, 1, 1, 1]);
     let keep = pool.allocate(1, &[]).unwrap();
     // Both cached blocks would be found, and nothing is left for the third.
-    let chain = pool.chain(Prefix { tokens: Arc::from([1; 5]), ..Prefix::default() }, 5, BLOCK_LEN);
+    let chain = pool.chain(Prefix { tokens: Arc::from([1; 5]), ..Prefix::default() }, 5);
     let hit = pool.find(&chain, 5);
     assert!(pool.fits(2, &hit) && !pool.fits(3, &hit));
     assert!(admit(&mut pool, &[1, 1, 1, 1, 1]).is_none());
@@ -143,8 +157,8 @@ fn a_hit_on_unused_blocks_is_not_counted_twice() {
 
 #[test]
 fn prompts_of_equal_hash_never_share() {
-    for hash in [(|_, _| 7) as crate::prefix::KeyHash, |_, tokens| u64::from(tokens[0])] {
-        let mut pool = BlockPool::with_cache(16, PrefixCache::with_hash(hash));
+    for hash in [(|_, _| 7) as KeyHash, |_, tokens| u64::from(tokens[0])] {
+        let mut pool = BlockPool::with_hash(16, BLOCK_LEN, hash);
         assert_eq!(pass(&mut pool, &[1, 2, 3, 4, 5]), 0);
         assert_eq!(pass(&mut pool, &[1, 3, 3, 4, 5]), 0, "other tokens in the first block");
         assert_eq!(pass(&mut pool, &[3, 4, 3, 4, 5]), 0, "a block that is cached as a second one is no first one");
@@ -156,7 +170,7 @@ fn prompts_of_equal_hash_never_share() {
 
 #[test]
 fn salts_do_not_share() {
-    let mut pool = BlockPool::new(16);
+    let mut pool = BlockPool::new(16, BLOCK_LEN);
     pass(&mut pool, &[1, 2, 3]);
     assert_eq!(admit_salted(&mut pool, &[1, 2, 3], 1).unwrap().hit, 0);
     assert_eq!(admit(&mut pool, &[1, 2, 3]).unwrap().hit, 1);
