@@ -147,6 +147,11 @@ impl Queues {
         self.waiting.in_turn()
     }
 
+    /// Of these, the ones that have waited longest and the shortest ones.
+    pub fn contenders(&self) -> impl Iterator<Item = Slot> {
+        self.waiting.contenders()
+    }
+
     /// Whether a sequence is admitted and has rows left to prefill.
     pub fn is_started(&self, slot: Slot) -> bool {
         self.get(slot).is_some_and(|sequence| matches!(sequence.phase, Phase::Prefilling { .. }))
@@ -352,5 +357,5 @@ fn publish(pool: &mut BlockPool, sequence: &mut Sequence, done: usize) {
 
 /// What a waiting sequence is sorted by, within its tenant.
 fn order(sequence: &Sequence) -> Order {
-    (sequence.virtual_arrival(), sequence.number)
+    Order { virtual_arrival: sequence.virtual_arrival(), number: sequence.number, tokens: sequence.tokens() }
 }

@@ -16,8 +16,20 @@ pub(crate) struct TenantSlot(usize);
 /// What a generated token costs its tenant, in prompt tokens: it takes a step of its own.
 const TOKEN_COST: u64 = 2;
 
-/// What a waiting sequence is sorted by: virtual arrival, then number of submission.
-pub(crate) type Order = (i64, u64);
+/// What waiting sequences are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Order {
+    /// When it came, its priority counted in.
+    pub virtual_arrival: i64,
+    /// Of equal arrivals, the one that was submitted first comes first.
+    pub number: u64,
+    /// Tokens to prefill.
+    pub tokens: usize,
+}
+
+/// Contenders of each kind: enough to find nearly always whom a walk over all would find, and few enough to compare in every
+/// step.
+const CONTENDERS: usize = 32;
 
 #[derive(Debug)]
 struct Tenant {
@@ -25,6 +37,8 @@ struct Tenant {
     /// Work done for it, in prompt tokens.
     served: u64,
     waiting: BTreeSet<(Order, Slot)>,
+    /// The same, the shortest first.
+    by_length: BTreeSet<(usize, u64, Slot)>,
     /// The first of them, at hand: every plan compares those of all tenants.
     first: Option<(Order, Slot)>,
     /// Its sequences, waiting or not.
@@ -71,7 +85,8 @@ impl Waiting {
     /// A place for a tenant: that of one who has left and whose counter would be lifted anyway, or a new one.
     fn add(&mut self, id: TenantId) -> TenantSlot {
         let floor = self.floor();
-        let tenant = Tenant { id, served: 0, waiting: BTreeSet::new(), first: None, living: 0 };
+        let tenant =
+            Tenant { id, served: 0, waiting: BTreeSet::new(), by_length: BTreeSet::new(), first: None, living: 0 };
         let left = self.tenants.iter().position(|tenant| tenant.living == 0 && tenant.served <= floor);
         let slot = TenantSlot(left.unwrap_or(self.tenants.len()));
         match self.tenants.get_mut(slot.0) {
@@ -101,6 +116,7 @@ impl Waiting {
                 tenant.served = tenant.served.max(floor);
             }
             self.len += usize::from(tenant.waiting.insert((order, slot)));
+            tenant.by_length.insert((order.tokens, order.number, slot));
             tenant.first = tenant.waiting.first().copied();
         }
     }
@@ -110,6 +126,7 @@ impl Waiting {
         if let Some(tenant) = self.tenants.get_mut(tenant.0)
             && tenant.waiting.remove(&(order, slot))
         {
+            tenant.by_length.remove(&(order.tokens, order.number, slot));
             tenant.first = tenant.waiting.first().copied();
             self.len -= 1;
             self.turn = self.turn.max(tenant.served);
@@ -128,9 +145,20 @@ impl Waiting {
 
     /// The waiting sequences of the tenant whose turn it is, in their order.
     pub fn in_turn(&self) -> impl Iterator<Item = Slot> {
+        self.tenant_in_turn().into_iter().flat_map(|tenant| tenant.waiting.iter().map(|(_, slot)| *slot))
+    }
+
+    /// Of these, the ones that have waited longest, then the shortest ones. Some may come twice.
+    pub fn contenders(&self) -> impl Iterator<Item = Slot> {
+        let tenant = self.tenant_in_turn();
+        let longest = tenant.into_iter().flat_map(|tenant| tenant.waiting.iter().map(|(_, slot)| *slot));
+        let shortest = tenant.into_iter().flat_map(|tenant| tenant.by_length.iter().map(|(_, _, slot)| *slot));
+        longest.take(CONTENDERS).chain(shortest.take(CONTENDERS))
+    }
+
+    fn tenant_in_turn(&self) -> Option<&Tenant> {
         let waiting = self.tenants.iter().filter(|tenant| tenant.first.is_some());
-        let next = waiting.min_by(|one, other| one.served.cmp(&other.served).then_with(|| one.first.cmp(&other.first)));
-        next.into_iter().flat_map(|tenant| tenant.waiting.iter().map(|(_, slot)| *slot))
+        waiting.min_by(|one, other| one.served.cmp(&other.served).then_with(|| one.first.cmp(&other.first)))
     }
 
     /// Work done for a tenant: prompt rows.
@@ -152,6 +180,10 @@ impl Waiting {
 mod tests {
     use super::*;
 
+    fn order(virtual_arrival: i64, number: u64) -> Order {
+        Order { virtual_arrival, number, tokens: 10 }
+    }
+
     /// Serves the head `times` times, each for so many rows as its tenant's number, and returns the tenants.
     fn serve(waiting: &mut Waiting, tenants: &[TenantSlot], times: usize, rows: &[usize]) -> Vec<usize> {
         (0..times)
@@ -167,8 +199,8 @@ mod tests {
     fn tenants_get_equal_shares_of_work_however_much_they_ask() {
         let mut waiting = Waiting::default();
         let tenants = [waiting.enter(TenantId(7)), waiting.enter(TenantId(8))];
-        waiting.insert(tenants[0], (0, 0), Slot(0));
-        waiting.insert(tenants[1], (1, 1), Slot(1));
+        waiting.insert(tenants[0], order(0, 0), Slot(0));
+        waiting.insert(tenants[1], order(1, 1), Slot(1));
         // The first one's prompts are three times as long.
         let served = serve(&mut waiting, &tenants, 8, &[300, 100]);
         assert_eq!(served, [0, 1, 1, 1, 0, 1, 1, 1]);
@@ -178,10 +210,10 @@ mod tests {
     fn a_tenant_that_comes_late_has_no_credit() {
         let mut waiting = Waiting::default();
         let first = waiting.enter(TenantId(7));
-        waiting.insert(first, (0, 0), Slot(0));
+        waiting.insert(first, order(0, 0), Slot(0));
         waiting.charge_rows(first, 10_000);
         let late = waiting.enter(TenantId(8));
-        waiting.insert(late, (1, 1), Slot(1));
+        waiting.insert(late, order(1, 1), Slot(1));
         assert_eq!(serve(&mut waiting, &[first, late], 4, &[100, 100]), [0, 1, 0, 1]);
     }
 
@@ -189,11 +221,11 @@ mod tests {
     fn a_tenant_that_asked_for_little_has_no_credit() {
         let mut waiting = Waiting::default();
         let (busy, quiet) = (waiting.enter(TenantId(7)), waiting.enter(TenantId(8)));
-        waiting.insert(busy, (0, 0), Slot(0));
+        waiting.insert(busy, order(0, 0), Slot(0));
         // One long stream on one side, many prompts on the other.
         (0..100).for_each(|_| waiting.charge_token(quiet));
         waiting.charge_rows(busy, 10_000);
-        waiting.insert(quiet, (1, 1), Slot(1));
+        waiting.insert(quiet, order(1, 1), Slot(1));
         assert_eq!(serve(&mut waiting, &[busy, quiet], 4, &[100, 100]), [0, 1, 0, 1]);
     }
 
@@ -201,11 +233,11 @@ mod tests {
     fn a_tenant_cannot_drop_its_debt_by_leaving_for_a_moment() {
         let mut waiting = Waiting::default();
         let (first, second) = (waiting.enter(TenantId(7)), waiting.enter(TenantId(8)));
-        waiting.insert(second, (1, 1), Slot(1));
+        waiting.insert(second, order(1, 1), Slot(1));
         waiting.charge_rows(first, 1000);
         waiting.leave(first);
         let again = waiting.enter(TenantId(7));
-        waiting.insert(again, (0, 0), Slot(0));
+        waiting.insert(again, order(0, 0), Slot(0));
         assert_eq!(serve(&mut waiting, &[again, second], 3, &[500, 500]), [1, 1, 0]);
     }
 
@@ -213,15 +245,30 @@ mod tests {
     fn tenants_that_have_left_take_no_room() {
         let mut waiting = Waiting::default();
         let stays = waiting.enter(TenantId(0));
-        waiting.insert(stays, (0, 0), Slot(0));
+        waiting.insert(stays, order(0, 0), Slot(0));
         for id in 1..1000 {
             let tenant = waiting.enter(TenantId(id));
-            waiting.insert(tenant, (1, 1), Slot(1));
-            waiting.remove(tenant, (1, 1), Slot(1));
+            waiting.insert(tenant, order(1, 1), Slot(1));
+            waiting.remove(tenant, order(1, 1), Slot(1));
             waiting.charge_token(tenant);
             waiting.leave(tenant);
             waiting.charge_token(stays);
         }
         assert!(waiting.tenants.len() < 4 && waiting.by_id.len() < 4);
+    }
+
+    #[test]
+    fn contenders_are_the_oldest_and_the_shortest() {
+        let mut waiting = Waiting::default();
+        let tenant = waiting.enter(TenantId(7));
+        for number in 0..1000 {
+            let order = Order { virtual_arrival: 0, number, tokens: if number == 900 { 5 } else { 10 } };
+            waiting.insert(tenant, order, Slot(number as usize));
+        }
+        let contenders: Vec<usize> = waiting.contenders().map(|slot| slot.0).collect();
+        assert_eq!((contenders[0], contenders[CONTENDERS]), (0, 900));
+        assert_eq!(contenders.len(), 2 * CONTENDERS);
+        waiting.remove(tenant, Order { virtual_arrival: 0, number: 900, tokens: 5 }, Slot(900));
+        assert!(waiting.contenders().all(|slot| slot.0 != 900));
     }
 }

@@ -87,7 +87,7 @@ impl View<'_> {
         let queues = &self.state.queues;
         let started = self.first(queues.unfinished());
         // The first of those that wait may have to wait for blocks; then nobody takes them away.
-        let waiting = self.first(queues.in_turn().filter(|_| queues.has_room()));
+        let waiting = self.first(queues.contenders().filter(|_| queues.has_room()));
         let waiting = waiting.filter(|(slot, _)| queues.admissible(*slot).is_some());
         let (Some(one), Some(other)) = (started, waiting) else {
             return started.or(waiting);
