@@ -188,7 +188,6 @@ impl Worker {
         let begun = Instant::now();
         let step = self.scheduler.plan(begun - self.started);
         let planned = begun.elapsed();
-        tracing::debug!("{}", self.scheduler.explain());
         step.preempted.iter().for_each(|id| self.executor.forget(*id));
         let result = catch_unwind(AssertUnwindSafe(|| self.execute(&step, begun)));
         let result = result.unwrap_or_else(|panic| Err(panic_message(&*panic).into()));
@@ -200,6 +199,7 @@ impl Worker {
         });
 
         let executed = begun.elapsed();
+        tracing::debug!("{}; took {:.1} ms", self.scheduler.explain(), executed.as_secs_f64() * 1e3);
         let of_kind = |failed| {
             let ends = ended.iter().filter(move |(_, end)| matches!(end, End::Failed(_)) == failed);
             ends.map(|(id, _)| *id).collect()
