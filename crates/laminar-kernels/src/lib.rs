@@ -61,6 +61,7 @@ mod matrix;
 mod norm;
 mod pool;
 mod quant;
+pub mod roof;
 mod rope;
 mod route;
 #[cfg(test)]
