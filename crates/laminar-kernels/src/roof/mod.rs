@@ -168,28 +168,18 @@ impl Reader {
     /// The sum of the next chunk.
     fn read_chunk(&self) -> u64 {
         let chunk = self.next.fetch_add(1, Ordering::Relaxed) % (self.data.len() / CHUNK);
-        sum(*ISA, &self.data[chunk * CHUNK..][..CHUNK])
+        sum(&self.data[chunk * CHUNK..][..CHUNK])
     }
 }
 
-/// The widest path of the machine, whatever `LAMINAR_ISA` says: memory is as fast as it is.
-static ISA: std::sync::LazyLock<Isa> =
-    std::sync::LazyLock::new(|| Isa::available().last().copied().unwrap_or(Isa::Portable));
-
-crate::isa::multiversion! {
-    fn sum(values: &[u64]) -> u64 = sum_body;
-}
-
-#[inline(always)]
-fn sum_body(values: &[u64]) -> u64 {
-    // Four cache lines at a time, in sums of their own.
-    let mut sums = [0u64; 32];
-    for part in values.chunks_exact(32) {
-        for (sum, value) in sums.iter_mut().zip(part) {
-            *sum = sum.wrapping_add(*value);
-        }
+/// The sum of a chunk, as fast as the machine reads it, whatever `LAMINAR_ISA` says.
+fn sum(chunk: &[u64]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the machine has AVX2.
+        return unsafe { x86::sum(chunk) };
     }
-    sums.iter().fold(0, |all, sum| all.wrapping_add(*sum))
+    portable::sum(chunk)
 }
 
 /// Instructions without effect that all threads of the pool together dispatch in a second, measured for about

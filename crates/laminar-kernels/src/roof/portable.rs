@@ -32,3 +32,13 @@ pub(super) fn bytes(steps: usize, a: &[u8; 32], b: &[i8; 32]) -> i32 {
     }
     sum
 }
+
+/// The sum of all values.
+pub(super) fn sum(values: &[u64]) -> u64 {
+    // Sums side by side, which the compiler keeps in vectors.
+    let mut sums = [0u64; 16];
+    for part in values.chunks(16) {
+        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum = sum.wrapping_add(*value));
+    }
+    sums.iter().fold(0, |all, sum| all.wrapping_add(*sum))
+}

@@ -22,6 +22,16 @@ fn a_reader_reads_every_value_once_a_round() {
 }
 
 #[test]
+fn sums_leave_nothing_out() {
+    for len in [0, 1, 31, 32, 100, 1000] {
+        let values: Vec<u64> = (0..len).map(|i| i * i + 1).collect();
+        let expected = values.iter().sum::<u64>();
+        assert_eq!(portable::sum(&values), expected, "{len}");
+        assert_eq!(sum(&values), expected, "{len}");
+    }
+}
+
+#[test]
 fn every_probe_has_a_rate() {
     let pool = Pool::new(2);
     let window = Duration::from_millis(2);
