@@ -16,6 +16,7 @@ Examples:
   laminar run --model Qwen/Qwen3-0.6B-GGUF 'Why is the sky blue?'
   laminar inspect ./model.gguf --json
   laminar synth --preset tiny --out tiny.gguf
+  laminar bench engine --model ./model.gguf --prompt 32,512 --batch 1,8
 
 MODEL is a .gguf file (name the first part of a split one), a Hugging Face
 folder, or a hub id: org/name, or org/name/file.gguf for one file of it.

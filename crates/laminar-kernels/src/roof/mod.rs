@@ -185,22 +185,36 @@ fn sum(chunk: &[u64]) -> u64 {
 /// Instructions without effect that all threads of the pool together dispatch in a second, measured for about
 /// `window`; `None` on processors for which there is no probe.
 ///
-/// On a core that is alone this is its width times its clock.
+/// On a core that is alone this is its width times its clock, twice that where the processor dispatches two such
+/// instructions as one.
 pub fn dispatch_rate(pool: &Pool, window: Duration) -> Option<f64> {
     cfg!(any(target_arch = "x86_64", target_arch = "aarch64")).then(|| rate(pool, window, &nops))
 }
 
 /// Some microseconds of nothing; the instructions dispatched.
 fn nops() -> u64 {
-    const STEPS: u64 = 100;
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    const STEPS: u64 = 400;
+    const REPEAT: u64 = 256;
     for _ in 0..STEPS {
+        // Of four bytes: decoded instructions are cached by the bytes they come from, and of shorter ones too few fit.
+        #[cfg(target_arch = "x86_64")]
         // SAFETY: nothing is done.
         unsafe {
-            std::arch::asm!(".rept 1024", "nop", ".endr", options(nomem, nostack, preserves_flags));
+            std::arch::asm!(
+                ".rept {repeat}", ".byte 0x0f, 0x1f, 0x40, 0x00", ".endr",
+                repeat = const REPEAT, options(nomem, nostack, preserves_flags)
+            );
+        }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: nothing is done.
+        unsafe {
+            std::arch::asm!(
+                ".rept {repeat}", "nop", ".endr",
+                repeat = const REPEAT, options(nomem, nostack, preserves_flags)
+            );
         }
     }
-    STEPS * 1024
+    STEPS * REPEAT
 }
 
 /// How long threads work before a measurement begins: waking takes them some ten microseconds.
@@ -215,10 +229,14 @@ fn rate(pool: &Pool, window: Duration, burst: &(dyn Fn() -> u64 + Sync)) -> f64 
             burst();
         }
         // From the common begin, so that a thread that comes late counts for less, and one that is given a
-        // second task for nothing.
+        // second task for next to nothing. At least once, since on a machine that is full a thread may sleep
+        // through the window.
         let mut units = 0;
-        while begin.elapsed() < window {
+        loop {
             units += burst();
+            if begin.elapsed() >= window {
+                break;
+            }
         }
         let rate = units as f64 / begin.elapsed().as_secs_f64();
         *total.lock().unwrap_or_else(PoisonError::into_inner) += rate;

@@ -1,4 +1,4 @@
-//! Chains for x86. Assembly, since a compiler would take a product that never changes out of the loop.
+//! Chains for x86, in assembly, since a compiler would take a product that never changes out of the loop.
 //!
 //! Each function multiplies the same two vectors over and over and adds the products to sums side by side: at
 //! least as many as it takes to start two multiplications a cycle at a latency of four or five. Sums may wrap.
