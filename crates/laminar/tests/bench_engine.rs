@@ -80,7 +80,7 @@ fn json_holds_every_point_round_and_roof() {
     assert_eq!(points[3]["operations"].as_f64().unwrap(), 2.0 * points[2]["operations"].as_f64().unwrap());
 }
 
-/// The work is the seed's; a model by path is the same as the one built in.
+/// The work is the seed's, whatever else is measured; a model by path is the same as the one built in.
 #[test]
 fn the_same_seed_does_the_same_work() {
     let loads = |extra: &[&str]| -> Vec<u64> {
@@ -89,6 +89,8 @@ fn the_same_seed_does_the_same_work() {
     };
     let zero = loads(&[]);
     assert_eq!(loads(&["--model", embedded_model()]), zero);
+    let more = loads(&["--prompt", "21", "--batch", "3"]);
+    assert_eq!([&more[..2], &more[3..5]].concat(), zero, "{more:?}");
     assert_ne!(loads(&["--seed", "5"]), zero);
 }
 

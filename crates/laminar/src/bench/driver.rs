@@ -63,8 +63,12 @@ impl<E: Executor> Driver<E> {
     pub fn new(executor: E, room: Room, seed: u64) -> Self {
         let vocab = executor.vocab_size() as u64;
         let block_len = executor.block_len();
-        let mut random = SplitMix(seed);
-        let mut tokens = |count: usize| -> Vec<u32> { (0..count).map(|_| (random.next() % vocab) as u32).collect() };
+        let mut seeds = SplitMix(seed);
+        // A stream of its own for each sequence, so that its tokens do not depend on the lengths of others.
+        let mut tokens = |count: usize| -> Vec<u32> {
+            let mut random = SplitMix(seeds.next());
+            (0..count).map(|_| (random.next() % vocab) as u32).collect()
+        };
         let mut next = 0;
         let mut blocks = |positions: usize| -> Vec<u32> {
             let first = next;

@@ -173,7 +173,7 @@ pub fn print(report: &Report, json: bool) -> anyhow::Result<()> {
 fn write_table(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let Head { model, architecture, weight_type, threads, kv_type, context, decode, repeat, .. } = &report.head;
     let kv = kv_name(*kv_type);
-    writeln!(out, "{model}: {architecture}, {weight_type}, KV {kv}; {threads} threads, {repeat} rounds")?;
+    writeln!(out, "{model}: {architecture}, {weight_type}, KV {kv}; threads {threads}, rounds {repeat}")?;
     writeln!(out, "decode: {decode} steps behind {context} tokens")?;
     write!(out, "roofs:")?;
     for (index, roof) in report.roofs.iter().enumerate() {

@@ -68,12 +68,12 @@ fn thread_counts(last: usize) -> Vec<usize> {
 
 fn write_table(out: &mut impl Write, roofs: &Roofs) -> io::Result<()> {
     let Roofs { buffer_bytes, rounds, roofs } = roofs;
-    writeln!(out, "{rounds} rounds; memory read from a buffer of {} MiB", buffer_bytes >> 20)?;
+    writeln!(out, "rounds {rounds}; memory is read from a buffer of {} MiB", buffer_bytes >> 20)?;
     writeln!(out, "dispatch: billions of NOPs a second and thread just before; far apart means a busy machine")?;
     writeln!(
         out,
-        "\n{:<8}{:<17}{:>9}{:>9}{:>9}  {:<8}{:>9}{:>8}{:>8}",
-        "threads", "roof", "min", "median", "max", "", "dispatch", "median", "max"
+        "\n{:<8}{:<17}{:>9}{:>9}{:>9}  {:<8}{:>14}{:>8}{:>8}",
+        "threads", "roof", "min", "median", "max", "", "dispatch min", "median", "max"
     )?;
     for roof in roofs {
         let rate = &roof.rate;
@@ -81,9 +81,9 @@ fn write_table(out: &mut impl Write, roofs: &Roofs) -> io::Result<()> {
         write!(out, "{:<8}{:<17}{min:>9}{median:>9}{max:>9}  {:<8}", roof.threads, roof.name, roof.unit)?;
         match &roof.dispatch_g_s {
             Some(dispatch) => {
-                writeln!(out, "{:>9.1}{:>8.1}{:>8.1}", dispatch.min, dispatch.median, dispatch.max)?;
+                writeln!(out, "{:>14.1}{:>8.1}{:>8.1}", dispatch.min, dispatch.median, dispatch.max)?;
             }
-            None => writeln!(out, "{:>9}{:>8}{:>8}", "-", "-", "-")?,
+            None => writeln!(out, "{:>14}{:>8}{:>8}", "-", "-", "-")?,
         }
     }
     Ok(())
