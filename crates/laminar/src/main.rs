@@ -2,9 +2,10 @@
 //! a synthetic one.
 //!
 //! This crate is flags and glue. [`cli`] holds every flag, [`commands`] one
-//! file per command, [`bench`] what `laminar bench` measures, [`source`] and [`hub`] find the model, [`setup`] starts
-//! the engine, [`exit`] maps errors to exit codes. Answers go to stdout alone;
-//! logs, progress bars and errors go to stderr.
+//! file per command, [`bench`](mod@bench) what `laminar bench` measures,
+//! [`source`] and [`hub`] find the model, [`setup`] starts the engine,
+//! [`exit`] maps errors to exit codes. Answers go to stdout alone; logs,
+//! progress bars and errors go to stderr.
 
 mod bench;
 mod cli;
