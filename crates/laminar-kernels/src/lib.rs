@@ -5,8 +5,9 @@
 //! load from a GGUF block format ([`WeightType`]); [`Activations`], a batch of rows prepared for any number
 //! of products. [`linear`] multiplies the two; [`route_top_k`] and [`moe_ffn`] are a mixture-of-experts
 //! layer; [`store_kv`] and [`attention`] work on keys and values in blocks of a fixed number of positions;
-//! [`rms_norm`], [`rope`], [`gate_mul`] and [`add`] are the rest of a transformer layer. A later set of
-//! operations for another device would sit beside this crate with the same meaning.
+//! [`rms_norm`], [`rope`], [`gate_mul`] and [`add`] are the rest of a transformer layer; [`roof`](mod@roof)
+//! measures what the machine could do at best. A later set of operations for another device would sit beside
+//! this crate with the same meaning.
 //!
 //! # The arithmetic contract
 //!
@@ -61,6 +62,7 @@ mod matrix;
 mod norm;
 mod pool;
 mod quant;
+pub mod roof;
 mod rope;
 mod route;
 #[cfg(test)]

@@ -16,6 +16,7 @@ Examples:
   laminar run --model Qwen/Qwen3-0.6B-GGUF 'Why is the sky blue?'
   laminar inspect ./model.gguf --json
   laminar synth --preset tiny --out tiny.gguf
+  laminar bench engine --model ./model.gguf --prompt 32,512 --batch 1,8
 
 MODEL is a .gguf file (name the first part of a split one), a Hugging Face
 folder, or a hub id: org/name, or org/name/file.gguf for one file of it.
@@ -56,6 +57,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write a GGUF of a published shape with seeded random weights
     Synth(SynthArgs),
+    /// Measure this machine, and models on it
+    Bench(BenchArgs),
 }
 
 /// How the engine is set up, for `serve` and `run` alike.
@@ -203,6 +206,69 @@ pub struct SynthArgs {
     /// File to write; an existing one is replaced once the new one is complete
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
+}
+
+/// `laminar bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Speed of a model's prompt and decode steps, beside what this machine could do at best
+    Engine(EngineBenchArgs),
+    /// What this machine could do at best: memory, multiplications, dispatch
+    Roof(RoofArgs),
+}
+
+/// `laminar bench engine`. Its counts are checked by the command, which says in one line what is wrong with them.
+#[derive(Debug, Args)]
+pub struct EngineBenchArgs {
+    /// GGUF file, Hugging Face folder or hub id; without it, the built-in tiny model
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Lengths of the prompts, in tokens [default: those of 32,512,2048 that fit the model's context]
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    pub prompt: Vec<usize>,
+    /// Decode steps of a measurement
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub decode: usize,
+    /// Sequences that decode at once
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,8")]
+    pub batch: Vec<usize>,
+    /// Tokens of every sequence before it decodes [default: 256, or half of the model's context]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Measurements of each kind; they take turns
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub repeat: usize,
+    /// Worker threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Number type of the KV cache
+    #[arg(long, value_enum, default_value_t = KvTypeName::F16)]
+    pub kv_type: KvTypeName,
+    /// Seed of the random token ids
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `laminar bench roof`.
+#[derive(Debug, Args)]
+pub struct RoofArgs {
+    /// Most threads to measure with [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Scheduling policies.

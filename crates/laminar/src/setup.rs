@@ -1,5 +1,6 @@
 //! From flags to a running engine: checkpoint, tokenizer, template, weights.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use laminar_schedule::{Policy, Targets};
 use laminar_server::template::ChatTemplate;
 
 use crate::cli::{Chunk, EngineArgs, KvTypeName, PolicyName};
-use crate::{progress, source};
+use crate::progress;
+use crate::source::{self, Source};
 
 /// The default context is the model's own up to here. KV memory is only used
 /// as sequences fill it, so this engine_use the address space, not the memory.
@@ -63,20 +65,9 @@ pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::R
     let tokenizer = Tokenizer::from_checkpoint(&source.checkpoint).with_context(in_model)?;
     let template = ChatTemplate::from_tokenizer(&tokenizer).with_context(in_model)?;
 
-    let threads = match args.threads {
-        Some(threads) => threads.get(),
-        None => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
-    };
-    let pool = Pool::new(threads);
-    let kv_type = match args.kv_type {
-        KvTypeName::F16 => KvType::F16,
-        KvTypeName::F32 => KvType::F32,
-    };
-    let bar = progress::Bytes::new(&format!("loading {}", source.name), quiet);
-    let on_progress = |done, total| bar.update(done, total);
-    let options = LoadOptions { kv: kv_type, progress: Some(&on_progress) };
-    let model = Model::load(&source.checkpoint, &pool, &options).with_context(in_model)?;
-    bar.finish();
+    let pool = Pool::new(threads(args.threads));
+    let kv_type = kv_type(args.kv_type);
+    let model = load(&source, &pool, kv_type, quiet)?;
     tokenizer.check_vocab(model.vocab_size()).with_context(in_model)?;
     let tokenizer = Arc::new(tokenizer);
     let EngineUse { max_sequences, max_waiting, prefix_cache } = engine_use;
@@ -91,6 +82,30 @@ pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::R
         name: source.name,
         load_time: began.elapsed(),
     })
+}
+
+/// Loads a model's weights behind a progress bar.
+pub fn load(source: &Source, pool: &Pool, kv_type: KvType, quiet: bool) -> anyhow::Result<Model> {
+    let bar = progress::Bytes::new(&format!("loading {}", source.name), quiet);
+    let on_progress = |done, total| bar.update(done, total);
+    let options = LoadOptions { kv: kv_type, progress: Some(&on_progress) };
+    Model::load(&source.checkpoint, pool, &options).with_context(|| format!("model {}", source.name))
+}
+
+/// `--threads`, or as many as there are cores.
+pub fn threads(wanted: Option<NonZeroUsize>) -> usize {
+    match wanted {
+        Some(threads) => threads.get(),
+        None => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+    }
+}
+
+/// `--kv-type`.
+pub fn kv_type(name: KvTypeName) -> KvType {
+    match name {
+        KvTypeName::F16 => KvType::F16,
+        KvTypeName::F32 => KvType::F32,
+    }
 }
 
 /// `--ctx`, checked against the model.

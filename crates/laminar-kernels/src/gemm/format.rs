@@ -1,5 +1,7 @@
 //! What the matrix kernels need to know of each block format, as compile-time constants.
 
+use crate::WeightType;
+
 /// How a panel stores its scales; see the layout in `matrix.rs`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scales {
@@ -62,4 +64,19 @@ pub(super) fn scale_offsets<F: Format>(block: usize) -> ScaleOffsets {
         Scales::Super => ScaleOffsets { d: block / 8 * 160, factors: block / 8 * 160 + 32 + block % 8 * 16 },
         Scales::SuperHalves => ScaleOffsets { d: block / 8 * 144, factors: block / 8 * 144 + 16 + block % 8 * 16 },
     }
+}
+
+/// [`Format::SUMS`] of a block format; `None` for floats.
+pub(crate) fn byte_sums(ty: WeightType) -> Option<usize> {
+    Some(match ty {
+        WeightType::F32 | WeightType::F16 | WeightType::Bf16 => return None,
+        WeightType::Q8_0 => Q8_0::SUMS,
+        WeightType::Q4_0 => Q4_0::SUMS,
+        WeightType::Q4_1 => Q4_1::SUMS,
+        WeightType::Q5_0 => Q5_0::SUMS,
+        WeightType::Q5_1 => Q5_1::SUMS,
+        WeightType::Q4K => Q4K::SUMS,
+        WeightType::Q5K => Q5K::SUMS,
+        WeightType::Q6K => Q6K::SUMS,
+    })
 }

@@ -5,6 +5,8 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use format::byte_sums;
+
 use crate::isa::{Isa, isa};
 use crate::matrix::LANES;
 use crate::pool::SharedMut;

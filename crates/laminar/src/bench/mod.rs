@@ -1,0 +1,10 @@
+//! What `laminar bench` measures.
+
+pub mod driver;
+pub mod engine;
+pub mod machine;
+pub mod probes;
+pub mod report;
+pub mod roof;
+pub mod spread;
+pub mod work;
