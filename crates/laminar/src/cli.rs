@@ -1,5 +1,9 @@
 //! The command line: every flag, its default and its help, in one place.
 
+mod bench_serve;
+
+pub use bench_serve::{EndpointName, PromptForm, ScenarioName, ServeBenchArgs};
+
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -16,6 +20,7 @@ Examples:
   laminar run --model Qwen/Qwen3-0.6B-GGUF 'Why is the sky blue?'
   laminar inspect ./model.gguf --json
   laminar synth --preset tiny --out tiny.gguf
+  laminar bench serve --url http://127.0.0.1:8080 --scenario mixed --html report.html
 
 MODEL is a .gguf file (name the first part of a split one), a Hugging Face
 folder, or a hub id: org/name, or org/name/file.gguf for one file of it.
@@ -56,6 +61,23 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write a GGUF of a published shape with seeded random weights
     Synth(SynthArgs),
+    /// Measure
+    Bench(BenchArgs),
+}
+
+/// `laminar bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Put load on an OpenAI-compatible server, ours or another's, and time every token
+    Serve(Box<ServeBenchArgs>),
 }
 
 /// How the engine is set up, for `serve` and `run` alike.

@@ -1,11 +1,12 @@
 //! `laminar`: serve a model, answer one prompt, look into a model file, write
-//! a synthetic one.
+//! a synthetic one, measure.
 //!
 //! This crate is flags and glue. [`cli`] holds every flag, [`commands`] one
-//! file per command, [`source`] and [`hub`] find the model, [`setup`] starts
+//! file per command, [`bench`] the measurements, [`source`] and [`hub`] find the model, [`setup`] starts
 //! the engine, [`exit`] maps errors to exit codes. Answers go to stdout alone;
 //! logs, progress bars and errors go to stderr.
 
+mod bench;
 mod cli;
 mod commands;
 mod exit;
@@ -34,5 +35,6 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Run(args) => commands::run::run(args, quiet),
         Command::Inspect(args) => commands::inspect::inspect(args, quiet),
         Command::Synth(args) => commands::synth::synth(args, quiet),
+        Command::Bench(args) => commands::bench::bench(args, quiet),
     }
 }

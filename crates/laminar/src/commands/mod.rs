@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod bench;
 pub mod inspect;
 pub mod run;
 pub mod serve;

@@ -1,0 +1,3 @@
+//! Measurements, one folder each.
+
+pub mod serve;
