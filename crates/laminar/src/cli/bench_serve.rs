@@ -22,6 +22,10 @@ LENGTH is a number of tokens, a range A-B (uniform, both ends included), or a
 CSV file with a column prompt_tokens or output_tokens; if both flags name the
 same file, a request takes both numbers from the same row.
 
+Where the server takes them, requests carry ignore_eos (answers then have their
+full length), cache_salt and cache_prompt (so that no run profits from an earlier
+one); --extra '{\"ignore_eos\":null}' leaves a field out.
+
 A time stamp is taken when a server-sent event with text arrives. A gap is the
 time between two such events of one answer. Percentile p is the smallest value
 that at least p % of all values do not exceed. Probes and warm-up are left out.
@@ -34,7 +38,7 @@ Exit code 0: measured, even if some requests failed (they are counted by kind);
 #[command(after_help = NOTES)]
 pub struct ServeBenchArgs {
     /// Address of the server, such as http://127.0.0.1:8080 (a trailing /v1 may be there)
-    #[arg(long, required_unless_present = "compare")]
+    #[arg(long, required_unless_present = "compare", requires = "scenario")]
     pub url: Option<String>,
     /// What to do to it
     #[arg(long, value_enum, required_unless_present = "compare", requires = "url")]
@@ -101,7 +105,7 @@ pub struct ServeBenchArgs {
     /// mixed: tokens in the prompt of each stream
     #[arg(long, value_name = "N", default_value = "64", help_heading = "Mixed load")]
     pub stream_prompt: NonZeroUsize,
-    /// mixed: tokens after which a stream ends and is started anew
+    /// mixed: tokens after which a stream ends and is started anew (at first earlier for some, so that they spread)
     #[arg(long, value_name = "N", default_value = "1024", help_heading = "Mixed load")]
     pub stream_tokens: NonZeroUsize,
     /// mixed: lengths of the prompts that arrive, one after the other

@@ -12,6 +12,8 @@ const LEFT: f64 = 74.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 48.0;
+/// Times are drawn at least so long, in seconds: below it are only events that came together.
+const SHORTEST: f64 = 1e-4;
 /// Most dots that are drawn of a series; more could not be told apart.
 const MAX_DOTS: usize = 8000;
 /// Colours of the series, readable on white and on black, told apart by most people who see colours differently.
@@ -109,8 +111,7 @@ impl Placed {
         let high = found.reduce(f64::max).unwrap_or(low);
         let (mut low, mut high) = axis.range.unwrap_or((low, high));
         if axis.scale == Scale::Log {
-            // Below ten microseconds are only events that came together.
-            low = low.max(1e-5);
+            low = low.max(if axis.unit == Unit::Time { SHORTEST } else { 1e-9 });
             high = high.max(low);
             if axis.range.is_none() {
                 (low, high) = (low / 1.15, high * 1.15);
@@ -160,7 +161,7 @@ impl Placed {
         match self.unit {
             Unit::Time if tick == 0.0 => "0".to_owned(),
             Unit::Time => bare(time(tick)),
-            Unit::Share => format!("{:.0} %", tick * 100.0),
+            Unit::Share => format!("{} %", trimmed(&format!("{:.4}", tick * 100.0))),
             Unit::Number => bare(three_digits(tick)),
         }
     }
@@ -260,8 +261,7 @@ fn draw(out: &mut String, series: &Series, x: &Placed, y: &Placed) {
             for &(px, py) in &placed {
                 match last {
                     None => {
-                        let bottom = y.from;
-                        let _ = write!(path, "M{px:.1} {bottom}V{py:.1}");
+                        let _ = write!(path, "M{px:.1} {py:.1}");
                     }
                     // A stair that is smaller than half a pixel would not be seen.
                     Some((lx, ly)) if (px - lx).abs() < 0.5 && (py - ly).abs() < 0.5 => continue,
@@ -333,7 +333,7 @@ mod tests {
         let ticks: Vec<_> = log.ticks().into_iter().map(|tick| log.text(tick)).collect();
         assert_eq!(ticks, ["10 ms", "100 ms", "1 s", "10 s"]);
         let share = placed(Scale::Linear, Unit::Share, 0.0, 1.0);
-        assert_eq!(share.text(0.2), "20 %");
+        assert_eq!((share.text(0.2), share.text(0.001)), ("20 %".to_owned(), "0.1 %".to_owned()));
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! What a server understands, found by asking it: token ids, `ignore_eos`, its own count of tokens.
+//! What a server understands, found by asking it: token ids, fields beyond OpenAI's, its own count of tokens.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Map, Value, json};
@@ -21,8 +23,12 @@ pub struct Dialect {
     pub endpoint: EndpointName,
     /// What prompts are made of.
     pub material: Material,
-    /// Whether `ignore_eos` is sent, so that answers have the length that was asked for.
-    pub ignore_eos: bool,
+    /// Whether fields beyond OpenAI's are sent: `ignore_eos`, so that answers have the length that was asked for, and
+    /// what keeps a server from finding the prompts of an earlier run of the same seed in its prefix cache
+    /// (`cache_salt` for Laminar and vLLM, `cache_prompt` for llama.cpp).
+    pub extensions: bool,
+    /// Differs from run to run.
+    salt: String,
     seed: u64,
     temperature: f64,
     extra: Map<String, Value>,
@@ -59,16 +65,17 @@ impl Dialect {
             model,
             endpoint: args.endpoint,
             material: ids,
-            ignore_eos: true,
+            extensions: true,
+            salt: salt(),
             seed: args.seed,
             temperature: args.temperature,
             extra,
         };
         let mut last = anyhow!("no request was tried");
         for material in materials {
-            for ignore_eos in [true, false] {
+            for extensions in [true, false] {
                 dialect.material = material;
-                dialect.ignore_eos = ignore_eos;
+                dialect.extensions = extensions;
                 match dialect.try_out(client, COUNTED_WORDS[0]).await {
                     Ok(_) => return dialect.counted(client).await,
                     // It may be the field or the form that the server does not know.
@@ -131,8 +138,10 @@ impl Dialect {
         body.insert("seed".to_owned(), json!(seed));
         body.insert("stream".to_owned(), json!(true));
         body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
-        if self.ignore_eos {
+        if self.extensions {
             body.insert("ignore_eos".to_owned(), json!(true));
+            body.insert("cache_salt".to_owned(), json!(self.salt));
+            body.insert("cache_prompt".to_owned(), json!(false));
         }
         for (name, value) in &self.extra {
             match value {
@@ -142,6 +151,12 @@ impl Dialect {
         }
         Value::Object(body).to_string().into_bytes()
     }
+}
+
+/// The only thing that is not the same in two runs of one seed.
+fn salt() -> String {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    format!("bench-{time:x}-{}", std::process::id())
 }
 
 fn refused(client: &Client, failure: &Failure) -> anyhow::Error {

@@ -94,13 +94,14 @@ fn charts(reports: &[Report]) -> [(&'static str, &'static str, Chart); 4] {
     let share = Axis { label: "share", scale: Scale::Linear, unit: Unit::Share, range: Some((0.0, 1.0)) };
     let times = |label| Axis { label, scale: Scale::Log, unit: Unit::Time, range: None };
     let seconds = |label| Axis { label, scale: Scale::Linear, unit: Unit::Number, range: None };
+    let most_gaps = reports.iter().map(|report| gaps_over_time(report).len()).max().unwrap_or(0);
     // Only of one run: the times of several do not lie over each other.
     let bands = match reports {
         [report] => report.prompts.iter().map(|prompt| (prompt.sent_s, prompt.until_s)).collect(),
         _ => Vec::new(),
     };
     let gap_note = if bands.is_empty() {
-        "Each dot is a token, at the time at which it came."
+        "Each dot is a token, at the time at which it came. Below 0.1 ms are tokens that came together."
     } else {
         "Each dot is a token of a stream, at the time at which it came. Grey: from the sending of a prompt to its first \
          token."
@@ -131,16 +132,18 @@ fn charts(reports: &[Report]) -> [(&'static str, &'static str, Chart); 4] {
             },
         ),
         (
-            "Distribution of gaps",
-            "Share of the gaps that are at most so long.",
+            "Long gaps",
+            "Share of the gaps that are longer than this; the line ends at the longest.",
             Chart {
-                title: "Distribution of gaps between tokens",
+                title: "Share of gaps between tokens that are longer",
                 x: times("gap between tokens"),
-                y: Axis { label: "share of gaps", ..share.clone() },
-                series: each(Shape::Steps, |report| {
-                    let gaps = shown(report).flat_map(|record| record.answer.gaps().collect::<Vec<_>>());
-                    distribution(gaps.collect())
-                }),
+                y: Axis {
+                    label: "share of gaps that are longer",
+                    scale: Scale::Log,
+                    range: Some((0.5 / most_gaps.max(1) as f64, 1.0)),
+                    ..share.clone()
+                },
+                series: each(Shape::Steps, |report| longer(gaps_over_time(report).into_iter().map(|(_, gap)| gap))),
                 bands: Vec::new(),
                 level: None,
             },
@@ -154,7 +157,7 @@ fn charts(reports: &[Report]) -> [(&'static str, &'static str, Chart); 4] {
                 y: Axis { label: "share of requests", ..share },
                 series: each(Shape::Steps, |report| {
                     let about = report.requests.iter().filter(|record| record.role != Role::Stream);
-                    distribution(about.filter_map(|record| record.answer.ttft()).collect())
+                    distribution(about.filter_map(|record| record.answer.ttft()))
                 }),
                 bands: Vec::new(),
                 level: None,
@@ -180,10 +183,22 @@ fn gaps_over_time(report: &Report) -> Vec<(f64, f64)> {
 }
 
 /// Values with the share of all that is at most as large.
-fn distribution(mut values: Vec<f64>) -> Vec<(f64, f64)> {
-    values.sort_by(f64::total_cmp);
-    let count = values.len() as f64;
-    values.into_iter().enumerate().map(|(index, value)| (value, (index + 1) as f64 / count)).collect()
+fn distribution(values: impl Iterator<Item = f64>) -> Vec<(f64, f64)> {
+    let sorted = sorted(values);
+    let count = sorted.len() as f64;
+    let start = sorted.first().map(|first| (*first, 0.0));
+    start.into_iter().chain(sorted.iter().enumerate().map(|(i, value)| (*value, (i + 1) as f64 / count))).collect()
+}
+
+/// Values with the share of all that is larger.
+fn longer(values: impl Iterator<Item = f64>) -> Vec<(f64, f64)> {
+    distribution(values).into_iter().map(|(value, share)| (value, 1.0 - share)).collect()
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted
 }
 
 #[cfg(test)]
@@ -191,8 +206,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_distribution_ends_at_all() {
-        assert_eq!(distribution(vec![3.0, 1.0]), [(1.0, 0.5), (3.0, 1.0)]);
-        assert!(distribution(Vec::new()).is_empty());
+    fn a_distribution_goes_from_none_to_all() {
+        assert_eq!(distribution([3.0, 1.0].into_iter()), [(1.0, 0.0), (1.0, 0.5), (3.0, 1.0)]);
+        assert_eq!(longer([3.0, 1.0].into_iter()), [(1.0, 1.0), (1.0, 0.5), (3.0, 0.0)]);
+        assert!(distribution([].into_iter()).is_empty());
     }
 }

@@ -67,8 +67,10 @@ pub async fn run(load: &Arc<Load>, plan: &MixedPlan, live: &Live) -> anyhow::Res
     let settled = Arc::new(settled);
     let (stop, stopped) = watch::channel(false);
     let mut streams = JoinSet::new();
-    for _ in 0..plan.streams {
-        let lengths = (plan.stream_prompt, plan.stream_tokens);
+    for index in 0..plan.streams {
+        // Streams that begin together would otherwise also end together, and start anew in one heap.
+        let first = (plan.stream_tokens * (index + 1)).div_ceil(plan.streams);
+        let lengths = StreamLengths { prompt: plan.stream_prompt, first, others: plan.stream_tokens };
         streams.spawn(stream(load.clone(), lengths, stopped.clone(), settled.clone()));
     }
     live.phase("mixed, starting the streams");
@@ -95,23 +97,33 @@ pub async fn run(load: &Arc<Load>, plan: &MixedPlan, live: &Live) -> anyhow::Res
     Ok((records, disturbances))
 }
 
+/// Tokens of the answers that make one stream.
+#[derive(Debug, Clone, Copy)]
+struct StreamLengths {
+    prompt: usize,
+    first: usize,
+    others: usize,
+}
+
 /// Keeps a stream running until told to stop; ends at the first failure, for a server that refuses once would
 /// otherwise be asked without end.
 async fn stream(
     load: Arc<Load>,
-    (prompt_tokens, output_tokens): (usize, usize),
+    lengths: StreamLengths,
     mut stopped: watch::Receiver<bool>,
     settled: Arc<watch::Sender<usize>>,
 ) -> Vec<Record> {
     let mut records = Vec::new();
     let mut waiting = true;
+    let mut output_tokens = lengths.first;
     let mut settle = || {
         if std::mem::take(&mut waiting) {
             settled.send_modify(|count| *count += 1);
         }
     };
     while !*stopped.borrow() {
-        let planned = Planned { at_s: load.clock.now(), prompt_tokens, output_tokens };
+        let planned = Planned { at_s: load.clock.now(), prompt_tokens: lengths.prompt, output_tokens };
+        output_tokens = lengths.others;
         let ready = load.prepare(Role::Stream, planned, None);
         let stop = async {
             // An error means that the run is over.

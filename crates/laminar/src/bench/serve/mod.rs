@@ -164,7 +164,7 @@ async fn measure(
         model: dialect.model.clone(),
         path: dialect.path().to_owned(),
         prompt_form: if matches!(dialect.material, Material::Ids { .. }) { "ids" } else { "text" }.to_owned(),
-        ignore_eos: dialect.ignore_eos,
+        ignore_eos: dialect.extensions,
     };
     let slo = slo(args);
     let name = scenario.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
