@@ -9,11 +9,11 @@ mod common;
 
 use std::process::Command;
 
-use axum::Router;
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use common::{Finished, Folder, Server, finish, laminar};
 use serde_json::Value;
 
@@ -233,7 +233,7 @@ fn a_sweep_stops_after_the_first_rate_that_misses() {
 }
 
 /// What a server that misbehaves answers to request `number`, counted from 0.
-type Reply = fn(usize) -> axum::response::Response;
+type Reply = fn(usize, &HeaderMap, &Value) -> axum::response::Response;
 
 /// A server of ours on the loopback interface.
 fn fake(reply: Reply) -> String {
@@ -247,9 +247,12 @@ fn fake(reply: Reply) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
             let seen = Arc::new(AtomicUsize::new(0));
-            let app = Router::new()
-                .route("/v1/models", get(|| async { r#"{"data":[{"id":"m"}]}"# }))
-                .route("/v1/completions", post(move || async move { reply(seen.fetch_add(1, Ordering::Relaxed)) }));
+            let app = Router::new().route("/v1/models", get(|| async { r#"{"data":[{"id":"m"}]}"# })).route(
+                "/v1/completions",
+                post(move |headers: HeaderMap, Json(body): Json<Value>| async move {
+                    reply(seen.fetch_add(1, Ordering::Relaxed), &headers, &body)
+                }),
+            );
             axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await.unwrap();
         });
     });
@@ -269,7 +272,7 @@ fn four(url: &str) -> Finished {
 #[test]
 fn failures_are_counted_by_kind() {
     // Request 0 is the probe.
-    let url = fake(|number| match number {
+    let url = fake(|number, _, _| match number {
         0 | 1 => events(WHOLE),
         2 => (StatusCode::TOO_MANY_REQUESTS, r#"{"error":{"message":"full"}}"#).into_response(),
         3 => events("data: {\"choices\":[{\"text\":\"a\"}]}\n\n"),
@@ -284,7 +287,7 @@ fn failures_are_counted_by_kind() {
 
 #[test]
 fn a_run_without_any_answer_is_reported_and_fails() {
-    let url = fake(|number| match number {
+    let url = fake(|number, _, _| match number {
         0 => events(WHOLE),
         _ => (StatusCode::TOO_MANY_REQUESTS, r#"{"error":{"message":"full"}}"#).into_response(),
     });
@@ -297,7 +300,7 @@ fn a_run_without_any_answer_is_reported_and_fails() {
 
 #[test]
 fn a_server_that_knows_neither_token_ids_nor_extensions_is_measured_too() {
-    let url = fake(|number| match number {
+    let url = fake(|number, _, _| match number {
         0..3 => (StatusCode::BAD_REQUEST, r#"{"error":{"message":"unknown field"}}"#).into_response(),
         _ => events(WHOLE),
     });
@@ -309,9 +312,9 @@ fn a_server_that_knows_neither_token_ids_nor_extensions_is_measured_too() {
 
 #[test]
 fn servers_that_cannot_be_measured_are_one_line() {
-    four(&fake(|_| StatusCode::NOT_FOUND.into_response())).refused(&["http_404"]);
-    four(&fake(|_| StatusCode::TOO_MANY_REQUESTS.into_response())).refused(&["http_429"]);
-    four(&fake(|_| "{}".into_response())).refused(&["no event stream"]);
+    four(&fake(|_, _, _| StatusCode::NOT_FOUND.into_response())).refused(&["http_404"]);
+    four(&fake(|_, _, _| StatusCode::TOO_MANY_REQUESTS.into_response())).refused(&["http_429"]);
+    four(&fake(|_, _, _| "{}".into_response())).refused(&["no event stream"]);
     // Nothing listens on a port that was just given back.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     four(&format!("http://{free}")).refused(&["cannot connect", &free.to_string()]);
@@ -333,4 +336,22 @@ fn bad_flags_are_refused_before_anything_is_sent() {
     refused(&["--scenario", "burst", "--json", "/no/such/folder/x"], &["/no/such/folder/x"]);
     refused(&["--scenario", "burst", "--html", "x.html", "--compare", &table], &["--compare", "t.csv"]);
     refused(&["--scenario", "poisson", "--duration", "1ns"], &["--duration"]);
+}
+
+#[test]
+fn the_key_and_the_extra_fields_reach_the_server() {
+    let url = fake(|_, headers, body| {
+        let key = headers.get("authorization").is_some_and(|key| key == "Bearer secret");
+        let fields = body["top_k"] == 5 && body.get("seed").is_none() && body["ignore_eos"] == true;
+        if key && fields && body["stream"] == true { events(WHOLE) } else { StatusCode::FORBIDDEN.into_response() }
+    });
+    let extra = r#"{"top_k":5,"seed":null}"#;
+    let arguments = ["--scenario", "burst", "--requests", "1", "--json", "-", "--extra", extra];
+    for variable in ["LAMINAR_API_KEY", "OPENAI_API_KEY"] {
+        let done = finish(bench(&url, &arguments).env(variable, "secret"));
+        assert_eq!(accounted(&done.json(), "request")["completed"], 1);
+        assert!(!done.stdout.contains("secret"));
+    }
+    finish(bench(&url, &arguments).env("OPENAI_API_KEY", "other").args(["--api-key", "secret"])).json();
+    finish(&mut bench(&url, &arguments)).refused(&["http_403"]);
 }
