@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::stats::TOGETHER_S;
 use super::units::{three_digits, time};
 
 /// Outer size and the frame of the drawing, in pixels.
@@ -12,8 +13,6 @@ const LEFT: f64 = 74.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 48.0;
-/// Times are drawn at least so long, in seconds: below it are only events that came together.
-const SHORTEST: f64 = 1e-4;
 /// Most dots that are drawn of a series; more could not be told apart.
 const MAX_DOTS: usize = 8000;
 /// Colours of the series, readable on white and on black, told apart by most people who see colours differently.
@@ -111,7 +110,8 @@ impl Placed {
         let high = found.reduce(f64::max).unwrap_or(low);
         let (mut low, mut high) = axis.range.unwrap_or((low, high));
         if axis.scale == Scale::Log {
-            low = low.max(if axis.unit == Unit::Time { SHORTEST } else { 1e-9 });
+            // Gaps that are none would take most of the height.
+            low = low.max(if axis.unit == Unit::Time { TOGETHER_S } else { 1e-9 });
             high = high.max(low);
             if axis.range.is_none() {
                 (low, high) = (low / 1.15, high * 1.15);

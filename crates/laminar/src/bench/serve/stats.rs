@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Answer, Record};
 
+/// Tokens with a shorter gap, in seconds, came together: the server sent several at once, or one of the two machines had
+/// no core free to send or to read them singly.
+pub const TOGETHER_S: f64 = 1e-4;
+
 /// The smallest of the sorted values that at least `percent` % of them do not exceed (nearest rank, no interpolation:
 /// every percentile is a value that was measured).
 pub fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
@@ -114,6 +118,8 @@ pub struct Summary {
     pub ttft_s: Option<Spread>,
     /// Every gap of every answer.
     pub gap_s: Option<Spread>,
+    /// Gaps shorter than [`TOGETHER_S`].
+    pub together: usize,
     /// The longest gap of each answer.
     pub stall_s: Option<Spread>,
     /// From sending to the end, of completed requests.
@@ -159,6 +165,7 @@ impl Summary {
             requests_per_s: per_second(completed().count() as f64),
             ttft_s: Spread::of(answers.iter().filter_map(|answer| answer.ttft())),
             gap_s: Spread::of(answers.iter().flat_map(|answer| answer.gaps())),
+            together: answers.iter().flat_map(|answer| answer.gaps()).filter(|gap| *gap < TOGETHER_S).count(),
             stall_s: Spread::of(answers.iter().filter_map(|answer| answer.gaps().reduce(f64::max))),
             e2e_s: Spread::of(completed().map(Answer::e2e)),
             decode_tokens_per_s: Spread::of(completed().filter_map(decode_rate)),
@@ -237,7 +244,7 @@ mod tests {
         let failed = Answer { failure: Some(Failure::new("http_429", "")), end_s: 0.5, ..Answer::default() };
         let cut = Answer { failure: Some(Failure::new("broken", "")), ..answer(1.0, &[1.5]) };
         let stopped = Answer { stopped: true, ..answer(1.0, &[2.0, 2.5]) };
-        let counted = Answer { completion_tokens: Some(5), ..answer(0.0, &[1.0, 1.5, 3.0]) };
+        let counted = Answer { completion_tokens: Some(5), ..answer(0.0, &[1.0, 1.5, 1.5, 3.0]) };
         let records: Vec<_> = [failed.clone(), failed, cut, stopped, counted].map(record).into();
         let summary = Summary::of(&records, &Slo { ttft_s: Some(1.0), tbt_s: None });
         assert_eq!((summary.requests, summary.completed, summary.stopped, summary.failed), (5, 1, 1, 3));
@@ -247,7 +254,7 @@ mod tests {
         assert_eq!(summary.output_tokens, 1 + 2 + 5);
         assert_eq!(summary.decode_tokens_per_s.unwrap().max, 2.0);
         assert_eq!(summary.stall_s.unwrap().max, 1.5);
-        assert_eq!(summary.gap_s.unwrap().count, 3);
+        assert_eq!((summary.gap_s.unwrap().count, summary.together), (4, 1));
         let goodput = summary.goodput.unwrap();
         assert_eq!((goodput.passed, goodput.attainment), (2, 0.4));
         assert_eq!(Summary::of(&[], &Slo::default()).requests, 0);

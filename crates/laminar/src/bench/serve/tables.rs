@@ -2,7 +2,7 @@
 
 use super::record::Role;
 use super::report::Report;
-use super::stats::{Goodput, Slo, Spread, Summary};
+use super::stats::{Goodput, Slo, Spread, Summary, TOGETHER_S};
 use super::units::{percent, three_digits, time};
 
 /// A table: a title, column heads, rows. The first column is text, the others are numbers.
@@ -68,6 +68,16 @@ pub fn notes(report: &Report) -> Vec<String> {
     if report.groups.iter().any(|group| group.summary.cached_tokens > 0) {
         let cached: u64 = report.groups.iter().map(|group| group.summary.cached_tokens).sum();
         notes.push(format!("{cached} prompt tokens came from the server's prefix cache"));
+    }
+    let gaps: usize = report.groups.iter().filter_map(|group| group.summary.gap_s).map(|gap| gap.count).sum();
+    let together: usize = report.groups.iter().map(|group| group.summary.together).sum();
+    if together * 20 > gaps {
+        notes.push(format!(
+            "{} of the tokens came together with the one before (within {}): the server sends several at once, or it and \
+             this program share cores that are all busy",
+            percent(together as f64 / gaps as f64),
+            time(TOGETHER_S)
+        ));
     }
     if report.send_lag_max_s > 0.05 {
         notes.push(format!(
