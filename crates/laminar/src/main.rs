@@ -2,7 +2,7 @@
 //! a synthetic one, measure.
 //!
 //! This crate is flags and glue. [`cli`] holds every flag, [`commands`] one
-//! file per command, [`bench`] the measurements, [`source`] and [`hub`] find the model, [`setup`] starts
+//! file per command, [`mod@bench`] the measurements, [`source`] and [`hub`] find the model, [`setup`] starts
 //! the engine, [`exit`] maps errors to exit codes. Answers go to stdout alone;
 //! logs, progress bars and errors go to stderr.
 

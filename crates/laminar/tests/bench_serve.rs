@@ -2,7 +2,7 @@
 //!
 //! What is checked is what was counted, never how long it took.
 
-// Helpers of tests, which clippy does not take for tests.
+// What several tests share is test code too.
 #![allow(clippy::unwrap_used)]
 
 mod common;
