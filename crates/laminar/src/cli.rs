@@ -1,5 +1,9 @@
 //! The command line: every flag, its default and its help, in one place.
 
+mod bench_serve;
+
+pub use bench_serve::{EndpointName, PromptForm, ScenarioName, ServeBenchArgs};
+
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -17,6 +21,7 @@ Examples:
   laminar inspect ./model.gguf --json
   laminar synth --preset tiny --out tiny.gguf
   laminar bench engine --model ./model.gguf --prompt 32,512 --batch 1,8
+  laminar bench serve --url http://127.0.0.1:8080 --scenario mixed --html report.html
 
 MODEL is a .gguf file (name the first part of a split one), a Hugging Face
 folder, or a hub id: org/name, or org/name/file.gguf for one file of it.
@@ -223,6 +228,8 @@ pub enum BenchCommand {
     Engine(EngineBenchArgs),
     /// What this machine could do at best: memory, multiplications, dispatch
     Roof(RoofArgs),
+    /// Put load on an OpenAI-compatible server, ours or another's, and time every token
+    Serve(Box<ServeBenchArgs>),
 }
 
 /// `laminar bench engine`. Its counts are checked by the command, which says in one line what is wrong with them.

@@ -1,5 +1,5 @@
 //! `laminar`: serve a model, answer one prompt, look into a model file, write
-//! a synthetic one.
+//! a synthetic one, measure.
 //!
 //! This crate is flags and glue. [`cli`] holds every flag, [`commands`] one
 //! file per command, [`bench`](mod@bench) what `laminar bench` measures,

@@ -6,5 +6,6 @@ pub mod machine;
 pub mod probes;
 pub mod report;
 pub mod roof;
+pub mod serve;
 pub mod spread;
 pub mod work;

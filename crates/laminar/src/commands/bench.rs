@@ -8,5 +8,6 @@ pub fn bench(args: &BenchArgs, quiet: bool) -> anyhow::Result<()> {
     match &args.command {
         BenchCommand::Engine(args) => bench::engine::run(args, quiet),
         BenchCommand::Roof(args) => bench::roof::run(args, quiet),
+        BenchCommand::Serve(args) => bench::serve::serve(args, quiet),
     }
 }

@@ -1,0 +1,364 @@
+//! Charts as SVG, drawn here so that a report needs no script and no network.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use super::stats::TOGETHER_S;
+use super::units::{three_digits, time};
+
+/// Outer size and the frame of the drawing, in pixels.
+const WIDTH: f64 = 860.0;
+const HEIGHT: f64 = 330.0;
+const LEFT: f64 = 74.0;
+const RIGHT: f64 = 16.0;
+const TOP: f64 = 14.0;
+const BOTTOM: f64 = 48.0;
+/// Most dots that are drawn of a series; more could not be told apart.
+const MAX_DOTS: usize = 8000;
+/// Colours of the series, readable on white and on black, told apart by most people who see colours differently.
+pub const COLOURS: [&str; 6] = ["#2b7bd4", "#e0670c", "#149c76", "#c4549c", "#8f74d6", "#a3831f"];
+
+/// How values are placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// By difference.
+    Linear,
+    /// By ratio.
+    Log,
+}
+
+/// What the numbers at the ticks are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds, shown in ms or s.
+    Time,
+    /// A share of 1, shown in per cent.
+    Share,
+    /// A plain number; the label has its unit.
+    Number,
+}
+
+/// An axis.
+#[derive(Debug, Clone)]
+pub struct Axis {
+    /// What it shows.
+    pub label: &'static str,
+    /// How.
+    pub scale: Scale,
+    /// In what.
+    pub unit: Unit,
+    /// Both ends; found from the points where absent.
+    pub range: Option<(f64, f64)>,
+}
+
+/// How the points of a series are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A dot each.
+    Dots,
+    /// Joined by lines, with a dot each.
+    Line,
+    /// A staircase.
+    Steps,
+}
+
+/// Points of one run.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// Name in the tooltip.
+    pub name: String,
+    /// Index into [`COLOURS`].
+    pub colour: usize,
+    /// How to draw it.
+    pub shape: Shape,
+    /// Values on both axes.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// A chart.
+#[derive(Debug, Clone)]
+pub struct Chart {
+    /// What it shows, for screen readers.
+    pub title: &'static str,
+    /// Across.
+    pub x: Axis,
+    /// Up.
+    pub y: Axis,
+    /// The data.
+    pub series: Vec<Series>,
+    /// Shaded stretches of the x axis.
+    pub bands: Vec<(f64, f64)>,
+    /// A dashed line at this height.
+    pub level: Option<f64>,
+}
+
+/// An axis with both ends: from values to pixels.
+struct Placed {
+    scale: Scale,
+    unit: Unit,
+    low: f64,
+    high: f64,
+    from: f64,
+    to: f64,
+}
+
+impl Placed {
+    fn new(axis: &Axis, values: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> Self {
+        let positive = |value: &f64| axis.scale == Scale::Linear || *value > 0.0;
+        let found = values.filter(|value| value.is_finite()).filter(positive);
+        let low = found.clone().reduce(f64::min).unwrap_or(1.0);
+        let high = found.reduce(f64::max).unwrap_or(low);
+        let (mut low, mut high) = axis.range.unwrap_or((low, high));
+        if axis.scale == Scale::Log {
+            // Gaps that are none would take most of the height.
+            low = low.max(if axis.unit == Unit::Time { TOGETHER_S } else { 1e-9 });
+            high = high.max(low);
+            if axis.range.is_none() {
+                (low, high) = (low / 1.15, high * 1.15);
+            }
+        } else if high <= low {
+            high = low + 1.0;
+        }
+        Self { scale: axis.scale, unit: axis.unit, low, high, from, to }
+    }
+
+    fn pixel(&self, value: f64) -> f64 {
+        let share = match self.scale {
+            Scale::Linear => (value - self.low) / (self.high - self.low),
+            Scale::Log => (value.max(self.low) / self.low).ln() / (self.high / self.low).ln(),
+        };
+        self.from + share.clamp(0.0, 1.0) * (self.to - self.from)
+    }
+
+    fn ticks(&self) -> Vec<f64> {
+        match self.scale {
+            Scale::Linear => {
+                let step = nice_step((self.high - self.low) / 6.0);
+                let first = (self.low / step - 1e-9).ceil() as i64;
+                let last = (self.high / step + 1e-9).floor() as i64;
+                (first..=last).map(|index| index as f64 * step).collect()
+            }
+            Scale::Log => {
+                let decades = (self.high / self.low).log10();
+                let factors: &[f64] = match decades {
+                    decades if decades < 0.6 => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+                    decades if decades < 2.5 => &[1.0, 2.0, 5.0],
+                    _ => &[1.0],
+                };
+                let first = self.low.log10().floor() as i32;
+                let last = self.high.log10().ceil() as i32;
+                let all = (first..=last).flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
+                all.filter(|tick| (self.low..=self.high).contains(tick)).collect()
+            }
+        }
+    }
+
+    fn text(&self, tick: f64) -> String {
+        let bare = |text: String| match text.split_once(' ') {
+            Some((number, unit)) => format!("{} {unit}", trimmed(number)),
+            None => trimmed(&text),
+        };
+        match self.unit {
+            Unit::Time if tick == 0.0 => "0".to_owned(),
+            Unit::Time => bare(time(tick)),
+            Unit::Share => format!("{} %", trimmed(&format!("{:.4}", tick * 100.0))),
+            Unit::Number => bare(three_digits(tick)),
+        }
+    }
+}
+
+/// A number without zeros at the end of its fraction.
+fn trimmed(number: &str) -> String {
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.').to_owned() } else { number.to_owned() }
+}
+
+/// The next of 1, 2, 5, 10, ... times a power of ten.
+fn nice_step(rough: f64) -> f64 {
+    let power = 10f64.powf(rough.max(1e-12).log10().floor());
+    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= rough * 0.999);
+    factor.unwrap_or(10.0) * power
+}
+
+/// Draws a chart.
+pub fn svg(chart: &Chart) -> String {
+    let points = || chart.series.iter().flat_map(|series| &series.points);
+    let x = Placed::new(&chart.x, points().map(|point| point.0), LEFT, WIDTH - RIGHT);
+    let y = Placed::new(&chart.y, points().map(|point| point.1).chain(chart.level), HEIGHT - BOTTOM, TOP);
+    let mut out = String::new();
+    let title = escape(chart.title);
+    // Writing to a string can not fail.
+    let _ = write!(
+        out,
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\" font-size=\"12\" \
+         fill=\"currentColor\">"
+    );
+    for &(from, to) in &chart.bands {
+        let (from, to) = (x.pixel(from), x.pixel(to));
+        let (top, height, width) = (TOP, HEIGHT - BOTTOM - TOP, (to - from).max(1.0));
+        let _ = write!(
+            out,
+            "<rect x=\"{from:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{height}\" fill=\"#888888\" \
+             fill-opacity=\"0.22\"/>"
+        );
+    }
+    frame(&mut out, chart, &x, &y);
+    if let Some(level) = chart.level {
+        let at = y.pixel(level);
+        let right = WIDTH - RIGHT;
+        let _ = write!(
+            out,
+            "<path d=\"M{LEFT} {at:.1}H{right}\" stroke=\"currentColor\" stroke-dasharray=\"6 4\" fill=\"none\"/>"
+        );
+    }
+    for series in &chart.series {
+        draw(&mut out, series, &x, &y);
+    }
+    out.push_str("</svg>");
+    out
+}
+
+fn frame(out: &mut String, chart: &Chart, x: &Placed, y: &Placed) {
+    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    let mut grid = String::new();
+    for tick in y.ticks() {
+        let at = y.pixel(tick);
+        let _ = write!(grid, "M{LEFT} {at:.1}H{right}");
+        let (edge, base) = (LEFT - 7.0, at + 4.0);
+        let _ = write!(out, "<text x=\"{edge}\" y=\"{base:.1}\" text-anchor=\"end\">{}</text>", y.text(tick));
+    }
+    for tick in x.ticks() {
+        let at = x.pixel(tick);
+        let _ = write!(grid, "M{at:.1} {TOP}V{bottom}");
+        let base = bottom + 17.0;
+        let _ = write!(out, "<text x=\"{at:.1}\" y=\"{base}\" text-anchor=\"middle\">{}</text>", x.text(tick));
+    }
+    let _ = write!(out, "<path d=\"{grid}\" stroke=\"#888888\" stroke-opacity=\"0.35\" fill=\"none\"/>");
+    let _ = write!(out, "<path d=\"M{LEFT} {TOP}V{bottom}H{right}\" stroke=\"currentColor\" fill=\"none\"/>");
+    let (middle, base) = ((LEFT + right) / 2.0, HEIGHT - 10.0);
+    let _ = write!(out, "<text x=\"{middle}\" y=\"{base}\" text-anchor=\"middle\">{}</text>", escape(chart.x.label));
+    let middle = (TOP + bottom) / 2.0;
+    let label = escape(chart.y.label);
+    let _ = write!(
+        out,
+        "<text x=\"15\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 15 {middle})\">{label}</text>"
+    );
+}
+
+fn draw(out: &mut String, series: &Series, x: &Placed, y: &Placed) {
+    let colour = COLOURS.get(series.colour % COLOURS.len()).copied().unwrap_or("#2b7bd4");
+    let name = escape(&series.name);
+    let placed: Vec<(f64, f64)> = series.points.iter().map(|&(px, py)| (x.pixel(px), y.pixel(py))).collect();
+    let mut path = String::new();
+    match series.shape {
+        Shape::Dots => {}
+        Shape::Line => {
+            for (index, (px, py)) in placed.iter().enumerate() {
+                let _ = write!(path, "{}{px:.1} {py:.1}", if index == 0 { 'M' } else { 'L' });
+            }
+        }
+        Shape::Steps => {
+            let mut last: Option<(f64, f64)> = None;
+            for &(px, py) in &placed {
+                match last {
+                    None => {
+                        let _ = write!(path, "M{px:.1} {py:.1}");
+                    }
+                    // A stair that is smaller than half a pixel would not be seen.
+                    Some((lx, ly)) if (px - lx).abs() < 0.5 && (py - ly).abs() < 0.5 => continue,
+                    Some(_) => {
+                        let _ = write!(path, "H{px:.1}V{py:.1}");
+                    }
+                }
+                last = Some((px, py));
+            }
+            if let Some(&(px, py)) = placed.last() {
+                let _ = write!(path, "H{px:.1}V{py:.1}");
+            }
+        }
+    }
+    if !path.is_empty() {
+        let _ = write!(
+            out,
+            "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"><title>{name}</title></path>"
+        );
+    }
+    if series.shape != Shape::Steps {
+        let mut dots = String::new();
+        for (px, py) in thinned(&placed) {
+            let _ = write!(dots, "M{px:.1} {py:.1}h0");
+        }
+        let size = if series.shape == Shape::Line { 8 } else { 3 };
+        let _ = write!(
+            out,
+            "<path d=\"{dots}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{size}\" \
+             stroke-linecap=\"round\" stroke-opacity=\"0.8\"><title>{name}</title></path>"
+        );
+    }
+}
+
+/// One dot for each small square that has any: the picture is the same and the file stays small.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut side = 1.0;
+    loop {
+        let mut taken = BTreeSet::new();
+        let square = |value: f64| (value / side) as i64;
+        let kept: Vec<_> =
+            points.iter().copied().filter(|point| taken.insert((square(point.0), square(point.1)))).collect();
+        if kept.len() <= MAX_DOTS {
+            return kept;
+        }
+        side *= 1.5;
+    }
+}
+
+/// Text for HTML and SVG.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(scale: Scale, unit: Unit, low: f64, high: f64) -> Placed {
+        let axis = Axis { label: "", scale, unit, range: Some((low, high)) };
+        Placed::new(&axis, std::iter::empty(), 0.0, 100.0)
+    }
+
+    #[test]
+    fn ticks_are_round_numbers_inside_the_range() {
+        let linear = placed(Scale::Linear, Unit::Number, 0.0, 60.0);
+        assert_eq!(linear.ticks(), [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0]);
+        let log = placed(Scale::Log, Unit::Time, 0.008, 12.0);
+        let ticks: Vec<_> = log.ticks().into_iter().map(|tick| log.text(tick)).collect();
+        assert_eq!(ticks, ["10 ms", "100 ms", "1 s", "10 s"]);
+        let share = placed(Scale::Linear, Unit::Share, 0.0, 1.0);
+        assert_eq!((share.text(0.2), share.text(0.001)), ("20 %".to_owned(), "0.1 %".to_owned()));
+    }
+
+    #[test]
+    fn places_are_inside_the_frame() {
+        let log = placed(Scale::Log, Unit::Time, 0.01, 1.0);
+        assert_eq!((log.pixel(0.01), log.pixel(1.0), log.pixel(0.0), log.pixel(99.0)), (0.0, 100.0, 0.0, 100.0));
+        assert!((log.pixel(0.1) - 50.0).abs() < 1e-9);
+        // One value alone has a place, too.
+        let axis = Axis { label: "", scale: Scale::Linear, unit: Unit::Number, range: None };
+        assert!(Placed::new(&axis, [3.0].into_iter(), 0.0, 10.0).pixel(3.0).is_finite());
+        let axis = Axis { scale: Scale::Log, ..axis };
+        assert!(Placed::new(&axis, [0.0].into_iter(), 0.0, 10.0).pixel(0.0).is_finite());
+    }
+
+    #[test]
+    fn many_dots_become_few_and_the_highest_stays() {
+        let points: Vec<_> = (0..200_000).map(|i| (f64::from(i % 780), f64::from(i / 780))).collect();
+        let kept = thinned(&points);
+        assert!(kept.len() <= MAX_DOTS && kept.len() > MAX_DOTS / 4, "{}", kept.len());
+        let few = [(1.0, 1.0), (1.2, 1.2), (5.0, 9.0)];
+        assert_eq!(thinned(&few), [(1.0, 1.0), (5.0, 9.0)]);
+    }
+
+    #[test]
+    fn names_cannot_break_out() {
+        assert_eq!(escape("<a href=\"&\">"), "&lt;a href=&quot;&amp;&quot;&gt;");
+    }
+}
