@@ -156,7 +156,7 @@ pub enum ScenarioName {
     Trace,
     /// All requests at once
     Burst,
-    /// Poisson at rising rates until fewer than 90 % of the requests keep the targets
+    /// Poisson at rising rates until fewer than 90 % of the requests keep the targets, or the server falls behind
     Sweep,
 }
 

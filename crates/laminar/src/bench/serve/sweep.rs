@@ -1,4 +1,4 @@
-//! `sweep`: Poisson arrivals at rising rates until too many requests miss their targets.
+//! `sweep`: Poisson arrivals at rising rates until too many requests miss their targets, or the server falls behind.
 
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ use super::stats::{Slo, Summary};
 
 /// Share of requests that must keep their targets.
 pub const ENOUGH: f64 = 0.9;
+/// Share of the rate that must come out in time. A few requests, sent faster than they can be served, may all keep loose
+/// targets; that the server falls behind shows in how many it finishes a second.
+pub const KEEPS_UP: f64 = 0.5;
 /// Most times that the rate is doubled.
 const DOUBLINGS: usize = 12;
 /// Most times that it is halved when already the first one is too much.
@@ -28,6 +31,15 @@ pub struct Point {
     pub rate: f64,
     /// What its requests amount to.
     pub summary: Summary,
+}
+
+impl Point {
+    /// Whether enough requests keep their targets, and the server keeps up.
+    pub fn is_good(&self) -> bool {
+        self.summary
+            .goodput
+            .is_some_and(|goodput| goodput.attainment >= ENOUGH && goodput.requests_per_s >= KEEPS_UP * self.rate)
+    }
 }
 
 /// Which rates are tried.
@@ -89,9 +101,9 @@ pub async fn run(
             bail!("--duration: nothing arrives in this time at {rate} requests a second; make it longer");
         }
         let answered = load.replay(&plan, Some(rate)).await?;
-        let summary = Summary::of(&answered, slo);
-        tried.push((rate, summary.goodput.is_some_and(|goodput| goodput.attainment >= ENOUGH)));
-        points.push(Point { rate, summary });
+        let point = Point { rate, summary: Summary::of(&answered, slo) };
+        tried.push((rate, point.is_good()));
+        points.push(point);
         records.extend(answered);
     }
     points.sort_by(|a, b| a.rate.total_cmp(&b.rate));
@@ -101,6 +113,7 @@ pub async fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::serve::record::{Answer, Role};
 
     fn tried(rates: &Rates, most: f64) -> Vec<f64> {
         let mut tried = Vec::new();
@@ -128,5 +141,27 @@ mod tests {
         let rates = Rates::Listed(vec![1.0, 3.0, 5.0, 7.0]);
         assert_eq!(tried(&rates, 4.0), [1.0, 3.0, 5.0]);
         assert_eq!(tried(&rates, 9.0), [1.0, 3.0, 5.0, 7.0]);
+    }
+
+    #[test]
+    fn a_rate_that_the_server_falls_behind_is_no_good_however_loose_the_targets() {
+        let slo = Slo { ttft_s: Some(60.0), tbt_s: Some(60.0) };
+        // Ten requests, all sent at once, of which each is answered a second after the one before.
+        let records: Vec<Record> = (1..=10).map(|second| answered(0.0, f64::from(second))).collect();
+        let good = |rate| Point { rate, summary: Summary::of(&records, &slo) }.is_good();
+        assert!(good(1.9) && !good(2.1));
+    }
+
+    fn answered(sent_s: f64, end_s: f64) -> Record {
+        let answer = Answer { sent_s, token_s: vec![end_s], end_s, ..Answer::default() };
+        Record {
+            number: 0,
+            role: Role::Request,
+            rate: None,
+            planned_s: 0.0,
+            asked_prompt_tokens: 10,
+            asked_output_tokens: 1,
+            answer,
+        }
     }
 }

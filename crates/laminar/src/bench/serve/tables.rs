@@ -55,10 +55,10 @@ pub fn notes(report: &Report) -> Vec<String> {
         }
     } else {
         notes.push(format!("targets: {}", targets(&report.slo)));
-        let best = report.rates.iter().rfind(|point| attainment(&point.summary) >= super::sweep::ENOUGH);
+        let best = report.rates.iter().rfind(|point| point.is_good());
         notes.push(match best {
             Some(point) => format!(
-                "highest rate with at least 90 % in time: {} requests/s, goodput {} requests/s",
+                "highest rate with at least 90 % in time that the server keeps up with: {} requests/s, goodput {} requests/s",
                 three_digits(point.rate),
                 three_digits(point.summary.goodput.map_or(0.0, |goodput| goodput.requests_per_s))
             ),
