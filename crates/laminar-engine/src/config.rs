@@ -85,8 +85,8 @@ fn kv_blocks(
     Ok(blocks)
 }
 
-/// Bytes that can be used without swapping, where the system tells.
-fn available_memory() -> Option<u64> {
+/// Bytes of memory that can be used without swapping, where the system tells.
+pub fn available_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -66,7 +66,7 @@ mod text;
 mod validate;
 mod worker;
 
-pub use config::EngineConfig;
+pub use config::{EngineConfig, available_memory};
 pub use engine::{Engine, Generation};
 pub use error::EngineError;
 pub use event::{Event, Finish, FinishReason, Timings, TokenEvent, TokenLogprobs, TopLogprob, Usage};

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use laminar_engine::ModelExecutor;
+use laminar_engine::{ModelExecutor, available_memory};
 use laminar_kernels::Pool;
 use laminar_kernels::roof::{Form, Reader};
 use laminar_model::arch::read_config;
 use laminar_model::{BLOCK_LEN, KvCache, ModelConfig};
 
 use super::driver::{Driver, Room};
-use super::machine::{available_memory, buffer_bytes};
+use super::machine::buffer_bytes;
 use super::probes::Probes;
 use super::report::{self, Head, Round};
 use super::work::{Done, Work};

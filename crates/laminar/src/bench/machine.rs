@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use laminar_engine::available_memory;
+
 /// The last-level cache where the system does not tell.
 const USUAL_CACHE: usize = 64 << 20;
 /// The buffer for measuring memory: so many times the last-level caches, within these bounds and a quarter of the memory
@@ -39,14 +41,6 @@ fn last_level_caches() -> Option<usize> {
 /// `32768K` in bytes.
 fn kibibytes(text: &str) -> Option<usize> {
     text.trim().strip_suffix('K')?.parse::<usize>().ok()?.checked_mul(1024)
-}
-
-/// Bytes that can be used without swapping, where the system tells.
-pub fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
 }
 
 #[cfg(test)]
