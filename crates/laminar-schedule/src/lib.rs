@@ -14,8 +14,9 @@
 //!
 //! [`Scheduler::submit`] and [`Scheduler::cancel`] may come at any moment. What a prompt does between its arrival and its
 //! first token is the [`Policy`]'s business; the policies stand side by side in `policy/`. KV memory is handed out in
-//! blocks, all of a sequence's blocks at its admission, so a sequence that has started can always finish. A prompt that
-//! begins like an earlier one ([`Prefix`]) shares that one's full blocks and starts behind them.
+//! blocks: those of its prompt at a sequence's admission, the others one by one as its answer grows. When none is left, the
+//! most junior sequence loses its own and starts anew later ([`Step::preempted`]), so the most senior one always finishes. A
+//! prompt that begins like an earlier one ([`Prefix`]) shares that one's full blocks and starts behind them.
 //!
 //! ```
 //! use laminar_schedule::{CostPrior, NewSequence, Part, Policy, Report, Scheduler, SchedulerConfig, SequenceId};

@@ -82,8 +82,8 @@ pub struct TileRows {
     /// Whether the last row is the newest token there is: once it has passed the last layer, the sequence samples its next
     /// token, which is its first one unless it was preempted before.
     pub ends_prompt: bool,
-    /// The sequence has left since its cohort began the layer it is in. Its rows keep their places until that layer is done,
-    /// and then vanish; nothing is run for them, and their KV blocks are somebody else's.
+    /// The sequence has left since its cohort began the layer it is in. Its rows keep their places until a tile ends between
+    /// two layers, and then vanish; nothing is run for them, and their KV blocks are somebody else's.
     pub dropped: bool,
 }
 

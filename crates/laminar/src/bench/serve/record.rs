@@ -129,3 +129,19 @@ pub struct Record {
     #[serde(flatten)]
     pub answer: Answer,
 }
+
+#[cfg(test)]
+impl Record {
+    /// A small request with this answer.
+    pub fn of_answer(answer: Answer) -> Self {
+        Self {
+            number: 0,
+            role: Role::Request,
+            rate: None,
+            planned_s: 0.0,
+            asked_prompt_tokens: 10,
+            asked_output_tokens: 3,
+            answer,
+        }
+    }
+}

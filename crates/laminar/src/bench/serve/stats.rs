@@ -187,7 +187,7 @@ fn decode_rate(answer: &Answer) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::serve::record::{Failure, Role};
+    use crate::bench::serve::record::Failure;
 
     #[test]
     fn percentiles_are_measured_values_at_the_nearest_rank() {
@@ -212,18 +212,6 @@ mod tests {
         assert_eq!((spread.count, spread.mean, spread.min, spread.p50, spread.max), (3, 2.0, 1.0, 2.0, 3.0));
     }
 
-    fn record(answer: Answer) -> Record {
-        Record {
-            number: 0,
-            role: Role::Request,
-            rate: None,
-            planned_s: 0.0,
-            asked_prompt_tokens: 10,
-            asked_output_tokens: 3,
-            answer,
-        }
-    }
-
     fn answer(sent_s: f64, token_s: &[f64]) -> Answer {
         Answer { sent_s, token_s: token_s.to_vec(), end_s: *token_s.last().unwrap_or(&sent_s), ..Answer::default() }
     }
@@ -245,7 +233,7 @@ mod tests {
         let cut = Answer { failure: Some(Failure::new("broken", "")), ..answer(1.0, &[1.5]) };
         let stopped = Answer { stopped: true, ..answer(1.0, &[2.0, 2.5]) };
         let counted = Answer { completion_tokens: Some(5), ..answer(0.0, &[1.0, 1.5, 1.5, 3.0]) };
-        let records: Vec<_> = [failed.clone(), failed, cut, stopped, counted].map(record).into();
+        let records: Vec<_> = [failed.clone(), failed, cut, stopped, counted].map(Record::of_answer).into();
         let summary = Summary::of(&records, &Slo { ttft_s: Some(1.0), tbt_s: None });
         assert_eq!((summary.requests, summary.completed, summary.stopped, summary.failed), (5, 1, 1, 3));
         assert_eq!(summary.errors, BTreeMap::from([("broken".to_owned(), 1), ("http_429".to_owned(), 2)]));

@@ -113,7 +113,7 @@ pub async fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::serve::record::{Answer, Role};
+    use crate::bench::serve::record::Answer;
 
     fn tried(rates: &Rates, most: f64) -> Vec<f64> {
         let mut tried = Vec::new();
@@ -147,21 +147,11 @@ mod tests {
     fn a_rate_that_the_server_falls_behind_is_no_good_however_loose_the_targets() {
         let slo = Slo { ttft_s: Some(60.0), tbt_s: Some(60.0) };
         // Ten requests, all sent at once, of which each is answered a second after the one before.
-        let records: Vec<Record> = (1..=10).map(|second| answered(0.0, f64::from(second))).collect();
+        let records: Vec<Record> = (1..=10)
+            .map(|second| Answer { token_s: vec![f64::from(second)], end_s: f64::from(second), ..Answer::default() })
+            .map(Record::of_answer)
+            .collect();
         let good = |rate| Point { rate, summary: Summary::of(&records, &slo) }.is_good();
         assert!(good(1.9) && !good(2.1));
-    }
-
-    fn answered(sent_s: f64, end_s: f64) -> Record {
-        let answer = Answer { sent_s, token_s: vec![end_s], end_s, ..Answer::default() };
-        Record {
-            number: 0,
-            role: Role::Request,
-            rate: None,
-            planned_s: 0.0,
-            asked_prompt_tokens: 10,
-            asked_output_tokens: 1,
-            answer,
-        }
     }
 }
