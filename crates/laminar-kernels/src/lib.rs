@@ -76,7 +76,7 @@ pub use attention::{AttentionShape, KvElement, KvLayer, Span, attention, store_k
 pub use elementwise::{Gate, add, add_bias, gate_mul, scale};
 pub use error::KernelError;
 pub use experts::{ExpertSet, MoeScratch, moe_ffn, moe_ffn_part};
-pub use gemm::linear;
+pub use gemm::{linear, linear_each};
 pub use matrix::Matrix;
 pub use norm::{rms_norm, rms_norm_in_place};
 pub use pool::{Pool, for_each_row};

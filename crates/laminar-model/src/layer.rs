@@ -1,8 +1,8 @@
 //! The parts a decoder layer is made of, and how rows pass through them.
 
 use laminar_kernels::{
-    AttentionShape, ExpertSet, KvElement, KvLayer, Matrix, Pool, Span, WeightType, add, add_bias, attention, gate_mul,
-    linear, moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, store_kv,
+    Activations, AttentionShape, ExpertSet, KvElement, KvLayer, Matrix, Pool, Span, WeightType, add, add_bias,
+    attention, gate_mul, linear, linear_each, moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, store_kv,
 };
 
 use crate::config::{ExpertConfig, ModelConfig};
@@ -36,11 +36,21 @@ impl Projection {
         self.bias.is_some()
     }
 
-    fn apply(&self, pool: &Pool, x: &laminar_kernels::Activations, out: &mut Vec<f32>) {
-        out.resize(x.rows() * self.weight.rows(), 0.0);
-        linear(pool, &self.weight, x, out);
-        if let Some(bias) = &self.bias {
-            add_bias(pool, out, bias);
+    fn apply(&self, pool: &Pool, x: &Activations, out: &mut Vec<f32>) {
+        Self::apply_each(pool, x, [(self, out)]);
+    }
+
+    /// Several projections of the same rows, shared out among the threads together.
+    fn apply_each<const N: usize>(pool: &Pool, x: &Activations, mut each: [(&Projection, &mut Vec<f32>); N]) {
+        for (projection, out) in &mut each {
+            out.resize(x.rows() * projection.weight.rows(), 0.0);
+        }
+        let mut products = each.each_mut().map(|(projection, out)| (&projection.weight, out.as_mut_slice()));
+        linear_each(pool, &mut products, x);
+        for (projection, out) in &mut each {
+            if let Some(bias) = &projection.bias {
+                add_bias(pool, out, bias);
+            }
         }
     }
 }
@@ -138,9 +148,8 @@ impl Attention {
     fn forward(&self, pool: &Pool, config: &ModelConfig, kv: LayerView<'_>, scratch: &mut Scratch, spans: &[Span<'_>]) {
         let s = scratch;
         s.activations.load(pool, &s.norm, config.hidden);
-        self.q.apply(pool, &s.activations, &mut s.q);
-        self.k.apply(pool, &s.activations, &mut s.k);
-        self.v.apply(pool, &s.activations, &mut s.v);
+        let each = [(&self.q, &mut s.q), (&self.k, &mut s.k), (&self.v, &mut s.v)];
+        Projection::apply_each(pool, &s.activations, each);
         if let Some((q_norm, k_norm)) = &self.head_norms {
             rms_norm_in_place(pool, &mut s.q, q_norm, config.rms_eps);
             rms_norm_in_place(pool, &mut s.k, k_norm, config.rms_eps);
@@ -205,8 +214,7 @@ impl FeedForward {
         s.activations.load(pool, &s.norm, config.hidden);
         match self {
             Self::Dense { gate, up, down } => {
-                gate.apply(pool, &s.activations, &mut s.gate);
-                up.apply(pool, &s.activations, &mut s.up);
+                Projection::apply_each(pool, &s.activations, [(gate, &mut s.gate), (up, &mut s.up)]);
                 gate_mul(pool, config.gate, &mut s.gate, &s.up, gate.weight.rows());
                 s.activations.load(pool, &s.gate, gate.weight.rows());
                 down.apply(pool, &s.activations, &mut s.branch);

@@ -63,6 +63,7 @@ impl Loader for Bf16Loader {
 unsafe fn floats<L: Loader, const R: usize>(job: &Job, out: &mut OutTile) {
     let mut acc = [[_mm256_setzero_ps(); 2]; R];
     for k in 0..job.steps {
+        prefetch(job, k);
         // SAFETY: `steps` columns are in the panel and in the tile.
         unsafe {
             let at = job.panel.add(k * LANES * L::BYTES);
@@ -143,10 +144,10 @@ unsafe fn halves<F: Format, const R: usize, const P: usize>(job: &Job, half: usi
     for g in 0..job.steps {
         // SAFETY: group `g` is in the panel, its blocks are in the tile.
         unsafe {
-            prefetch(job, g);
             let head = job.panel.add(g * layout.group());
             for b in 0..layout.blocks {
                 let block = g * layout.blocks + b;
+                prefetch(job, block);
                 let x = &*job.blocks[0].add(block);
                 let codes = head.add(layout.head + b * layout.codes + half * VECTOR / 2);
                 let dots = if F::SUMS == 0 {
