@@ -7,6 +7,8 @@
 
 mod identity;
 mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::HashMap;
