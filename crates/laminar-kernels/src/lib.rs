@@ -61,6 +61,7 @@ mod isa;
 mod matrix;
 mod norm;
 mod packing;
+mod panel;
 mod pool;
 mod quant;
 pub mod roof;

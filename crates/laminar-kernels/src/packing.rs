@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::matrix::{LANES, Shape, pack_panels};
+use crate::matrix::{Shape, pack_panels};
+use crate::panel::LANES;
 use crate::storage::Memory;
 use crate::{KernelError, Matrix, Pool, WeightType};
 
