@@ -84,7 +84,8 @@ fn noise(n: usize) -> Vec<f32> {
     (0..n).map(|i| value(i) / 32768.0 - 1.0).collect()
 }
 
-fn matrix(ty: WeightType, rows: usize, cols: usize) -> Result<Matrix, Failure> {
+/// Matrices of one shape, packed side by side as those of a tensor are.
+fn matrices(pool: &Pool, count: usize, ty: WeightType, rows: usize, cols: usize) -> Result<Vec<Matrix>, Failure> {
     let mut data = Vec::new();
     let row = noise(cols);
     let mut one = Vec::new();
@@ -92,12 +93,12 @@ fn matrix(ty: WeightType, rows: usize, cols: usize) -> Result<Matrix, Failure> {
     for _ in 0..rows {
         data.extend_from_slice(&one);
     }
-    Ok(Matrix::pack(ty, rows, cols, &data)?)
+    Ok(Matrix::pack_all(pool, ty, rows, cols, &vec![data.as_slice(); count])?)
 }
 
 fn time_linear(pool: &Pool, ty: WeightType) -> Result<(), Failure> {
     // 16 matrices in turn: 70 MB of Q8_0.
-    let matrices = (0..16).map(|_| matrix(ty, N, K)).collect::<Result<Vec<_>, _>>()?;
+    let matrices = matrices(pool, 16, ty, N, K)?;
     for rows in [1, 4, 16, 64, 512] {
         let x = noise(rows * K);
         let mut a = Activations::new();
@@ -127,7 +128,7 @@ fn report(what: &str, ty: WeightType, rows: usize, ops: f64, bytes: usize, best:
 }
 
 fn time_experts(pool: &Pool, ty: WeightType) -> Result<(), Failure> {
-    let many = |rows, cols| (0..EXPERTS).map(|_| matrix(ty, rows, cols)).collect::<Result<Vec<_>, _>>();
+    let many = |rows, cols| matrices(pool, EXPERTS, ty, rows, cols);
     let set = ExpertSet { gate: many(HIDDEN, K)?, up: many(HIDDEN, K)?, down: many(K, HIDDEN)? };
     let bytes = |e: usize| set.gate[e].packed_bytes() + set.up[e].packed_bytes() + set.down[e].packed_bytes();
     // Rows of each expert are rows * top_k / EXPERTS: a quarter of the rows.

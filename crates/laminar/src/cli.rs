@@ -94,6 +94,10 @@ pub struct EngineArgs {
     /// Number type of the KV cache
     #[arg(long, value_enum, default_value_t = KvTypeName::F16)]
     pub kv_type: KvTypeName,
+    /// Keep packed weights in DIR, so that the next start maps them and packs nothing; takes about the disk space of the
+    /// model once more [default DIR: laminar/packed in the user's cache folder]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub packed_cache: Option<Option<PathBuf>>,
 }
 
 /// `laminar serve`.
