@@ -39,10 +39,12 @@ impl Model {
     /// Reads configuration and weights of `checkpoint` and packs the weights for the kernels.
     ///
     /// # Errors
-    /// An unknown architecture, a missing or misshapen tensor, or hyper-parameters that contradict each other.
+    /// An unknown architecture, a missing or misshapen tensor, hyper-parameters that contradict each other, or heads that
+    /// the KV type cannot hold.
     pub fn load(checkpoint: &Checkpoint, pool: &Pool, options: &LoadOptions<'_>) -> Result<Self, ModelError> {
         let family: &Family = arch::family_of(checkpoint)?;
         let config = family.config(checkpoint)?;
+        check_kv(options.kv, config.head_dim)?;
         let weights = Weights::new(checkpoint, family, Progress::new(checkpoint.total_bytes(), options.progress));
         let embedding = Embedding::load(&weights, &config)?;
         let config = ModelConfig { vocab_size: embedding.rows(), ..config };
@@ -187,6 +189,11 @@ pub(crate) fn check_span(kv: &KvCache, span: &RowSpan<'_>) -> Result<(), ModelEr
         return Err(ModelError::Call(format!("KV blocks do not cover positions up to {end}")));
     }
     Ok(())
+}
+
+/// That heads of this size can be stored.
+fn check_kv(ty: KvType, head_dim: usize) -> Result<(), ModelError> {
+    if ty.fits(head_dim) { Ok(()) } else { Err(ModelError::KvType { ty: ty.name(), head_dim }) }
 }
 
 /// Packs layers side by side: each is independent, and packing is bound by one core's arithmetic.
