@@ -8,6 +8,7 @@
 
 use std::time::Instant;
 
+use laminar_kernels::roof::{Form, Reader};
 use laminar_kernels::{
     Activations, AttentionShape, ExpertSet, Gate, KvLayer, KvShape, KvType, Matrix, MoeScratch, Pool, Routing, Span,
     WeightType, attention, linear, moe_ffn, quantize, store_kv,
@@ -41,7 +42,7 @@ fn main() -> Result<(), Failure> {
         }
     }
     if wanted("attention") {
-        time_attention(&pool);
+        time_attention(&pool, only.as_deref());
     }
     Ok(())
 }
@@ -152,8 +153,14 @@ fn time_experts(pool: &Pool, ty: WeightType) -> Result<(), Failure> {
     Ok(())
 }
 
-fn time_attention(pool: &Pool) {
+fn time_attention(pool: &Pool, only: Option<&str>) {
+    let window = std::time::Duration::from_millis(300);
+    println!("{}: {:.1} GFLOP/s", Form::of_floats().name(), Form::of_floats().rate(pool, window) / 1e9);
+    println!("memory read: {:.1} GB/s", Reader::new(pool, 128 << 20).rate(pool, window) / 1e9);
     for ty in [KvType::F16, KvType::Q8_0, KvType::F32] {
+        if only.is_some_and(|name| !name.eq_ignore_ascii_case(ty.name())) {
+            continue;
+        }
         for (heads, dim) in [(32, 128), (32, 64)] {
             for kv_heads in [8, 4, 32] {
                 time_attention_of(pool, ty, (2048, 2048), heads, kv_heads, dim);

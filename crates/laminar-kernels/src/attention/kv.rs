@@ -107,7 +107,8 @@ impl KvLayer {
         assert!([16, 32, 64, 128, 256].contains(&shape.block_len), "blocks of {} positions", shape.block_len);
         assert!(shape.kv_heads > 0 && shape.head_dim > 0, "no heads, or empty ones");
         assert!(ty.fits(shape.head_dim), "{} can't hold heads of {} values", ty.name(), shape.head_dim);
-        let bytes = vec![0; blocks * shape.block_bytes(ty) + 2 * LINE];
+        let mut bytes = vec![0; blocks * shape.block_bytes(ty) + 2 * LINE];
+        ask_for_huge_pages(&mut bytes);
         let skip = bytes.as_ptr().align_offset(LINE).min(LINE);
         KvLayer { ty, shape, blocks, bytes, skip }
     }
@@ -145,6 +146,29 @@ impl KvLayer {
         // All bits set are not-a-number in both float types, and a scale of `q8_0` is one.
         self.bytes.fill(0xff);
     }
+}
+
+/// Asks the system to back memory by huge pages: a head's cells are some kilobytes here and there, so with small ones
+/// every cell begins with a walk through the page tables. Where that can't be, nothing changes.
+fn ask_for_huge_pages(memory: &mut [u8]) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::ffi::{c_int, c_void};
+        const PAGE: usize = 4096;
+        const MADV_HUGEPAGE: c_int = 14;
+        unsafe extern "C" {
+            fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
+        }
+        let skip = memory.as_ptr().align_offset(PAGE);
+        let length = memory.len().saturating_sub(skip) / PAGE * PAGE;
+        if length > 0 {
+            // SAFETY: whole pages of our own memory; the advice doesn't change what is in them. A refusal (a kernel
+            // without huge pages, an unusual page size) does no harm.
+            unsafe { madvise(memory[skip..].as_mut_ptr().cast(), length, MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
 }
 
 /// Writes the keys and values of new rows into a layer's cache.

@@ -121,19 +121,19 @@ unsafe fn run<L: Lanes>(pool: &Pool, call: &Call<'_>, plan: &Plan<'_>) {
     // Taken, not borrowed: a task may run another attention on this thread.
     let mut memory = PARTS.take();
     let parts = SharedMut::new(memory.room(plan.parts_len));
-    let left: Vec<AtomicUsize> = plan.cut.iter().map(|cut| AtomicUsize::new(cut.splits.len())).collect();
+    let left: Vec<AtomicUsize> = plan.cut.iter().map(|cut| AtomicUsize::new(cut.tasks)).collect();
     pool.run(plan.tasks.len(), &|task| {
         match plan.tasks[task] {
             // SAFETY: as promised to this function; tiles are parts of spans, and each head of one is one task's.
             Task::Whole { tile, head } => unsafe { tile::whole::<L>(call, &plan.tiles[tile], head) },
-            Task::Split { cut: number, split } => {
+            Task::Splits { cut: number, first, end } => {
                 let cut = &plan.cut[number];
                 let tile = &plan.tiles[cut.tile];
                 let len = call.part_len(tile);
-                // SAFETY: this split's part is this task's; the rest as above.
+                // SAFETY: the parts of these splits are this task's; the rest as above.
                 unsafe {
-                    let part = parts.slice(cut.parts + (split - cut.splits.start) * len, len);
-                    tile::one_split::<L>(call, tile, cut.head, split, part);
+                    let parts = parts.slice(cut.parts + (first - cut.splits.start) * len, (end - first) * len);
+                    tile::some_splits::<L>(call, tile, cut.head, first..end, parts);
                 }
                 // Whoever is last merges: it sees what the others wrote before they counted down.
                 if left[number].fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -7,7 +7,7 @@ use super::Span;
 use super::tile::{Call, Tile};
 
 /// Queries of a tile, so that keys and values are widened once for all of them; fewer when there are few tiles.
-const QUERIES: usize = 96;
+const QUERIES: usize = 192;
 const FEWEST_QUERIES: usize = 24;
 
 /// Tasks for each thread that make a fair share, whichever thread is late.
@@ -28,15 +28,17 @@ pub(super) struct Plan<'a> {
 pub(super) enum Task {
     /// All splits of a tile through a head.
     Whole { tile: usize, head: usize },
-    /// One split of `plan.cut[cut]`.
-    Split { cut: usize, split: usize },
+    /// Some splits of `plan.cut[cut]`.
+    Splits { cut: usize, first: usize, end: usize },
 }
 
-/// A tile through one head, split by split.
+/// A tile through one head in several tasks.
 pub(super) struct Cut {
     pub tile: usize,
     pub head: usize,
     pub splits: Range<usize>,
+    /// Tasks it is cut into.
+    pub tasks: usize,
     /// Where the parts of its splits begin.
     pub parts: usize,
 }
@@ -71,12 +73,20 @@ impl<'a> Plan<'a> {
         for (number, tile) in tiles.iter().enumerate() {
             let splits = tile.splits(window);
             for head in 0..heads {
-                if threads == 1 || splits.len() == 1 || cost(tile) * shares < total {
+                // Pieces of half a share.
+                let pieces = (cost(tile) * shares * 2).div_ceil(total);
+                let len = splits.len().div_ceil(pieces);
+                if threads == 1 || len == splits.len() {
                     tasks.push(Task::Whole { tile: number, head });
                     continue;
                 }
-                tasks.extend(splits.clone().map(|split| Task::Split { cut: cut.len(), split }));
-                cut.push(Cut { tile: number, head, splits: splits.clone(), parts: parts_len });
+                let starts = splits.clone().step_by(len);
+                let number_of_tasks = starts.len();
+                tasks.extend(starts.map(|first| {
+                    let end = splits.end.min(first + len);
+                    Task::Splits { cut: cut.len(), first, end }
+                }));
+                cut.push(Cut { tile: number, head, splits: splits.clone(), tasks: number_of_tasks, parts: parts_len });
                 parts_len += splits.len() * call.part_len(tile);
             }
         }

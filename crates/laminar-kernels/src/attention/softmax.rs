@@ -13,6 +13,7 @@ const ROUND: f32 = 12_582_912.0;
 /// Below this the result is 0 (it would be subnormal).
 const LOWEST: f32 = -126.0;
 /// `2^r` over -0.5..=0.5 is 1 plus these times `r`, `r^2` ..., with the smallest greatest error (9e-8).
+#[allow(clippy::approx_constant)] // The first is near ln 2, but fitted as the others are.
 const POWERS: [f32; 5] = [0.693_147, 0.240_222_42, 0.055_507_336, 0.009_671_513, 0.001_326_472_7];
 
 /// 2 to the power of `x`, not above 0: exactly 1 for 0, and 0 below -126.
@@ -64,15 +65,18 @@ pub(super) struct Softmax<'a> {
 
 impl Kernel for Softmax<'_> {
     /// Needs `visible.len()` rows of scores.
+    ///
+    /// Goes over all rows with one step at a time, so that the end of a row's chain doesn't hold up the next row.
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
+        // Whole vectors: hidden positions weigh an exact zero, so it doesn't matter how many are computed.
+        let vectors = |visible: &Range<usize>| visible.start / LANES..visible.end.div_ceil(LANES);
         for (r, visible) in self.visible.iter().enumerate() {
+            self.max[r] = f32::NEG_INFINITY;
             if visible.is_empty() {
-                (self.max[r], self.total[r]) = (f32::NEG_INFINITY, 0.0);
                 continue;
             }
-            // Whole vectors: hidden positions weigh an exact zero, so it doesn't matter how many are computed.
-            let vectors = visible.start / LANES..visible.end.div_ceil(LANES);
+            let vectors = vectors(visible);
             // SAFETY: a row has SPLIT scores, whole vectors, of which these are a part; the rest by the contract.
             unsafe {
                 let row = self.scores.add(r * SPLIT);
@@ -86,19 +90,29 @@ impl Kernel for Softmax<'_> {
                     *row.add(hidden) = f32::NEG_INFINITY;
                 }
                 let mut max = L::splat(f32::NEG_INFINITY);
-                for v in vectors.clone() {
+                for v in vectors {
                     max = L::max(L::load(row.add(v * LANES)), max);
                 }
-                let largest = L::largest(max);
-                let max = L::splat(largest);
+                self.max[r] = L::largest(max);
+            }
+        }
+        for (r, visible) in self.visible.iter().enumerate() {
+            self.total[r] = 0.0;
+            if visible.is_empty() {
+                continue;
+            }
+            // SAFETY: as above.
+            unsafe {
+                let row = self.scores.add(r * SPLIT);
+                let max = L::splat(self.max[r]);
                 let mut total = L::splat(0.0);
-                for v in vectors {
+                for v in vectors(visible) {
                     let at = row.add(v * LANES);
                     let weight = exp2::<L>(L::sub(L::load(at), max));
                     total = L::add(total, weight);
                     L::store(at, weight);
                 }
-                (self.max[r], self.total[r]) = (largest, L::sum(total));
+                self.total[r] = L::sum(total);
             }
         }
     }

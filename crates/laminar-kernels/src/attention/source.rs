@@ -105,8 +105,8 @@ impl<T: Number> Source for Strided<T> {
             let mut vectors = [L::splat(0.0); V];
             for (v, vector) in vectors.iter_mut().enumerate() {
                 let from = row.add(v * LANES);
-                if v * LANES * size_of::<T>() % 64 == 0 {
-                    L::prefetch(from.cast::<u8>().wrapping_offset(self.ahead));
+                if (v * LANES * size_of::<T>()).is_multiple_of(64) {
+                    L::prefetch::<false>(from.cast::<u8>().wrapping_offset(self.ahead));
                 }
                 *vector = T::lanes::<L>(from);
             }
@@ -145,7 +145,8 @@ impl Source for KeyCodes {
         // SAFETY: by the contract.
         unsafe {
             let row = self.codes.add(k * self.stride);
-            L::prefetch(row.cast::<u8>().wrapping_offset(self.ahead));
+            // So few bytes that the nearest cache can wait for all of them.
+            L::prefetch::<true>(row.cast::<u8>().wrapping_offset(self.ahead));
             for (v, vector) in held.iter_mut().enumerate() {
                 *vector = L::mul(L::load_i8(row.add(v * LANES)), *vector);
             }
@@ -178,7 +179,7 @@ impl Source for ValueCodes {
         // SAFETY: by the contract.
         unsafe {
             let row = self.codes.add(k * self.stride);
-            L::prefetch(row.cast::<u8>().wrapping_offset(self.ahead));
+            L::prefetch::<true>(row.cast::<u8>().wrapping_offset(self.ahead));
             let mut vectors = [held; V];
             for (v, vector) in vectors.iter_mut().enumerate() {
                 *vector = L::mul(L::load_i8(row.add(v * LANES)), held);

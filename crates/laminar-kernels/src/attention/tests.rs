@@ -110,10 +110,10 @@ impl Case {
                     let weights: Vec<f64> = scores.iter().map(|score| (score - max).exp()).collect();
                     let sink = self.sinks.as_ref().map_or(0.0, |sinks| (f64::from(sinks[head]) - max).exp());
                     let total = weights.iter().sum::<f64>() + sink;
-                    for d in 0..head_dim {
+                    out.extend((0..head_dim).map(|d| {
                         let sum: f64 = weights.iter().zip(first..=i).map(|(w, j)| w * vs[at(j)][d]).sum();
-                        out.push(sum / total);
-                    }
+                        sum / total
+                    }));
                 }
                 row += 1;
             }

@@ -154,23 +154,26 @@ pub(super) unsafe fn whole<L: Lanes>(call: &Call<'_>, tile: &Tile<'_>, head: usi
     });
 }
 
-/// One split of a tile through one head; what it adds up to is written to `part`, of [`Call::part_len`].
+/// Some splits of a tile through one head; what each adds up to is written to its part, of [`Call::part_len`].
 ///
 /// # Safety
 ///
 /// As `whole`.
-pub(super) unsafe fn one_split<L: Lanes>(
+pub(super) unsafe fn some_splits<L: Lanes>(
     call: &Call<'_>,
     tile: &Tile<'_>,
     head: usize,
-    split: usize,
-    part: &mut [f32],
+    splits: Range<usize>,
+    parts: &mut [f32],
 ) {
     SCRATCH.with_borrow_mut(|scratch| {
         // SAFETY: passed on.
         unsafe {
             pack_queries::<L>(call, tile, head, scratch);
-            split_part::<L>(call, tile, head, split, false, scratch, &mut Part::new(part, call.queries(tile)));
+            for (split, part) in splits.clone().zip(parts.chunks_exact_mut(call.part_len(tile))) {
+                let part = &mut Part::new(part, call.queries(tile));
+                split_part::<L>(call, tile, head, split, split + 1 < splits.end, scratch, part);
+            }
         }
     });
 }
@@ -213,11 +216,14 @@ fn pack_queries<L: Lanes>(call: &Call<'_>, tile: &Tile<'_>, head: usize, scratch
     let packed = scratch.queries.room(call.queries(tile) * dim);
     for (first, rows) in groups::<L>(call.queries(tile)) {
         let packed = &mut packed[first * dim..][..rows * dim];
-        for r in 0..rows {
+        let mut from: [&[f32]; MOST_ROWS] = [&[]; MOST_ROWS];
+        for (r, from) in from[..rows].iter_mut().enumerate() {
             let (row, i) = ((first + r) / group, (first + r) % group);
-            let from = ((tile.first_row + row) * heads + head * group + i) * dim;
-            for (to, from) in packed[r..].iter_mut().step_by(rows).zip(&call.q[from..from + dim]) {
-                *to = from * factor;
+            *from = &call.q[((tile.first_row + row) * heads + head * group + i) * dim..][..dim];
+        }
+        for (d, packed) in packed.chunks_exact_mut(rows).enumerate() {
+            for (to, from) in packed.iter_mut().zip(&from) {
+                *to = from[d] * factor;
             }
         }
     }
@@ -366,14 +372,11 @@ unsafe fn split_as<L: Lanes, F: Format>(
     let scores = scratch.scores.room(MOST_ROWS * SPLIT);
     for (first, rows) in groups::<L>(queries) {
         let mut visible: [Range<usize>; MOST_ROWS] = Default::default();
-        let mut any = SPLIT..0;
         for (r, visible) in visible[..rows].iter_mut().enumerate() {
-            let range = clip(tile.visible((first + r) / group, call.shape.window), start);
-            if !range.is_empty() {
-                any = any.start.min(range.start)..any.end.max(range.end);
-            }
-            *visible = range;
+            *visible = clip(tile.visible((first + r) / group, call.shape.window), start);
         }
+        let some = || visible[..rows].iter().filter(|range| !range.is_empty());
+        let any = some().map(|range| range.start).min().unwrap_or(0)..some().map(|range| range.end).max().unwrap_or(0);
         let visible = &visible[..rows];
         let a = Queries(packed[first * dim..].as_ptr());
         // Whole pieces of 32 positions, of which the last may be needed half.

@@ -64,8 +64,14 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch(at: *const u8) {
+    fn prefetch<const NEAR: bool>(at: *const u8) {
         // SAFETY: prefetching any address is allowed; it has no effect on the program.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+        unsafe {
+            if NEAR {
+                _mm_prefetch::<_MM_HINT_T0>(at.cast());
+            } else {
+                _mm_prefetch::<_MM_HINT_T1>(at.cast());
+            }
+        }
     }
 }

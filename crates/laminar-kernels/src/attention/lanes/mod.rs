@@ -77,8 +77,9 @@ pub(super) trait Lanes: 'static {
     unsafe fn sum(v: Self::V) -> f32;
     /// The largest lane, found in the same order.
     unsafe fn largest(v: Self::V) -> f32;
-    /// Asks the cache for a line.
-    fn prefetch(at: *const u8);
+    /// Asks the first-level cache for a line if it is `NEAR`, or else the second: that one can wait for more lines at
+    /// once.
+    fn prefetch<const NEAR: bool>(at: *const u8);
 }
 
 /// Defines operations of [`Lanes`], whose contract is that the machine has the instructions.

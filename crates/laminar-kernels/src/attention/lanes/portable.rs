@@ -87,5 +87,5 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn prefetch(_: *const u8) {}
+    fn prefetch<const NEAR: bool>(_: *const u8) {}
 }
