@@ -17,8 +17,8 @@ use crate::pool::SharedMut;
 /// Bytes to which cells are aligned, a cache line. As many behind the last one may be read.
 const LINE: usize = 64;
 
-/// Rows below which writing them is not worth other threads.
-const FEW_ROWS: usize = 8;
+/// Keys below which writing them is not worth other threads.
+const FEW: usize = 4096;
 
 /// Number type of stored keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -151,7 +151,7 @@ impl KvLayer {
 /// Asks the system to back memory by huge pages: a head's cells are some kilobytes here and there, so with small ones
 /// every cell begins with a walk through the page tables. Where that can't be, nothing changes.
 fn ask_for_huge_pages(memory: &mut [u8]) {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     {
         use std::ffi::{c_int, c_void};
         const PAGE: usize = 4096;
@@ -167,7 +167,7 @@ fn ask_for_huge_pages(memory: &mut [u8]) {
             unsafe { madvise(memory[skip..].as_mut_ptr().cast(), length, MADV_HUGEPAGE) };
         }
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(all(target_os = "linux", not(miri))))]
     let _ = memory;
 }
 
@@ -216,7 +216,7 @@ pub fn store_kv(pool: &Pool, k_rows: &[f32], v_rows: &[f32], spans: &[Span<'_>],
         }
     };
     let rows: usize = spans.iter().map(|span| span.rows).sum();
-    if rows < FEW_ROWS {
+    if rows * shape.kv_heads * shape.head_dim < FEW {
         (0..shape.kv_heads).for_each(store_head);
     } else {
         pool.run(shape.kv_heads, &store_head);

@@ -7,12 +7,14 @@
 //! float operation of a row is fixed by its position alone, so its result is the same bits in any batch, and splits
 //! may be different threads' work.
 
+mod cells;
 mod kv;
 mod lanes;
 mod plan;
 mod product;
 mod softmax;
 mod source;
+mod split;
 mod tile;
 
 use std::cell::RefCell;
