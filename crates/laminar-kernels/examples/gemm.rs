@@ -8,10 +8,10 @@
 
 use std::time::Instant;
 
-use half::f16;
+use laminar_kernels::roof::{Form, Reader};
 use laminar_kernels::{
-    Activations, AttentionShape, ExpertSet, Gate, KvLayer, Matrix, MoeScratch, Pool, Routing, Span, WeightType,
-    attention, linear, moe_ffn, quantize, store_kv,
+    Activations, AttentionShape, ExpertSet, Gate, KvLayer, KvShape, KvType, Matrix, MoeScratch, Pool, Routing, Span,
+    WeightType, attention, linear, moe_ffn, quantize, store_kv,
 };
 
 const K: usize = 2048;
@@ -42,7 +42,7 @@ fn main() -> Result<(), Failure> {
         }
     }
     if wanted("attention") {
-        time_attention(&pool);
+        time_attention(&pool, only.as_deref());
     }
     Ok(())
 }
@@ -154,30 +154,64 @@ fn time_experts(pool: &Pool, ty: WeightType) -> Result<(), Failure> {
     Ok(())
 }
 
-fn time_attention(pool: &Pool) {
-    let cases = [("prefill", 2048, 32, 8), ("prefill", 2048, 32, 4), ("prefill", 2048, 32, 32), ("decode", 1, 32, 8)];
-    for (what, rows, heads, kv_heads) in cases {
-        let (dim, len) = (128, 2048);
-        let shape = AttentionShape { heads, kv_heads, head_dim: dim, scale: 0.088, window: None };
-        let blocks: Vec<u32> = (0..len as u32 / 32).collect();
-        let values = noise(len * kv_heads * dim);
-        let mut k = vec![f16::ZERO; values.len()];
-        let mut v = k.clone();
-        let whole = Span { first_row: 0, rows: len, first_pos: 0, blocks: &blocks };
-        store_kv(&values, &values, &[whole], &mut k, &mut v, 32, kv_heads, dim);
-        let kv = KvLayer { k: &k, v: &v, block_len: 32, kv_heads, head_dim: dim };
-        let span = Span { first_row: 0, rows, first_pos: len - rows, blocks: &blocks };
-        let q = noise(rows * heads * dim);
-        let mut out = vec![0.0; q.len()];
-        let (best, median) = time(pool, || attention(pool, &q, &[span], &kv, &shape, &mut out));
-        let pairs: usize = (len - rows..len).map(|i| i + 1).sum();
-        let ops = (4 * pairs * heads * dim) as f64;
-        println!(
-            "attention {what} {rows} rows, {heads}/{kv_heads} heads: {:6.1} ({:6.1}) GFLOP/s, {:5.2} GB/s, {:.2} ms",
-            ops / best / 1e9,
-            ops / median / 1e9,
-            (2 * 2 * pairs * kv_heads * dim) as f64 / rows as f64 / best / 1e9,
-            median * 1e3,
-        );
+fn time_attention(pool: &Pool, only: Option<&str>) {
+    let window = std::time::Duration::from_millis(300);
+    println!("{}: {:.1} GFLOP/s", Form::of_floats().name(), Form::of_floats().rate(pool, window) / 1e9);
+    println!("memory read: {:.1} GB/s", Reader::new(pool, 128 << 20).rate(pool, window) / 1e9);
+    for ty in [KvType::F16, KvType::Q8_0, KvType::F32] {
+        if only.is_some_and(|name| !name.eq_ignore_ascii_case(ty.name())) {
+            continue;
+        }
+        for (heads, dim) in [(32, 128), (32, 64)] {
+            for kv_heads in [8, 4, 32] {
+                time_attention_of(pool, ty, (2048, 2048), heads, kv_heads, dim);
+            }
+        }
+        for len in [512, 2048, 8192] {
+            for kv_heads in [8, 4] {
+                time_attention_of(pool, ty, (1, len), 32, kv_heads, 128);
+            }
+        }
+        time_attention_of(pool, ty, (1, 8192), 32, 8, 64);
     }
+}
+
+/// The last `rows` of `len` positions. As many layers in turn as are larger than the caches.
+fn time_attention_of(
+    pool: &Pool,
+    ty: KvType,
+    (rows, len): (usize, usize),
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+) {
+    let shape = AttentionShape { heads, kv_heads, head_dim, scale: 0.088, window: None, softcap: None };
+    let kv_shape = KvShape { block_len: 32, kv_heads, head_dim };
+    let blocks: Vec<u32> = (0..len as u32 / 32).collect();
+    let values = noise(len * kv_heads * head_dim);
+    let whole = Span { first_row: 0, rows: len, first_pos: 0, blocks: &blocks };
+    let bytes = blocks.len() * kv_shape.block_bytes(ty);
+    let count = if rows > 1 { 1 } else { (128 << 20) / bytes + 1 };
+    let mut layers: Vec<KvLayer> = (0..count).map(|_| KvLayer::new(ty, kv_shape, blocks.len())).collect();
+    for kv in &mut layers {
+        store_kv(pool, &values, &values, &[whole], kv);
+    }
+    let span = Span { first_row: 0, rows, first_pos: len - rows, blocks: &blocks };
+    let q = noise(rows * heads * head_dim);
+    let mut out = vec![0.0; q.len()];
+    let (best, median) = time(pool, || {
+        for kv in &layers {
+            attention(pool, &q, &[span], kv, &shape, None, &mut out);
+        }
+    });
+    let pairs: usize = (len - rows..len).map(|i| i + 1).sum();
+    let ops = (4 * pairs * heads * head_dim * count) as f64;
+    println!(
+        "attention {:4} {rows:4} rows of {len}, {heads}/{kv_heads} heads of {head_dim:3}: {:6.1} ({:6.1}) GFLOP/s, {:5.2} GB/s, {:.3} ms",
+        ty.name(),
+        ops / best / 1e9,
+        ops / median / 1e9,
+        (bytes * count) as f64 / best / 1e9,
+        median * 1e3 / count as f64,
+    );
 }

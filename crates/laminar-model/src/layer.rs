@@ -1,12 +1,11 @@
 //! The parts a decoder layer is made of, and how rows pass through them.
 
 use laminar_kernels::{
-    Activations, AttentionShape, ExpertSet, KvElement, KvLayer, Matrix, Pool, Span, WeightType, add, add_bias,
-    attention, gate_mul, linear, linear_each, moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, store_kv,
+    Activations, AttentionShape, ExpertSet, KvLayer, Matrix, Pool, Span, WeightType, add, add_bias, attention,
+    gate_mul, linear, linear_each, moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, store_kv,
 };
 
 use crate::config::{ExpertConfig, ModelConfig};
-use crate::kv::{LayerStore, LayerView};
 use crate::loads::ExpertLoads;
 use crate::scratch::Scratch;
 
@@ -90,7 +89,7 @@ impl Layer {
         &self,
         pool: &Pool,
         config: &ModelConfig,
-        kv: LayerView<'_>,
+        kv: &mut KvLayer,
         scratch: &mut Scratch,
         spans: &[Span<'_>],
         hidden: &mut [f32],
@@ -105,7 +104,7 @@ impl Layer {
         &self,
         pool: &Pool,
         config: &ModelConfig,
-        kv: LayerView<'_>,
+        kv: &mut KvLayer,
         scratch: &mut Scratch,
         spans: &[Span<'_>],
         hidden: &mut [f32],
@@ -145,7 +144,7 @@ impl Layer {
 
 impl Attention {
     /// Reads `scratch.norm`, writes `scratch.branch`.
-    fn forward(&self, pool: &Pool, config: &ModelConfig, kv: LayerView<'_>, scratch: &mut Scratch, spans: &[Span<'_>]) {
+    fn forward(&self, pool: &Pool, config: &ModelConfig, kv: &mut KvLayer, scratch: &mut Scratch, spans: &[Span<'_>]) {
         let s = scratch;
         s.activations.load(pool, &s.norm, config.hidden);
         let each = [(&self.q, &mut s.q), (&self.k, &mut s.k), (&self.v, &mut s.v)];
@@ -170,33 +169,12 @@ impl Attention {
             head_dim: config.head_dim,
             scale: config.attention_scale,
             window: self.window,
+            softcap: None,
         };
-        let rows = Rows { q: &s.q, k: &s.k, v: &s.v, spans, block_len: kv.block_len };
-        match kv.store {
-            LayerStore::F16 { k, v } => {
-                rows.attend(pool, LayerStore::as_f16_mut(k), LayerStore::as_f16_mut(v), &shape, &mut s.attention);
-            }
-            LayerStore::F32 { k, v } => rows.attend(pool, k, v, &shape, &mut s.attention),
-        }
+        store_kv(pool, &s.k, &s.v, spans, kv);
+        attention(pool, &s.q, spans, kv, &shape, None, &mut s.attention);
         s.activations.load(pool, &s.attention, config.q_width());
         self.o.apply(pool, &s.activations, &mut s.branch);
-    }
-}
-
-/// Rotated queries, keys and values of a call.
-struct Rows<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    spans: &'a [Span<'a>],
-    block_len: usize,
-}
-
-impl Rows<'_> {
-    fn attend<E: KvElement>(&self, pool: &Pool, k: &mut [E], v: &mut [E], shape: &AttentionShape, out: &mut [f32]) {
-        store_kv(self.k, self.v, self.spans, k, v, self.block_len, shape.kv_heads, shape.head_dim);
-        let stored = KvLayer { k, v, block_len: self.block_len, kv_heads: shape.kv_heads, head_dim: shape.head_dim };
-        attention(pool, self.q, self.spans, &stored, shape, out);
     }
 }
 

@@ -329,6 +329,9 @@ pub enum KvTypeName {
     F16,
     /// Single precision, for comparisons with references
     F32,
+    /// 8 bits and a scale for every 32 values: about half the memory
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 #[cfg(test)]

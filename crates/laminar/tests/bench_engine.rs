@@ -104,9 +104,9 @@ fn the_portable_path_has_roofs_of_its_own() {
 
 #[test]
 fn the_table_has_a_line_for_every_point() {
-    let finished = finish(laminar().args(TINY).args(["--kv-type", "f32"]));
+    let finished = finish(laminar().args(TINY).args(["--kv-type", "q8_0"]));
     assert_eq!(finished.code, 0, "{}", finished.stderr);
-    assert!(finished.stdout.contains("Q8_0, KV f32;"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("Q8_0, KV q8_0;"), "{}", finished.stdout);
     assert_eq!(finished.stderr, "");
     for start in ["laminar-tiny: ", "roofs: memory read", "prefill 4 ", "prefill 9 ", "decode x1 ", "decode x2 "] {
         let lines = finished.stdout.lines().filter(|line| line.starts_with(start)).count();

@@ -83,14 +83,7 @@ struct SampleReport {
 }
 
 fn kv_type<S: Serializer>(kv_type: &KvType, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(kv_name(*kv_type))
-}
-
-fn kv_name(kv_type: KvType) -> &'static str {
-    match kv_type {
-        KvType::F16 => "f16",
-        KvType::F32 => "f32",
-    }
+    serializer.serialize_str(kv_type.name())
 }
 
 impl Report {
@@ -172,7 +165,7 @@ pub fn print(report: &Report, json: bool) -> anyhow::Result<()> {
 
 fn write_table(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let Head { model, architecture, weight_type, threads, kv_type, context, decode, repeat, .. } = &report.head;
-    let kv = kv_name(*kv_type);
+    let kv = kv_type.name();
     writeln!(out, "{model}: {architecture}, {weight_type}, KV {kv}; threads {threads}, rounds {repeat}")?;
     writeln!(out, "decode: {decode} steps behind {context} tokens")?;
     write!(out, "roofs:")?;
