@@ -60,6 +60,7 @@ mod gemm;
 mod isa;
 mod matrix;
 mod norm;
+mod panel;
 mod pool;
 mod quant;
 pub mod roof;

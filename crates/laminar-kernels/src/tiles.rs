@@ -1,7 +1,7 @@
 //! Activation rows in the form the matrix kernels read: tiles of four rows, quantised or as floats.
 
 use crate::isa::{Isa, multiversion};
-use crate::matrix::BLOCK;
+use crate::panel::BLOCK;
 use crate::pool::SharedMut;
 
 /// Rows in a tile.
@@ -109,6 +109,13 @@ impl Tiles {
                 false => &[],
             },
         }
+    }
+}
+
+impl Tiles {
+    /// Two neighbouring tiles; behind the last one, it again.
+    pub(crate) fn pair(&self, tile: usize) -> [TileRef<'_>; 2] {
+        [self.tile(tile), self.tile((tile + 1).min(self.tiles - 1))]
     }
 }
 

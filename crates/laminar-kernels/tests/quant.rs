@@ -129,5 +129,5 @@ fn wrong_sizes_are_errors() {
     assert!(quantize(WeightType::Q4K, &[0.0; 32], &mut Vec::new()).is_err());
     let fine = Matrix::pack(q8, 3, 32, &[0; 102]).unwrap();
     assert_eq!((fine.rows(), fine.cols(), fine.source_bytes()), (3, 32, 102));
-    assert_eq!(fine.packed_bytes(), 320);
+    assert_eq!(fine.packed_bytes(), 576);
 }

@@ -9,9 +9,9 @@
 use std::ops::Range;
 
 use crate::elementwise::gate_values;
-use crate::gemm::{PANELS, WIDTH, group_len, multiply_tile, share};
+use crate::gemm::{OutTile, ROWS, group_len, multiply_tiles, share};
 use crate::isa::{Isa, isa};
-use crate::matrix::{BLOCK, LANES};
+use crate::panel::{BLOCK, LANES};
 use crate::pool::SharedMut;
 use crate::tiles::{Forms, SharedTiles, TILE, Tiles};
 use crate::{Activations, Gate, Matrix, Pool, Routing};
@@ -65,8 +65,18 @@ impl Segment {
         self.rows.div_ceil(TILE)
     }
 
-    fn rows_of(&self, tile: usize) -> usize {
-        TILE.min(self.rows - tile * TILE)
+    /// How often a kernel goes over the segment's rows, some at a time.
+    fn passes(&self) -> usize {
+        self.rows.div_ceil(ROWS)
+    }
+
+    fn rows_of(&self, pass: usize) -> usize {
+        ROWS.min(self.rows - pass * ROWS)
+    }
+
+    /// The first tile of a pass, among those of all segments.
+    fn tile_of(&self, pass: usize) -> usize {
+        self.first_tile + pass * ROWS / TILE
     }
 }
 
@@ -299,31 +309,29 @@ impl Layer<'_> {
             let columns = BLOCK.min(self.hidden - block * BLOCK);
             let first = block * PANELS_OF_BLOCK;
             let panels = PANELS_OF_BLOCK.min(gate.panels() - first);
-            for tile in 0..segment.tiles() {
-                let rows = segment.rows_of(tile);
-                let source = input.tile(segment.first_tile + tile);
-                let mut gates = [[0f32; BLOCK]; TILE];
-                let mut ups = [[0f32; BLOCK]; TILE];
-                // The next columns of the matrix, spread over the tiles.
+            for pass in 0..segment.passes() {
+                let rows = segment.rows_of(pass);
+                let source = input.pair(segment.tile_of(pass));
+                let mut gates = [[0f32; BLOCK]; ROWS];
+                let mut ups = [[0f32; BLOCK]; ROWS];
+                // The next columns of the matrix, spread over the passes.
                 let next = first + PANELS_OF_BLOCK;
                 for (matrix, results) in [(gate, &mut gates), (up, &mut ups)] {
-                    for panel in (0..panels).step_by(PANELS) {
-                        let count = PANELS.min(panels - panel);
-                        let ahead = matrix.panel_pair(next + panel);
-                        let ahead = share(ahead, tile, segment.tiles());
-                        let mut part = [[0.0; WIDTH]; TILE];
-                        multiply_tile(self.isa, matrix, first + panel, count, source, rows, ahead, &mut part);
+                    for panel in 0..panels {
+                        let ahead = share(matrix.panel(next + panel), pass, segment.passes());
+                        let mut part: OutTile = [[0.0; LANES]; ROWS];
+                        multiply_tiles(self.isa, matrix, first + panel, source, rows, ahead, &mut part);
                         for (result, part) in results.iter_mut().zip(&part[..rows]) {
-                            result[panel * LANES..][..count * LANES].copy_from_slice(&part[..count * LANES]);
+                            result[panel * LANES..][..LANES].copy_from_slice(part);
                         }
                     }
                 }
-                // SAFETY: one task for each block of columns of a segment's tiles.
-                let mut hidden = unsafe { to.part(segment.first_tile + tile, block, 1) };
                 for row in 0..rows {
                     let gates = &mut gates[row][..columns];
                     gate_values(self.isa, self.gate, gates, &ups[row][..columns]);
-                    hidden.set_row(self.isa, row, gates);
+                    // SAFETY: one task for each block of columns of a segment's tiles.
+                    let mut hidden = unsafe { to.part(segment.tile_of(pass) + row / TILE, block, 1) };
+                    hidden.set_row(self.isa, row % TILE, gates);
                 }
             }
         });
@@ -335,33 +343,30 @@ impl Layer<'_> {
         let out = SharedMut::new(out);
         let matrix = &self.experts.down[0];
         let panels = matrix.panels();
-        let steps = panels.div_ceil(PANELS);
-        let group = group_len(self.pool, steps, matrix.panel_bytes() * PANELS);
-        self.pool.run(steps.div_ceil(group), &|task| {
-            let task = task * group..steps.min((task + 1) * group);
+        let group = group_len(self.pool, panels, matrix.panel_bytes());
+        self.pool.run(panels.div_ceil(group), &|task| {
+            let task = task * group..panels.min((task + 1) * group);
             for (s, segment) in segments.iter().enumerate() {
                 let matrix = &self.experts.down[segment.expert];
-                for step in task.clone() {
-                    // Next come the next panels of this expert, after the last the next expert's first.
+                for panel in task.clone() {
+                    // Next comes the next panel of this expert, after the last the next expert's first.
                     let next = match segments.get(s + 1) {
-                        _ if step + 1 < task.end => matrix.panel_pair((step + 1) * PANELS),
-                        Some(next) => self.experts.down[next.expert].panel_pair(task.start * PANELS),
+                        _ if panel + 1 < task.end => matrix.panel(panel + 1),
+                        Some(next) => self.experts.down[next.expert].panel(task.start),
                         None => &[],
                     };
-                    let first = step * PANELS;
-                    let count = PANELS.min(panels - first);
-                    let column = first * LANES;
-                    let width = WIDTH.min(self.dim - column);
-                    for tile in 0..segment.tiles() {
-                        let rows = segment.rows_of(tile);
-                        let mut part = [[0.0; WIDTH]; TILE];
-                        let source = hidden.tile(segment.first_tile + tile);
-                        let ahead = share(next, tile, segment.tiles());
-                        let pairs = &scratch.pairs[segment.first_pair + tile * TILE..][..rows];
+                    let column = panel * LANES;
+                    let width = LANES.min(self.dim - column);
+                    for pass in 0..segment.passes() {
+                        let rows = segment.rows_of(pass);
+                        let mut part: OutTile = [[0.0; LANES]; ROWS];
+                        let source = hidden.pair(segment.tile_of(pass));
+                        let ahead = share(next, pass, segment.passes());
+                        let pairs = &scratch.pairs[segment.first_pair + pass * ROWS..][..rows];
                         let at = |pair: u32| pair as usize / routing.top_k * self.dim + column;
                         // The rows are scattered: fetch their sums while the product runs.
                         pairs.iter().for_each(|pair| out.prefetch(at(*pair)));
-                        multiply_tile(self.isa, matrix, first, count, source, rows, ahead, &mut part);
+                        multiply_tiles(self.isa, matrix, panel, source, rows, ahead, &mut part);
                         for (part, pair) in part.iter().zip(pairs) {
                             // SAFETY: tasks write disjoint columns.
                             let sums = unsafe { out.slice(at(*pair), width) };
@@ -375,11 +380,11 @@ impl Layer<'_> {
 }
 
 crate::isa::multiversion! {
-    fn add_weighted(weight: f32, values: &[f32; WIDTH], sums: &mut [f32]) = add_weighted_body;
+    fn add_weighted(weight: f32, values: &[f32; LANES], sums: &mut [f32]) = add_weighted_body;
 }
 
 #[inline(always)]
-fn add_weighted_body(weight: f32, values: &[f32; WIDTH], sums: &mut [f32]) {
+fn add_weighted_body(weight: f32, values: &[f32; LANES], sums: &mut [f32]) {
     for (sum, value) in sums.iter_mut().zip(values) {
         *sum = weight.mul_add(*value, *sum);
     }

@@ -1,48 +1,43 @@
 //! Matrix products: the tile kernels behind one function, and the parallel product over them.
 
-mod format;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(crate) use format::byte_sums;
-
 use crate::isa::{Isa, isa};
-use crate::matrix::LANES;
+use crate::panel::LANES;
 use crate::pool::SharedMut;
 use crate::tiles::{TILE, TileRef};
 use crate::{Activations, Matrix, Pool};
 
-/// Panels a kernel computes at once.
-pub(crate) const PANELS: usize = 2;
-/// Outputs a kernel computes at once.
-pub(crate) const WIDTH: usize = PANELS * LANES;
+/// Rows a kernel computes at once: two tiles, so that each vector of weights is unpacked for eight rows.
+pub(crate) const ROWS: usize = 2 * TILE;
 
-/// Results of a kernel: rows of the tile x outputs of the panels.
-pub(crate) type OutTile = [[f32; WIDTH]; TILE];
+/// Results of a kernel: rows x outputs of a panel.
+pub(crate) type OutTile = [[f32; LANES]; ROWS];
 
-/// Multiplies `rows` rows of a tile with the panels `first .. first + count` of `matrix`.
+/// Multiplies `rows` rows of one or two tiles with a panel of `matrix`: sets `out[row]` for each.
 ///
-/// `out[row][..8 * count]` is set. `count` is 1 or 2. `ahead` are weights that will be read soon.
+/// The second tile matters only if `rows` is more than a tile. `ahead` are weights that will be read soon.
 #[inline]
-#[allow(clippy::too_many_arguments)] // Matrix, panels, tile, rows, result.
-pub(crate) fn multiply_tile(
+pub(crate) fn multiply_tiles(
     isa: Isa,
     matrix: &Matrix,
-    first: usize,
-    count: usize,
-    tile: TileRef<'_>,
+    panel: usize,
+    tiles: [TileRef<'_>; 2],
     rows: usize,
     ahead: &[u8],
     out: &mut OutTile,
 ) {
     #[cfg(target_arch = "x86_64")]
     if isa != Isa::Portable {
-        x86::tile(isa, matrix, first, count, tile, rows, ahead, out);
+        x86::tile(isa, matrix, panel, tiles, rows, ahead, out);
         return;
     }
     let _ = (isa, ahead);
-    portable::tile(matrix, first, count, tile, rows, out);
+    for (tile, out) in tiles.iter().zip(out[..rows].chunks_mut(TILE)) {
+        portable::tile(matrix, panel, *tile, out);
+    }
 }
 
 /// The product of a batch with a weight matrix: `out[row * w.rows() + n]` becomes the sum over `k` of
@@ -70,24 +65,20 @@ pub(crate) fn linear_for(isa: Isa, pool: &Pool, w: &Matrix, x: &Activations, out
         return;
     }
     let out = SharedMut::new(out);
-    let steps = w.panels().div_ceil(PANELS);
-    let group = group_len(pool, steps, w.panel_bytes() * PANELS);
-    pool.run(steps.div_ceil(group), &|task| {
-        let steps = task * group..steps.min((task + 1) * group);
+    let group = group_len(pool, w.panels(), w.panel_bytes());
+    pool.run(w.panels().div_ceil(group), &|task| {
+        let panels = task * group..w.panels().min((task + 1) * group);
         for first_tile in (0..tiles).step_by(TILES_AT_ONCE) {
             let part = first_tile..tiles.min(first_tile + TILES_AT_ONCE);
-            for step in steps.clone() {
-                let first = step * PANELS;
-                let next = w.panel_pair((first + PANELS).min(w.panels()));
-                for tile in part.clone() {
-                    let rows = TILE.min(x.rows() - tile * TILE);
-                    let count = PANELS.min(w.panels() - first);
-                    let ahead = share(next, tile - part.start, part.len());
-                    let source = x.tiles.tile(tile);
-                    let mut result = [[0.0; WIDTH]; TILE];
-                    multiply_tile(isa, w, first, count, source, rows, ahead, &mut result);
-                    let column = first * LANES;
-                    let width = WIDTH.min(w.rows() - column);
+            for panel in panels.clone() {
+                let next = w.panel(panel + 1);
+                let column = panel * LANES;
+                let width = LANES.min(w.rows() - column);
+                for tile in part.clone().step_by(2) {
+                    let rows = ROWS.min(x.rows() - tile * TILE);
+                    let ahead = share(next, (tile - part.start) / 2, part.len().div_ceil(2));
+                    let mut result = [[0.0; LANES]; ROWS];
+                    multiply_tiles(isa, w, panel, x.tiles.pair(tile), rows, ahead, &mut result);
                     for (r, result) in result[..rows].iter().enumerate() {
                         let at = (tile * TILE + r) * w.rows() + column;
                         // SAFETY: tasks write disjoint columns.
@@ -106,11 +97,11 @@ pub(crate) fn share(bytes: &[u8], index: usize, count: usize) -> &[u8] {
     &bytes[from..(from + each).min(bytes.len())]
 }
 
-/// How many of `steps` equal steps of `bytes` weight bytes make a task: few enough to fit the cache and to
+/// How many of `panels` panels of `bytes` bytes make a task: few enough to fit the cache and to
 /// give every thread several tasks.
-pub(crate) fn group_len(pool: &Pool, steps: usize, bytes: usize) -> usize {
+pub(crate) fn group_len(pool: &Pool, panels: usize, bytes: usize) -> usize {
     let fits = (TASK_BYTES / bytes.max(1)).max(1);
-    let fair = steps.div_ceil(pool.threads() * 8).max(1);
+    let fair = panels.div_ceil(pool.threads() * 8).max(1);
     if pool.threads() == 1 { fits } else { fits.min(fair) }
 }
 

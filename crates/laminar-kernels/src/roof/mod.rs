@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::gemm::byte_sums;
 use crate::isa::{Isa, isa};
+use crate::panel::byte_sums;
 use crate::pool::SharedMut;
 use crate::{Pool, WeightType};
 
