@@ -36,7 +36,10 @@ const LINEAR: [usize; 2] = [128, 1024];
 const LINEAR_ROWS: [usize; 3] = [1, 4, 64];
 const EXPERT: [usize; 2] = [256, 256];
 const EXPERT_ROWS: [usize; 2] = [2, 32];
-const TYPES: [WeightType; 3] = [WeightType::Q8_0, WeightType::Q4_0, WeightType::Q4K];
+/// A type of every way to store codes and scales.
+const LINEAR_TYPES: [WeightType; 6] =
+    [WeightType::Q8_0, WeightType::Q4_0, WeightType::Q4K, WeightType::Q5K, WeightType::Q6K, WeightType::F16];
+const EXPERT_TYPES: [WeightType; 3] = [WeightType::Q8_0, WeightType::Q4_0, WeightType::Q4K];
 
 const USAGE: &str = "usage: cargo bench -p laminar-kernels --bench instructions [-- --check | --write]";
 const WRITE: &str = "cargo bench -p laminar-kernels --bench instructions -- --write";
@@ -73,10 +76,12 @@ type Maker = Box<dyn Fn(&Pool) -> Result<Option<Case>, Failure>>;
 /// What is counted.
 fn makers() -> Vec<Maker> {
     let mut makers: Vec<Maker> = Vec::new();
-    for ty in TYPES {
+    for ty in LINEAR_TYPES {
         for rows in LINEAR_ROWS {
             makers.push(Box::new(move |pool| Ok(linear_cases(pool, ty, LINEAR, 1, &[rows])?.pop())));
         }
+    }
+    for ty in EXPERT_TYPES {
         for rows in EXPERT_ROWS {
             makers.push(Box::new(move |pool| Ok(expert_cases(pool, ty, EXPERT, 1, &[rows])?.pop())));
         }
