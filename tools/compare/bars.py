@@ -19,8 +19,8 @@ BARS = [
     ("moe", "Q4_K", "prefill-512", IK, 1.05),
     ("moe", "*", "decode-1", IK, 1.1),
     ("moe", "*", "decode-1", READ, 0.75),
-    ("moe", "*", "decode-8", IK, 1.2),
-    ("moe", "*", "decode-16", IK, 1.2),
+    ("moe", "*", "decode-8*", IK, 1.2),
+    ("moe", "*", "decode-16*", IK, 1.2),
     ("dense", "*", "prefill-*", LLAMA, 1.3),
     ("dense", "*", "decode-*", LLAMA, 1.0),
 ]

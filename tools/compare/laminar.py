@@ -68,7 +68,7 @@ class Laminar:
     def command(self, model, tests):
         prompts = [test.rows for test in tests if test.kind == "prefill"] or [ANY_PROMPT]
         decoding = [test for test in tests if test.kind == "decode"]
-        batches = [test.rows for test in decoding] or [1]
+        batches = sorted({test.rows for test in decoding}) or [1]
         context, steps = (decoding[0].context, decoding[0].steps) if decoding else (1, 1)
         return [
             *["bench", "engine", "--quiet", "--json", "--repeat", "1", "--model", str(model)],

@@ -4,7 +4,7 @@ import models
 import report
 from bars import LAMINAR
 from failure import Failure
-from peers import Worker, choose, plain
+from peers import Worker, choose, untried
 
 
 class Match:
@@ -48,7 +48,7 @@ class Match:
                     if self.args.trials:
                         settings[name], trials[name] = choose(worker, tests, say)
                     else:
-                        settings[name] = {test.name: plain(test) for test in tests}
+                        settings[name] = {test.name: untried(worker, test) for test in tests}
             except Failure as failure:
                 self.say(f"{subject.name}: left out: {failure}")
                 errors[name] = str(failure)
@@ -80,7 +80,7 @@ class Match:
         return results
 
     def worker(self, peer, subject):
-        return Worker(peer, subject.path, self.args.threads, self.args.seed, self.args.shared_context)
+        return Worker(peer, subject.path, self.args.threads, self.args.seed)
 
     def named(self, prefix):
         return lambda text: self.say(f"{prefix}: {text}")

@@ -68,7 +68,7 @@ def decode(model, test, settings, threads, tokens):
     streams, context, steps = test["rows"], test["context"], test["steps"]
     with Session(model, settings, threads, streams * padded(context + steps + 1), streams) as session:
         session.decode(session.prompt(tokens.prompt(context)))
-        (session.share if settings["shared"] else session.copy)(0, range(1, streams))
+        (session.share if test["shared"] else session.copy)(0, range(1, streams))
         drawn = [tokens.decoding(sequence, steps) for sequence in range(streams)]
 
         def step(token, position):

@@ -13,11 +13,11 @@ from failure import Failure
 
 HERE = Path(__file__).resolve().parent
 
-# Without trials: what both take by themselves.
+# What both take by themselves; used without trials.
 SETTINGS = {"flash": True, "ubatch": 512, "unified": False}
-# Without trials, where several sequences decode together. Flash attention of ik_llama.cpp 0.1.5 stops there with a failed
-# assertion, or computes other logits than for one sequence alone; so it is not tried with it either.
-MANY = {"flash": False, "ubatch": 512, "unified": True}
+# Of ik_llama.cpp where several sequences decode together, with trials and without: its flash attention (0.1.5) then
+# stops with a failed assertion, or computes other logits than for each sequence alone.
+PLAIN = {**SETTINGS, "flash": False}
 # Steps of a trial.
 TRIAL_STEPS = {"one": 24, "many": 8}
 
@@ -81,8 +81,8 @@ def package_of(library, header):
 class Worker:
     """A peer with a model loaded, in a process of its own until the end of a `with`."""
 
-    def __init__(self, peer, model, threads, seed, shared):
-        self.peer, self.shared = peer, shared
+    def __init__(self, peer, model, threads, seed):
+        self.peer = peer
         self.job = {
             "library": str(peer.library),
             "header": str(peer.header),
@@ -140,19 +140,20 @@ class Worker:
         """Seconds of a measurement, or an error's text."""
         if self.process is None:
             self.start()
-        answer = self.ask({"test": test.job(), "settings": {**settings, "shared": self.shared}})
+        answer = self.ask({"test": test.job(), "settings": settings})
         return answer.get("seconds"), answer.get("error")
 
 
-def plain(test):
+def untried(worker, test):
     """The settings of a test without trials."""
-    return MANY if test.kind == "decode" and test.rows > 1 else SETTINGS
+    many = test.kind == "decode" and test.rows > 1
+    return PLAIN if many and not worker.hello["splits_kv"] else SETTINGS
 
 
 def choose(worker, tests, say):
     """Tries the settings that matter; returns the fastest for each test, and all trials."""
     chosen, trials = {}, []
-    many = None
+    many = {}
 
     def tried(test, settings):
         seconds, error = worker.run(test, settings)
@@ -171,11 +172,11 @@ def choose(worker, tests, say):
             short = test.shortened(TRIAL_STEPS["one"])
             chosen[test.name] = fastest([tried(short, settings) for settings in flashes()])
         else:
-            if many is None:
+            if test.shared not in many:
                 short = test.shortened(TRIAL_STEPS["many"])
-                candidates = layouts() if worker.hello["splits_kv"] else [MANY]
-                many = fastest([tried(short, settings) for settings in candidates])
-            chosen[test.name] = many
+                candidates = layouts() if worker.hello["splits_kv"] else [PLAIN]
+                many[test.shared] = fastest([tried(short, settings) for settings in candidates])
+            chosen[test.name] = many[test.shared]
     return chosen, trials
 
 
@@ -189,7 +190,7 @@ def flashes():
 
 
 def layouts():
-    return [{**MANY, "flash": flash, "unified": unified} for flash in (True, False) for unified in (True, False)]
+    return [{**SETTINGS, "flash": flash, "unified": unified} for flash in (True, False) for unified in (False, True)]
 
 
 def describe(settings):

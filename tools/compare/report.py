@@ -1,5 +1,6 @@
 """Medians, ratios and bars of the samples, as the object that `--json` prints and as a table."""
 
+import re
 import statistics
 
 from bars import LAMINAR, READ, bar
@@ -26,7 +27,7 @@ def test_report(test, kind, weight_type, rounds, sides):
         if side != LAMINAR and LAMINAR in sides and speeds[LAMINAR] and speeds[side]
     ]
     read = None
-    if test.kind == "decode" and LAMINAR in sides:
+    if test.kind == "decode" and not test.shared and LAMINAR in sides:
         read = spread([result.get("fraction_of_read") for result in results[LAMINAR]])
         if read:
             least = bar(kind, weight_type, test.name, READ)
@@ -82,9 +83,14 @@ def print_head(report, out):
     ]
     print(f"roofs at {machine['threads']} threads: {', '.join(words)}", file=out)
     for side in report["sides"]:
-        about = [side["version"], side["package"] or side["library"]]
+        about = [side["version"], side["package"] or side["library"], instructions(side.get("system_info"))]
         print(f"{side['name']}: {', '.join(filter(None, about))}", file=out)
     print(f"rounds: {report['rounds']}; t/s: median [min..max]; ratio: laminar's median over the other's", file=out)
+
+
+def instructions(system_info):
+    """Of what a peer says about its build: the vector instructions it uses."""
+    return " ".join(re.findall(r"\b(AVX2|AVX512\w*|AVX_VNNI|NEON|SVE|MATMUL_INT8) = 1", system_info or ""))
 
 
 def print_model(model, out):
@@ -95,22 +101,22 @@ def print_model(model, out):
     print(
         f"\n{model['name']}: {model['architecture']}, {model['kind']}, {model['weight_type']}, {size:.2f} GB", file=out
     )
-    print(f"{'':<13} {'laminar':>24}  {'beside':<14} {'t/s':>24} {'ratio':>6} {'by round':>18}  bar", file=out)
+    print(f"{'':<17} {'laminar':>24}  {'beside':<14} {'t/s':>24} {'ratio':>6} {'by round':>18}  bar", file=out)
     for test in model["tests"]:
         name, ours = test["test"], written(test["tokens_per_s"].get(LAMINAR))
         for side, speed in test["tokens_per_s"].items():
             if side == LAMINAR and len(test["tokens_per_s"]) > 1:
                 continue
             line = next((line for line in test["comparisons"] if line["beside"] == side), None)
-            print(f"{name:<13} {ours:>24}  {against(side, speed, line)}", file=out)
+            print(f"{name:<17} {ours:>24}  {against(side, speed, line)}", file=out)
             name = ours = ""
         read = test["fraction_of_read"]
         if read:
             share = f"{100 * read['median']:.0f}%"
             bounds = f"{100 * read['min']:.0f}%..{100 * read['max']:.0f}%"
-            print(f"{'':<39}{READ:<39} {share:>6} {bounds:>18}  {verdict(read, percent=True)}", file=out)
+            print(f"{'':<43}{READ:<39} {share:>6} {bounds:>18}  {verdict(read, percent=True)}", file=out)
         for error in test["errors"]:
-            print(f"{'':<13} failed: {error}", file=out)
+            print(f"{'':<17} failed: {error}", file=out)
     out.flush()
 
 
