@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measures llama.cpp or ik_llama.cpp through its C API: a program of its own, so that its memory goes with it.
 
 The first line of stdin is a JSON object with `library`, `header`, `model`, `threads` and `seed`; every further line is

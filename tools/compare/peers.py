@@ -96,10 +96,10 @@ class Worker:
         self.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, exception, *_):
         if self.process:
             self.process.stdin.close()
-            if self.process.poll() is None and sys.exc_info()[0]:
+            if exception:
                 self.process.kill()
             self.process.wait()
             self.process = None
