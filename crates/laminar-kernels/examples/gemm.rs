@@ -29,8 +29,8 @@ fn main() -> Result<(), Failure> {
     let wanted = |name: &str| what.as_deref().is_none_or(|w| w == name);
     let pool = Pool::new(threads);
     println!("{threads} threads; best (median)");
-    use WeightType::{F16, F32, Q4_0, Q4K, Q5_0, Q6K, Q8_0};
-    for ty in [Q8_0, Q4_0, Q4K, Q5_0, Q6K, F16, F32] {
+    use WeightType::{F16, F32, Mxfp4, Q4_0, Q4K, Q5_0, Q6K, Q8_0};
+    for ty in [Q8_0, Q4_0, Mxfp4, Q4K, Q5_0, Q6K, F16, F32] {
         if only.as_deref().is_some_and(|name| name != ty.name()) {
             continue;
         }

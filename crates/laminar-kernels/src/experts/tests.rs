@@ -96,6 +96,7 @@ proptest! {
             (WeightType::Q4K, WeightType::Q6K),
             (WeightType::Q5K, WeightType::F16),
             (WeightType::Bf16, WeightType::Q4_1),
+            (WeightType::Mxfp4, WeightType::Mxfp4),
             (WeightType::F32, WeightType::F32),
         ]),
         kind in prop::sample::select(vec![Gate::Silu, Gate::GeluTanh]),

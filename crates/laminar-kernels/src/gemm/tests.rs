@@ -61,14 +61,17 @@ fn products_match_an_f64_reference() {
 fn extreme_codes_do_not_overflow() {
     // All weight bits set and the largest activations: the integer sums reach their limits.
     for ty in WeightType::ALL.into_iter().filter(|ty| !ty.is_float()) {
-        for fill in [0xff, 0x00, 0x80, 0x7f] {
+        for fill in [0xff, 0x00, 0x80, 0x7f, 0x77] {
             let (rows, cols) = (9, 256);
             let mut data = weights(ty, rows, cols, 1);
             for block in data.chunks_mut(ty.block_bytes()) {
                 let float = half::f16::from_f32(0.01).to_le_bytes();
                 block.fill(fill);
-                let at = if ty == WeightType::Q6K { 208 } else { 0 };
-                block[at..at + 2].copy_from_slice(&float);
+                match ty {
+                    WeightType::Q6K => block[208..210].copy_from_slice(&float),
+                    WeightType::Mxfp4 => block[0] = 120,
+                    _ => block[..2].copy_from_slice(&float),
+                }
                 if matches!(ty, WeightType::Q4_1 | WeightType::Q5_1 | WeightType::Q4K | WeightType::Q5K) {
                     block[2..4].copy_from_slice(&float);
                 }
@@ -83,6 +86,26 @@ fn extreme_codes_do_not_overflow() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn every_mxfp4_scale_gives_the_same_bits_on_every_path() {
+    let (rows, cols) = (256, 64);
+    let mut data = weights(WeightType::Mxfp4, rows, cols, 7);
+    for (scale, row) in data.chunks_exact_mut(34).enumerate() {
+        row[0] = scale as u8;
+        row[17] = 255 - scale as u8;
+    }
+    let w = crate::Matrix::pack(WeightType::Mxfp4, rows, cols, &data).unwrap();
+    // Small and large, so that neither end of the scales vanishes or overflows for all of them.
+    for size in [1e-20, 1.0, 1e20] {
+        let x: Vec<f32> = noise(5 * cols, 8).iter().map(|v| v * size).collect();
+        let bits = |isa| product(isa, 1, &w, &x).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        let expected = bits(Isa::Portable);
+        for isa in Isa::available() {
+            assert_eq!(bits(isa), expected, "{isa:?}");
         }
     }
 }

@@ -109,6 +109,7 @@ fn file_type(ty: WeightType) -> u32 {
         WeightType::Q5K => 16,
         WeightType::Q6K => 18,
         WeightType::Bf16 => 32,
+        WeightType::Mxfp4 => 38,
     }
 }
 
