@@ -2,7 +2,7 @@ use half::f16;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::noise;
+use crate::testing::{cases, noise};
 
 /// Sequences with their rows in one batch, and a cache whose blocks are scattered.
 struct Case<E> {
@@ -133,7 +133,7 @@ impl<E: KvElement> Case<E> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(cases(48)))]
 
     #[test]
     fn attention_matches_its_definition_and_a_row_does_not_depend_on_its_batch(

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{matrix, noise};
+use crate::testing::{cases, matrix, noise};
 use crate::{WeightType, gate_mul, linear};
 
 fn set(types: (WeightType, WeightType), n: usize, dim: usize, hidden: usize, seed: u32) -> ExpertSet {
@@ -86,7 +86,7 @@ fn naive(set: &ExpertSet, kind: Gate, x: &[f32], routing: &Routing) -> Vec<f32> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(cases(48)))]
 
     #[test]
     fn experts_match_the_dense_operations_bit_for_bit_in_any_batch(
