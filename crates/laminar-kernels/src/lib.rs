@@ -12,7 +12,7 @@
 //! # The arithmetic contract
 //!
 //! Results are the same bits for any batch a row is in, any number of threads, and any instruction set: the
-//! portable path in plain Rust, AVX2 with FMA, and AVX-512 VNNI. One output is one lane of a vector, and
+//! portable path in plain Rust, AVX2 with FMA, AVX-512 VNNI, and NEON with dot products. One output is one lane of a vector, and
 //! its terms are taken in a fixed order:
 //!
 //! - Quantised weights: activations are rounded to 8 bits in blocks of 32 (`x = dx * code`, `dx` the largest
@@ -26,7 +26,7 @@
 //!   head's dimensions in order, weights are powers of two relative to the largest score and are summed in 16 lanes by
 //!   position, weighted values are `fma` over positions in order; splits are merged in ascending order.
 //!
-//! The environment variable `LAMINAR_ISA` (`portable`, `avx2`, `vnni`) picks a slower path than the fastest
+//! The environment variable `LAMINAR_ISA` (`portable`, `avx2`, `vnni`, `dotprod`) picks a slower path than the fastest
 //! available one.
 //!
 //! # Example

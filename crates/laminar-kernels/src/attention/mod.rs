@@ -100,12 +100,10 @@ pub(crate) fn attention_for(
     // spans and that block tables are long enough.
     unsafe {
         match isa {
-            Isa::Portable => run::<Portable>(pool, &call, &plan),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => run::<lanes::avx2::Avx2>(pool, &call, &plan),
             #[cfg(target_arch = "x86_64")]
             Isa::Vnni => run::<lanes::avx512::Avx512>(pool, &call, &plan),
-            #[cfg(not(target_arch = "x86_64"))]
             _ => run::<Portable>(pool, &call, &plan),
         }
     }

@@ -2,7 +2,7 @@ use half::f16;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::noise;
+use crate::testing::{cases, noise};
 
 /// Sequences with their rows in one batch, and a cache whose blocks are scattered.
 struct Case {
@@ -162,7 +162,7 @@ fn kv_types() -> impl Strategy<Value = KvType> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(cases(64)))]
 
     #[test]
     fn attention_matches_its_definition_and_a_row_does_not_depend_on_its_batch(

@@ -1,5 +1,7 @@
 //! Matrix products: the tile kernels behind one function, and the parallel product over them.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -47,6 +49,12 @@ pub(crate) fn multiply_tiles(
     #[cfg(target_arch = "x86_64")]
     if isa != Isa::Portable {
         x86::tile(isa, matrix, panel, tiles, rows, ahead, out);
+        return;
+    }
+    #[cfg(target_arch = "aarch64")]
+    if isa == Isa::Dotprod {
+        // SAFETY: `Isa::Dotprod` exists only where the machine has the instructions.
+        unsafe { aarch64::tile(matrix, panel, tiles, rows, out) };
         return;
     }
     let _ = (isa, ahead);

@@ -134,6 +134,7 @@ macro_rules! tables {
             WeightType::Q4K => rows!($blocks, Q4K),
             WeightType::Q5K => rows!($blocks, Q5K),
             WeightType::Q6K => rows!($blocks, Q6K),
+            WeightType::Mxfp4 => rows!($blocks, Mxfp4),
         }
     }};
 }
