@@ -66,6 +66,7 @@ mod packing;
 mod panel;
 mod pool;
 mod quant;
+mod quantise;
 pub mod roof;
 mod rope;
 mod route;

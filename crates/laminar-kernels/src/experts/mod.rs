@@ -324,15 +324,15 @@ impl Layer<'_> {
         let first = block * PANELS_OF_BLOCK;
         let panels = PANELS_OF_BLOCK.min(gate.panels() - first);
         let end = blocks.end * PANELS_OF_BLOCK;
+        let mut part: OutTile = [[0.0; LANES]; ROWS];
+        let mut gates = [[0f32; BLOCK]; ROWS];
+        let mut ups = [[0f32; BLOCK]; ROWS];
         for pass in 0..segment.passes() {
             let rows = segment.rows_of(pass);
             let source = input.pair(segment.tile_of(pass));
-            let mut gates = [[0f32; BLOCK]; ROWS];
-            let mut ups = [[0f32; BLOCK]; ROWS];
             for (matrix, results) in [(gate, &mut gates), (up, &mut ups)] {
                 for panel in 0..panels {
                     let ahead = ahead(matrix, first + panel..end, pass, segment.passes());
-                    let mut part: OutTile = [[0.0; LANES]; ROWS];
                     multiply_tiles(self.isa, matrix, first + panel, source, rows, ahead, &mut part);
                     for (result, part) in results.iter_mut().zip(&part[..rows]) {
                         result[panel * LANES..][..LANES].copy_from_slice(part);
@@ -358,6 +358,7 @@ impl Layer<'_> {
         let passes = segments.iter().map(Segment::passes).max().unwrap_or(1);
         let group = group_len(self.pool, panels, matrix.panel_bytes(), passes);
         self.pool.run(panels.div_ceil(group), &|task| {
+            let mut part: OutTile = [[0.0; LANES]; ROWS];
             let task = task * group..panels.min((task + 1) * group);
             for (s, segment) in segments.iter().enumerate() {
                 let matrix = &self.experts.down[segment.expert];
@@ -371,7 +372,6 @@ impl Layer<'_> {
                     let width = LANES.min(self.dim - column);
                     for pass in 0..segment.passes() {
                         let rows = segment.rows_of(pass);
-                        let mut part: OutTile = [[0.0; LANES]; ROWS];
                         let source = hidden.pair(segment.tile_of(pass));
                         let ahead = match next {
                             [] => ahead(matrix, panel..task.end, pass, segment.passes()),

@@ -127,6 +127,7 @@ struct Shared<'a> {
 /// The outputs of some panels for all rows.
 fn multiply_panels(isa: Isa, w: &Matrix, panels: Range<usize>, x: &Activations, out: &SharedMut<'_, f32>) {
     let tiles = x.rows().div_ceil(TILE);
+    let mut result: OutTile = [[0.0; LANES]; ROWS];
     for first_tile in (0..tiles).step_by(TILES_AT_ONCE) {
         let part = first_tile..tiles.min(first_tile + TILES_AT_ONCE);
         let passes = part.len().div_ceil(ROWS / TILE);
@@ -137,7 +138,6 @@ fn multiply_panels(isa: Isa, w: &Matrix, panels: Range<usize>, x: &Activations, 
                 let tile = part.start + pass * (ROWS / TILE);
                 let rows = ROWS.min(x.rows() - tile * TILE);
                 let ahead = ahead(w, panel..panels.end, pass, passes);
-                let mut result: OutTile = [[0.0; LANES]; ROWS];
                 multiply_tiles(isa, w, panel, x.tiles.pair(tile), rows, ahead, &mut result);
                 for (r, result) in result[..rows].iter().enumerate() {
                     let at = (tile * TILE + r) * w.rows() + column;
