@@ -4,7 +4,7 @@
 For each format two files: `NAME.bin`, blocks as a GGUF file stores them, and `NAME.f32`, their values as
 little-endian floats by `gguf.quants.dequantize`. For the formats that gguf can also quantise there is
 `NAME.in.f32`, the values that were quantised to `NAME.bin`; the K formats get random bytes with scales of
-sane size.
+sane size. MXFP4 has a third pair, `MXFP4.every`, with every scale byte.
 
 Usage: quant_fixtures.py [crates/laminar-kernels/tests/fixtures]
 """
@@ -17,6 +17,8 @@ from gguf import GGMLQuantizationType as Type
 from gguf import quants
 
 SIMPLE = [Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.BF16, Type.F16]
+# Later than the K formats, so that the random numbers of those stay as they were.
+LATER = [Type.MXFP4]
 # Block bytes and where the f16 scales of a block are.
 K = {
     Type.Q4_K: (144, [0, 2]),
@@ -41,22 +43,31 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(1)
     for ty in SIMPLE:
-        x = values(rng)
-        data = quants.quantize(x, ty)
-        (out / f"{ty.name}.in.f32").write_bytes(x.astype("<f4").tobytes())
-        write(out, ty, data)
+        write_quantised(out, ty, values(rng))
     for ty, (size, scales) in K.items():
         data = rng.integers(0, 256, (4, size), dtype=np.uint8)
         for at in scales:
             scale = rng.uniform(0.001, 0.05, 4).astype("<f2").view(np.uint8).reshape(4, 2)
             data[:, at : at + 2] = scale
-        write(out, ty, data)
+        write(out, ty.name, ty, data)
+    for ty in LATER:
+        write_quantised(out, ty, values(rng))
+    # Every scale, each with every nibble in a low or a high place.
+    data = np.empty((256, 17), dtype=np.uint8)
+    data[:, 0] = np.arange(256)
+    data[:, 1:] = np.arange(16) + 16 * ((np.arange(16) + np.arange(256)[:, None]) % 16)
+    write(out, "MXFP4.every", Type.MXFP4, data)
 
 
-def write(out: pathlib.Path, ty: Type, data: np.ndarray) -> None:
-    (out / f"{ty.name}.bin").write_bytes(data.tobytes())
+def write_quantised(out: pathlib.Path, ty: Type, x: np.ndarray) -> None:
+    (out / f"{ty.name}.in.f32").write_bytes(x.astype("<f4").tobytes())
+    write(out, ty.name, ty, quants.quantize(x, ty))
+
+
+def write(out: pathlib.Path, name: str, ty: Type, data: np.ndarray) -> None:
+    (out / f"{name}.bin").write_bytes(data.tobytes())
     back = quants.dequantize(data, ty)
-    (out / f"{ty.name}.f32").write_bytes(back.astype("<f4").tobytes())
+    (out / f"{name}.f32").write_bytes(back.astype("<f4").tobytes())
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ pub enum Isa {
     Portable,
     /// AVX2, FMA and F16C.
     Avx2,
-    /// The above and AVX-512 VNNI on 256-bit vectors.
+    /// The above and AVX-512 with VNNI, on 512-bit vectors.
     Vnni,
+    /// NEON with the dot-product instructions, on aarch64.
+    Dotprod,
 }
 
 impl Isa {
     /// The paths this machine can run, slowest first.
     pub(crate) fn available() -> Vec<Isa> {
-        #[allow(unused_mut)] // Only x86 has more than one.
+        #[allow(unused_mut)] // Not every architecture has more than one.
         let mut list = vec![Isa::Portable];
         #[cfg(target_arch = "x86_64")]
         {
@@ -34,12 +36,16 @@ impl Isa {
                 list.push(Isa::Vnni);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            list.push(Isa::Dotprod);
+        }
         list
     }
 }
 
-/// The path in use: the fastest available, or the one named by `LAMINAR_ISA` (`portable`, `avx2`, `vnni`)
-/// if the machine has it.
+/// The path in use: the fastest available, or the one named by `LAMINAR_ISA` (`portable`, `avx2`, `vnni`,
+/// `dotprod`) if the machine has it.
 pub(crate) fn isa() -> Isa {
     static CHOICE: OnceLock<Isa> = OnceLock::new();
     *CHOICE.get_or_init(|| {
@@ -49,6 +55,7 @@ pub(crate) fn isa() -> Isa {
             Ok("portable") => Isa::Portable,
             Ok("avx2") => Isa::Avx2,
             Ok("vnni") => Isa::Vnni,
+            Ok("dotprod") => Isa::Dotprod,
             _ => best,
         };
         if available.contains(&wanted) { wanted } else { best }
@@ -78,7 +85,7 @@ macro_rules! multiversion {
                     $body($($arg),*)
                 }
                 match isa {
-                    $crate::isa::Isa::Portable => $body($($arg),*),
+                    $crate::isa::Isa::Portable | $crate::isa::Isa::Dotprod => $body($($arg),*),
                     // SAFETY: an `Isa` other than `Portable` exists only where the machine has it.
                     $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },
                     // SAFETY: as above.

@@ -176,9 +176,13 @@ impl Matrix {
 
     /// The bytes of a panel; nothing beyond the last.
     pub(crate) fn panel(&self, panel: usize) -> &[u8] {
-        let each = self.panel_bytes / 64;
-        let from = (panel * each).min(self.lines.len());
-        as_bytes(&self.lines[from..(from + each).min(self.lines.len())])
+        self.panels_between(panel, panel + 1)
+    }
+
+    /// The bytes of the panels `from .. to`, of those that exist.
+    pub(crate) fn panels_between(&self, from: usize, to: usize) -> &[u8] {
+        let line = |panel: usize| (panel * (self.panel_bytes / 64)).min(self.lines.len());
+        as_bytes(&self.lines[line(from)..line(to)])
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `HalfAndOffset` | f16 `d`, f16 offsets |
 //! | `Super` | f16 `d`, f16 `dmin`, then for each block factor bytes of `d` and of `dmin` |
 //! | `SuperHalves` | f16 `d`, then for each block signed factor bytes of its two halves |
+//! | `Powers` | bytes of which each stands for a power of two |
 //!
 //! The codes of a block are vectors of 64 bytes, four columns of each lane: vector `step` holds the columns
 //! `4 step .. 4 step + 4`.
@@ -22,13 +23,14 @@
 //! |---|---|
 //! | `Bytes` | eight, a code a byte |
 //! | `Nibbles` | four: low nibbles are vector `step`, high ones vector `step + 4` |
+//! | `Table` | those of `Nibbles`, where a nibble is an index into the sixteen codes there are |
 //! | `Five` | those of `Nibbles`, then one whose bit `step` is the fifth bit of vector `step` |
 //! | `Six` | those of `Nibbles`, then two with the fifth and sixth bits: bits `2 (step % 4) ..` of vector `step / 4` |
 //!
 //! A panel of a float format is, for each column, the sixteen values. The last panel is filled up with zeros.
 
 use crate::WeightType;
-use crate::quant::{Block, MinKind, min_kind};
+use crate::quant::{Block, MinKind, min_kind, mx};
 
 /// Output rows in a panel.
 pub(crate) const LANES: usize = 16;
@@ -42,6 +44,7 @@ pub(crate) const VECTOR: usize = LANES * 4;
 pub(crate) enum Codes {
     Bytes,
     Nibbles,
+    Table,
     Five,
     Six,
 }
@@ -53,6 +56,7 @@ pub(crate) enum Scales {
     HalfAndOffset,
     Super,
     SuperHalves,
+    Powers,
 }
 
 /// A block format, as the kernels see it.
@@ -87,6 +91,7 @@ format!(Q5_1, Five, 0, HalfAndOffset, 4);
 format!(Q4K, Nibbles, 0, Super, 8);
 format!(Q5K, Five, 0, Super, 4);
 format!(Q6K, Six, 32, SuperHalves, 2);
+format!(Mxfp4, Table, 12, Powers, 4);
 
 /// Sizes of a group of blocks.
 #[derive(Clone, Copy)]
@@ -103,7 +108,7 @@ impl Layout {
     const fn of(codes: Codes, scales: Scales) -> Layout {
         let codes = match codes {
             Codes::Bytes => 8 * VECTOR,
-            Codes::Nibbles => 4 * VECTOR,
+            Codes::Nibbles | Codes::Table => 4 * VECTOR,
             Codes::Five => 5 * VECTOR,
             Codes::Six => 6 * VECTOR,
         };
@@ -112,6 +117,7 @@ impl Layout {
             Scales::HalfAndOffset => Layout { blocks: 1, head: 4 * LANES, codes },
             Scales::Super => Layout { blocks: 8, head: 4 * LANES + 8 * 2 * LANES, codes },
             Scales::SuperHalves => Layout { blocks: 8, head: 2 * LANES + 8 * 2 * LANES, codes },
+            Scales::Powers => Layout { blocks: 1, head: LANES, codes },
         }
     }
 
@@ -144,6 +150,7 @@ fn format_of(ty: WeightType) -> Option<(Codes, Layout, usize)> {
         WeightType::Q4K => of::<Q4K>(),
         WeightType::Q5K => of::<Q5K>(),
         WeightType::Q6K => of::<Q6K>(),
+        WeightType::Mxfp4 => of::<Mxfp4>(),
     }
 }
 
@@ -190,6 +197,10 @@ fn pack_groups(ty: WeightType, codes: Codes, layout: Layout, lane: usize, row: &
 }
 
 fn pack_head(ty: WeightType, block: &Block, lane: usize, head: &mut [u8]) {
+    if ty == WeightType::Mxfp4 {
+        head[lane] = block.exponent;
+        return;
+    }
     head[lane * 2..][..2].copy_from_slice(&block.d.to_le_bytes());
     let mut offset = |m: half::f16| head[2 * LANES + lane * 2..][..2].copy_from_slice(&m.to_le_bytes());
     match min_kind(ty) {
@@ -214,8 +225,9 @@ fn pack_head(ty: WeightType, block: &Block, lane: usize, head: &mut [u8]) {
 
 /// The 32 codes of a lane's block.
 fn pack_codes(kind: Codes, values: &[u8], lane: usize, vectors: &mut [u8]) {
+    let stored = |code: u8| if kind == Codes::Table { mx::NIBBLES[usize::from(code)] } else { code };
     // Four columns at a time, a byte each.
-    let four = |step: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| values[step * 4 + i]));
+    let four = |step: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| stored(values[step * 4 + i])));
     let low = |step: usize| four(step) & 0x0f0f_0f0f;
     let high = |step: usize| four(step) >> 4 & 0x0f0f_0f0f;
     let mut put = |vector: usize, word: u32| {
@@ -233,7 +245,7 @@ fn pack_codes(kind: Codes, values: &[u8], lane: usize, vectors: &mut [u8]) {
                 put(4 + half, (0..4).fold(0, |bits, step| bits | high(half * 4 + step) << (step * 2)));
             }
         }
-        Codes::Bytes | Codes::Nibbles => {}
+        Codes::Bytes | Codes::Nibbles | Codes::Table => {}
     }
 }
 
@@ -247,6 +259,7 @@ pub(crate) fn code(kind: Codes, vectors: &[u8], lane: usize, column: usize) -> u
     match kind {
         Codes::Five => low | (vectors[4 * VECTOR + byte] >> step & 1) << 4,
         Codes::Six => low | (vectors[(4 + step / 4) * VECTOR + byte] >> (step % 4 * 2) & 3) << 4,
+        Codes::Table => mx::CODES[usize::from(low)],
         Codes::Bytes | Codes::Nibbles => low,
     }
 }

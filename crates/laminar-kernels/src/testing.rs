@@ -2,6 +2,11 @@
 
 use crate::{Matrix, WeightType, quantize};
 
+/// How many cases of a property to try: `n`, or few where an interpreter runs them.
+pub(crate) fn cases(n: u32) -> u32 {
+    if cfg!(miri) { 2 } else { n }
+}
+
 /// `n` values, roughly normal, from a seed.
 pub(crate) fn noise(n: usize, seed: u32) -> Vec<f32> {
     let mut state = u64::from(seed) << 1 | 1;

@@ -28,11 +28,13 @@ pub enum WeightType {
     Q5K,
     /// Super-blocks of 256: sixteen sub-blocks with 8-bit scales, 6-bit codes with offset 32.
     Q6K,
+    /// Blocks of 32: a scale that is a power of two, 4-bit floats.
+    Mxfp4,
 }
 
 impl WeightType {
     /// Every type, in the order of declaration.
-    pub const ALL: [WeightType; 11] = [
+    pub const ALL: [WeightType; 12] = [
         WeightType::F32,
         WeightType::F16,
         WeightType::Bf16,
@@ -44,13 +46,19 @@ impl WeightType {
         WeightType::Q4K,
         WeightType::Q5K,
         WeightType::Q6K,
+        WeightType::Mxfp4,
     ];
 
     /// Values in one block (1 for the float types).
     pub fn block_len(self) -> usize {
         match self {
             WeightType::F32 | WeightType::F16 | WeightType::Bf16 => 1,
-            WeightType::Q8_0 | WeightType::Q4_0 | WeightType::Q4_1 | WeightType::Q5_0 | WeightType::Q5_1 => 32,
+            WeightType::Q8_0
+            | WeightType::Q4_0
+            | WeightType::Q4_1
+            | WeightType::Q5_0
+            | WeightType::Q5_1
+            | WeightType::Mxfp4 => 32,
             WeightType::Q4K | WeightType::Q5K | WeightType::Q6K => 256,
         }
     }
@@ -68,6 +76,7 @@ impl WeightType {
             WeightType::Q4K => 144,
             WeightType::Q5K => 176,
             WeightType::Q6K => 210,
+            WeightType::Mxfp4 => 17,
         }
     }
 
@@ -99,6 +108,7 @@ impl WeightType {
             WeightType::Q4K => "Q4_K",
             WeightType::Q5K => "Q5_K",
             WeightType::Q6K => "Q6_K",
+            WeightType::Mxfp4 => "MXFP4",
         }
     }
 
@@ -121,6 +131,7 @@ impl WeightType {
             WeightType::Q5K => 13,
             WeightType::Q6K => 14,
             WeightType::Bf16 => 30,
+            WeightType::Mxfp4 => 39,
         }
     }
 }

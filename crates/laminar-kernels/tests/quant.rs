@@ -40,6 +40,18 @@ fn dequantised_values_equal_the_reference_exactly() {
     }
 }
 
+/// Also the scales that are below the normal floats, and the one that has no value in the specification.
+#[test]
+fn every_scale_of_mxfp4_equals_the_reference_exactly() {
+    let bytes = read("MXFP4.every.bin");
+    let expected = floats("MXFP4.every.f32");
+    let mut values = vec![0.0; expected.len()];
+    dequantize(WeightType::Mxfp4, &bytes, &mut values).unwrap();
+    for (i, (got, want)) in values.iter().zip(&expected).enumerate() {
+        assert!(got.to_bits() == want.to_bits(), "scale {} value {}: {got} instead of {want}", i / 32, i % 32);
+    }
+}
+
 #[test]
 fn quantised_bytes_of_the_simple_formats_equal_the_reference_exactly() {
     for ty in WeightType::ALL {
@@ -71,6 +83,7 @@ fn quantisation_errors_stay_within_the_format() {
         (WeightType::Q4K, 0.085),
         (WeightType::Q5K, 0.042),
         (WeightType::Q6K, 0.022),
+        (WeightType::Mxfp4, 0.13),
     ];
     for (ty, bound) in bounds {
         let mut bytes = Vec::new();
@@ -90,7 +103,8 @@ fn special_blocks_survive() {
     let mut values = vec![0.0; 1024];
     values[256..512].fill(0.5);
     values[512..768].fill(-0.5);
-    values[800] = 1000.0;
+    // A power of two, since MXFP4 has few other values.
+    values[800] = 1024.0;
     for ty in WeightType::ALL {
         let mut bytes = Vec::new();
         quantize(ty, &values, &mut bytes).unwrap();

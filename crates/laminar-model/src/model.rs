@@ -51,10 +51,12 @@ impl Model {
     /// state of the model, or that cannot be read or written is told about in the log and is no reason to fail.
     ///
     /// # Errors
-    /// An unknown architecture, a missing or misshapen tensor, or hyper-parameters that contradict each other.
+    /// An unknown architecture, a missing or misshapen tensor, hyper-parameters that contradict each other, or heads that
+    /// the KV type cannot hold.
     pub fn load(checkpoint: &Checkpoint, pool: &Pool, options: &LoadOptions<'_>) -> Result<Self, ModelError> {
         let family: &Family = arch::family_of(checkpoint)?;
         let config = family.config(checkpoint)?;
+        check_kv(options.kv, config.head_dim)?;
         let cache = options.packed_cache.and_then(|folder| open_cache(folder, checkpoint));
         let progress = Progress::new(checkpoint.total_bytes(), options.progress);
         let mut weights = Weights::new(checkpoint, family, pool, cache.as_ref(), progress);
@@ -222,4 +224,9 @@ fn open_cache(folder: &Path, checkpoint: &Checkpoint) -> Option<PackedCache> {
             None
         }
     }
+}
+
+/// That heads of this size can be stored.
+fn check_kv(ty: KvType, head_dim: usize) -> Result<(), ModelError> {
+    if ty.fits(head_dim) { Ok(()) } else { Err(ModelError::KvType { ty: ty.name(), head_dim }) }
 }

@@ -269,6 +269,10 @@ pub struct EngineBenchArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Write an SVG with tokens/s by prompt length and the machine's roof above it; say
+    /// --prompt 8,16,32,64,128,256,512,1024,2048
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
 }
 
 /// `laminar bench roof`.
@@ -329,6 +333,9 @@ pub enum KvTypeName {
     F16,
     /// Single precision, for comparisons with references
     F32,
+    /// 8 bits and a scale for every 32 values: about half the memory
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 #[cfg(test)]

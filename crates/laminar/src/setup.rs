@@ -139,6 +139,7 @@ pub fn kv_type(name: KvTypeName) -> KvType {
     match name {
         KvTypeName::F16 => KvType::F16,
         KvTypeName::F32 => KvType::F32,
+        KvTypeName::Q8_0 => KvType::Q8_0,
     }
 }
 

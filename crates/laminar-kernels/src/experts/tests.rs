@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{matrix, noise};
+use crate::testing::{cases, matrix, noise};
 use crate::{WeightType, gate_mul, linear};
 
 fn set(types: (WeightType, WeightType), n: usize, dim: usize, hidden: usize, seed: u32) -> ExpertSet {
@@ -86,7 +86,7 @@ fn naive(set: &ExpertSet, kind: Gate, x: &[f32], routing: &Routing) -> Vec<f32> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(cases(48)))]
 
     #[test]
     fn experts_match_the_dense_operations_bit_for_bit_in_any_batch(
@@ -96,6 +96,7 @@ proptest! {
             (WeightType::Q4K, WeightType::Q6K),
             (WeightType::Q5K, WeightType::F16),
             (WeightType::Bf16, WeightType::Q4_1),
+            (WeightType::Mxfp4, WeightType::Mxfp4),
             (WeightType::F32, WeightType::F32),
         ]),
         kind in prop::sample::select(vec![Gate::Silu, Gate::GeluTanh]),

@@ -4,7 +4,10 @@ use half::{bf16, f16};
 
 use crate::WeightType;
 use crate::matrix::Matrix;
-use crate::panel::{BLOCK, Format, LANES, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Scales, code, factors_at};
+use crate::panel::{
+    BLOCK, Format, LANES, Mxfp4, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Scales, code, factors_at,
+};
+use crate::quant::mx;
 use crate::tiles::{TILE, TileRef};
 
 /// `out[row]` = row of the tile times a panel, for as many rows as `out` has.
@@ -23,6 +26,7 @@ pub(super) fn tile(matrix: &Matrix, panel: usize, tile: TileRef<'_>, out: &mut [
             WeightType::Q4K => blocks::<Q4K>(panel, tile, row),
             WeightType::Q5K => blocks::<Q5K>(panel, tile, row),
             WeightType::Q6K => blocks::<Q6K>(panel, tile, row),
+            WeightType::Mxfp4 => blocks::<Mxfp4>(panel, tile, row),
         };
     }
 }
@@ -55,11 +59,14 @@ fn blocks<F: Format>(panel: &[u8], tile: TileRef<'_>, row: usize) -> [f32; LANES
                 };
                 let low: i32 = (0..BLOCK / 2).map(product).sum();
                 let high: i32 = (BLOCK / 2..BLOCK).map(product).sum();
-                let d = half_at(head, 0, lane);
+                let d = match F::SCALES {
+                    Scales::Powers => mx::half_scale(head[lane]),
+                    _ => half_at(head, 0, lane),
+                };
                 let x_scale = x.scale[row];
                 let factor = |at: usize| head[factors_at(F::SCALES, b) + at + lane];
                 match F::SCALES {
-                    Scales::Half => *acc = (d * x_scale).mul_add((low + high) as f32, *acc),
+                    Scales::Half | Scales::Powers => *acc = (d * x_scale).mul_add((low + high) as f32, *acc),
                     Scales::HalfAndOffset => {
                         *acc = (d * x_scale).mul_add((low + high) as f32, *acc);
                         let m = half_at(head, 2 * LANES, lane);

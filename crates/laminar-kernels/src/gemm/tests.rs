@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::linear_for;
 use crate::isa::Isa;
-use crate::testing::{matrix, noise, weights};
+use crate::testing::{cases, matrix, noise, weights};
 use crate::{Activations, Pool, WeightType, dequantize};
 
 fn product(isa: Isa, threads: usize, w: &crate::Matrix, x: &[f32]) -> Vec<f32> {
@@ -10,7 +10,7 @@ fn product(isa: Isa, threads: usize, w: &crate::Matrix, x: &[f32]) -> Vec<f32> {
     let mut activations = Activations::new();
     activations.load_for(isa, &pool, x, w.cols());
     let mut out = vec![f32::NAN; activations.rows() * w.rows()];
-    linear_for(isa, &pool, w, &activations, &mut out);
+    linear_for(isa, &pool, &mut [(w, &mut out)], &activations);
     out
 }
 
@@ -41,8 +41,9 @@ fn reference(ty: WeightType, rows: usize, cols: usize, data: &[u8], x: &[f32]) -
 #[test]
 fn products_match_an_f64_reference() {
     for ty in WeightType::ALL {
-        for cols in [256, 768] {
-            let (rows, batch) = (21, 7);
+        // An interpreter takes minutes for what is milliseconds otherwise.
+        for cols in if cfg!(miri) { vec![256] } else { vec![256, 768] } {
+            let (rows, batch) = if cfg!(miri) { (17, 5) } else { (21, 7) };
             let data = weights(ty, rows, cols, 5);
             let w = crate::Matrix::pack(ty, rows, cols, &data).unwrap();
             let x = noise(batch * cols, 6);
@@ -61,14 +62,17 @@ fn products_match_an_f64_reference() {
 fn extreme_codes_do_not_overflow() {
     // All weight bits set and the largest activations: the integer sums reach their limits.
     for ty in WeightType::ALL.into_iter().filter(|ty| !ty.is_float()) {
-        for fill in [0xff, 0x00, 0x80, 0x7f] {
+        for fill in [0xff, 0x00, 0x80, 0x7f, 0x77] {
             let (rows, cols) = (9, 256);
             let mut data = weights(ty, rows, cols, 1);
             for block in data.chunks_mut(ty.block_bytes()) {
                 let float = half::f16::from_f32(0.01).to_le_bytes();
                 block.fill(fill);
-                let at = if ty == WeightType::Q6K { 208 } else { 0 };
-                block[at..at + 2].copy_from_slice(&float);
+                match ty {
+                    WeightType::Q6K => block[208..210].copy_from_slice(&float),
+                    WeightType::Mxfp4 => block[0] = 120,
+                    _ => block[..2].copy_from_slice(&float),
+                }
                 if matches!(ty, WeightType::Q4_1 | WeightType::Q5_1 | WeightType::Q4K | WeightType::Q5K) {
                     block[2..4].copy_from_slice(&float);
                 }
@@ -83,6 +87,26 @@ fn extreme_codes_do_not_overflow() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn every_mxfp4_scale_gives_the_same_bits_on_every_path() {
+    let (rows, cols) = (256, 64);
+    let mut data = weights(WeightType::Mxfp4, rows, cols, 7);
+    for (scale, row) in data.chunks_exact_mut(34).enumerate() {
+        row[0] = scale as u8;
+        row[17] = 255 - scale as u8;
+    }
+    let w = crate::Matrix::pack(WeightType::Mxfp4, rows, cols, &data).unwrap();
+    // Small and large, so that neither end of the scales vanishes or overflows for all of them.
+    for size in [1e-20, 1.0, 1e20] {
+        let x: Vec<f32> = noise(5 * cols, 8).iter().map(|v| v * size).collect();
+        let bits = |isa| product(isa, 1, &w, &x).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        let expected = bits(Isa::Portable);
+        for isa in Isa::available() {
+            assert_eq!(bits(isa), expected, "{isa:?}");
         }
     }
 }
@@ -105,7 +129,7 @@ fn values_that_are_not_finite_stay_visible() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(cases(96)))]
 
     #[test]
     fn every_path_batch_and_thread_count_gives_the_same_bits(

@@ -6,6 +6,7 @@
 
 mod k;
 mod legacy;
+pub(crate) mod mx;
 
 use half::{bf16, f16};
 
@@ -17,6 +18,8 @@ pub(crate) struct Block {
     pub codes: [u8; 256],
     /// The f16 scale of the block.
     pub d: f16,
+    /// The scale byte of an MXFP4 block, which has no `d`.
+    pub exponent: u8,
     /// The f16 offset: added as it is for Q4_1 and Q5_1, the scale of `mins` for Q4_K and Q5_K.
     pub m: f16,
     /// Integer factors on `d` for each group; 1 for the simple formats.
@@ -27,7 +30,7 @@ pub(crate) struct Block {
 
 impl Block {
     pub(crate) fn new() -> Block {
-        Block { codes: [0; 256], d: f16::ZERO, m: f16::ZERO, scales: [1; 16], mins: [0; 8] }
+        Block { codes: [0; 256], d: f16::ZERO, exponent: 0, m: f16::ZERO, scales: [1; 16], mins: [0; 8] }
     }
 
     /// Unpacks `bytes`, one block of the block format `ty`.
@@ -41,13 +44,15 @@ impl Block {
             WeightType::Q4K => k::unpack_q4(bytes, self),
             WeightType::Q5K => k::unpack_q5(bytes, self),
             WeightType::Q6K => k::unpack_q6(bytes, self),
+            WeightType::Mxfp4 => mx::unpack_fp4(bytes, self),
             WeightType::F32 | WeightType::F16 | WeightType::Bf16 => {}
         }
     }
 
     /// Writes the values of the block, `out.len()` of them.
     fn values(&self, ty: WeightType, out: &mut [f32]) {
-        let (d, m) = (self.d.to_f32(), self.m.to_f32());
+        let d = if ty == WeightType::Mxfp4 { mx::half_scale(self.exponent) } else { self.d.to_f32() };
+        let m = self.m.to_f32();
         let group = group_len(ty);
         let zero = i32::from(zero_code(ty));
         for (g, out) in out.chunks_mut(group).enumerate() {
@@ -93,6 +98,7 @@ pub(crate) fn zero_code(ty: WeightType) -> u8 {
         WeightType::Q4_0 => 8,
         WeightType::Q5_0 => 16,
         WeightType::Q6K => 32,
+        WeightType::Mxfp4 => mx::ZERO,
         _ => 0,
     }
 }
@@ -139,7 +145,7 @@ pub fn dequantize(ty: WeightType, bytes: &[u8], out: &mut [f32]) -> Result<(), K
 
 /// Converts f32 values to the stored form and appends it to `out`.
 ///
-/// The simple formats round as ggml's reference does. For the K formats the scales are found by a short
+/// The simple formats and MXFP4 round as ggml's reference does. For the K formats the scales are found by a short
 /// least-squares search of our own, so the bytes differ from llama.cpp's while the error is alike.
 ///
 /// # Errors
@@ -163,6 +169,7 @@ pub fn quantize(ty: WeightType, values: &[f32], out: &mut Vec<u8>) -> Result<(),
         WeightType::Q4K => blocks.for_each(|b| k::pack_q4(b, out)),
         WeightType::Q5K => blocks.for_each(|b| k::pack_q5(b, out)),
         WeightType::Q6K => blocks.for_each(|b| k::pack_q6(b, out)),
+        WeightType::Mxfp4 => blocks.for_each(|b| mx::pack_fp4(b, out)),
     }
     Ok(())
 }

@@ -61,7 +61,11 @@ impl Form {
 
     /// The form of f32 products: float weights and attention.
     pub fn of_floats() -> Form {
-        Form(if isa() == Isa::Portable { Kind::PortableFloats } else { Kind::Fma })
+        Form(match isa() {
+            // The kernels for aarch64 have no probes of their own yet.
+            Isa::Portable | Isa::Dotprod => Kind::PortableFloats,
+            Isa::Avx2 | Isa::Vnni => Kind::Fma,
+        })
     }
 
     /// The form in which the matrix kernels in use multiply weights of a type.
@@ -70,7 +74,7 @@ impl Form {
             return Form::of_floats();
         };
         Form(match isa() {
-            Isa::Portable => Kind::PortableBytes,
+            Isa::Portable | Isa::Dotprod => Kind::PortableBytes,
             Isa::Avx2 if sums == 0 => Kind::Madd,
             Isa::Avx2 => Kind::Maddubs(sums),
             Isa::Vnni => Kind::Dpbusd,

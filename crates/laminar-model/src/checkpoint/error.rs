@@ -95,7 +95,7 @@ pub enum CheckpointError {
 }
 
 /// The types that [`crate::checkpoint`] reads, for messages.
-const SUPPORTED_TYPES: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K";
+const SUPPORTED_TYPES: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, MXFP4";
 
 impl CheckpointError {
     /// Shorthand for [`CheckpointError::Malformed`].

@@ -109,6 +109,7 @@ fn file_type(ty: WeightType) -> u32 {
         WeightType::Q5K => 16,
         WeightType::Q6K => 18,
         WeightType::Bf16 => 32,
+        WeightType::Mxfp4 => 38,
     }
 }
 
@@ -118,9 +119,13 @@ fn fitting(ty: WeightType, cols: usize) -> WeightType {
 }
 
 fn put_tensors(writer: &mut GgufWriter, quant: WeightType, shape: &Shape, vocab: usize) -> Result<(), CheckpointError> {
-    use WeightType::{Bf16, F16, F32, Q4K, Q5K, Q6K, Q8_0};
+    use WeightType::{Bf16, F16, F32, Mxfp4, Q4K, Q5K, Q6K, Q8_0};
     let embedding = if matches!(quant, F32 | F16 | Bf16) { quant } else { Q8_0 };
-    let output = if matches!(quant, Q4K | Q5K) { Q6K } else { quant };
+    let output = match quant {
+        Q4K | Q5K => Q6K,
+        Mxfp4 => Q8_0,
+        _ => quant,
+    };
     let hidden = shape.hidden;
     writer.add_tensor("token_embd.weight", embedding, &[vocab, hidden])?;
     writer.add_tensor("output_norm.weight", F32, &[hidden])?;

@@ -6,7 +6,10 @@ use std::arch::x86_64::*;
 use super::super::OutTile;
 use super::{Job, Table, four_codes, order, prefetch, tables};
 use crate::WeightType;
-use crate::panel::{Codes, Format, LANES, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Scales, VECTOR, factors_at};
+use crate::panel::{
+    Codes, Format, LANES, Mxfp4, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Scales, VECTOR, factors_at,
+};
+use crate::quant::mx;
 use crate::tiles::{TILE, TileBlock, WideBlock};
 
 /// Outputs of half a panel.
@@ -63,6 +66,7 @@ impl Loader for Bf16Loader {
 unsafe fn floats<L: Loader, const R: usize>(job: &Job, out: &mut OutTile) {
     let mut acc = [[_mm256_setzero_ps(); 2]; R];
     for k in 0..job.steps {
+        prefetch(job, k);
         // SAFETY: `steps` columns are in the panel and in the tile.
         unsafe {
             let at = job.panel.add(k * LANES * L::BYTES);
@@ -143,10 +147,10 @@ unsafe fn halves<F: Format, const R: usize, const P: usize>(job: &Job, half: usi
     for g in 0..job.steps {
         // SAFETY: group `g` is in the panel, its blocks are in the tile.
         unsafe {
-            prefetch(job, g);
             let head = job.panel.add(g * layout.group());
             for b in 0..layout.blocks {
                 let block = g * layout.blocks + b;
+                prefetch(job, block);
                 let x = &*job.blocks[0].add(block);
                 let codes = head.add(layout.head + b * layout.codes + half * VECTOR / 2);
                 let dots = if F::SUMS == 0 {
@@ -195,9 +199,12 @@ unsafe fn block_scales<F: Format>(head: *const u8, block: usize, half: usize) ->
             _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
         };
         let zero = _mm256_setzero_ps();
-        let d = floats(0);
+        let d = match F::SCALES {
+            Scales::Powers => powers(_mm256_cvtepu8_epi32(_mm_loadl_epi64(head.add(half * HALF).cast()))),
+            _ => floats(0),
+        };
         match F::SCALES {
-            Scales::Half => BlockScales { scale: d, high: zero, offset: zero },
+            Scales::Half | Scales::Powers => BlockScales { scale: d, high: zero, offset: zero },
             Scales::HalfAndOffset => BlockScales { scale: d, high: zero, offset: floats(2 * LANES) },
             Scales::Super => {
                 let min = _mm256_mul_ps(floats(2 * LANES), unsigned(factors + LANES));
@@ -214,6 +221,15 @@ unsafe fn block_scales<F: Format>(head: *const u8, block: usize, half: usize) ->
             },
         }
     }
+}
+
+/// [`mx::half_scale`] of eight bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn powers(bytes: __m256i) -> __m256 {
+    let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(bytes, _mm256_set1_epi32(1)));
+    let small = _mm256_slli_epi32::<21>(_mm256_add_epi32(bytes, _mm256_set1_epi32(1)));
+    _mm256_castsi256_ps(_mm256_max_epi32(normal, small))
 }
 
 /// The float steps of a block for one row and half.
@@ -233,7 +249,7 @@ fn accumulate<F: Format>(
     let x_scale = _mm256_set1_ps(x.scale[row]);
     let scale = _mm256_mul_ps(scales.scale, x_scale);
     match F::SCALES {
-        Scales::Half => _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(low), acc),
+        Scales::Half | Scales::Powers => _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(low), acc),
         Scales::HalfAndOffset | Scales::Super => {
             let acc = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(low), acc);
             _mm256_fmadd_ps(scales.offset, _mm256_set1_ps(x.scaled_sum[row]), acc)
@@ -255,9 +271,17 @@ fn start<F: Format>(x: &TileBlock, row: usize) -> (__m256i, __m256i) {
     if F::ZERO == 0 {
         return (zero, zero);
     }
-    // Shifted as a vector: a broadcast from memory is free, one from a register is not.
+    // Multiplied as a vector: a broadcast from memory is free, one from a register is not.
     let count = _mm_cvtsi32_si128(F::ZERO.ilog2() as i32);
-    let spread = |sum: i32| _mm256_sll_epi32(_mm256_set1_epi32(sum), count);
+    let spread = |sum: i32| {
+        let sum = _mm256_set1_epi32(sum);
+        if F::ZERO.count_ones() == 1 {
+            _mm256_sll_epi32(sum, count)
+        } else {
+            // The sum of a block fits an i16, so its lower half is all of it.
+            _mm256_madd_epi16(sum, _mm256_set1_epi32(F::ZERO))
+        }
+    };
     match F::SCALES {
         Scales::SuperHalves => {
             let low = x.neg_sum_low[row];
@@ -286,6 +310,11 @@ unsafe fn load_codes<F: Format>(codes: *const u8, step: usize) -> __m256i {
     let join = |high: __m256i, bits: i8| _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(bits)));
     match F::CODES {
         Codes::Bytes | Codes::Nibbles => low,
+        Codes::Table => {
+            // SAFETY: the table is sixteen bytes.
+            let table = unsafe { _mm_loadu_si128(mx::CODES.as_ptr().cast()) };
+            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), low)
+        }
         Codes::Five => {
             let high = load(4);
             let high = match step {
@@ -339,18 +368,21 @@ unsafe fn dots_by_bytes<F: Format, const R: usize, const P: usize>(codes: *const
     let mut sums = [[_mm256_setzero_si256(); P]; R];
     // Where halves of the block have sums of their own, its steps stay in order.
     let order = if halves { [0, 1, 2, 3, 4, 5, 6, 7] } else { order::<F>() };
-    // SAFETY: by the contract; steps are below 8.
-    unsafe {
-        let mut from = 0;
-        while from < 8 {
-            for (i, step) in order.into_iter().skip(from).take(F::SUMS).enumerate() {
-                add_step::<F, R, P>(codes, x, step, i == 0, &mut sums);
+    let fit = F::SUMS.max(1);
+    // Written out: where the compiler keeps the loop, it chooses each step's vector and shift at run time, which
+    // halves the speed.
+    macro_rules! steps {
+        ($($i:literal)*) => {$(
+            // SAFETY: by the contract; steps are below 8.
+            unsafe { add_step::<F, R, P>(codes, x, order[$i], $i % fit == 0, &mut sums) };
+            if ($i + 1) % fit == 0 {
+                let from = $i + 1 - fit;
+                let (half, first) = if halves { (from / 4, from % 4 == 0) } else { (0, from == 0) };
+                flush::<F, R, P>(x, &sums, first, half, &mut dots);
             }
-            let (half, first) = if halves { (from / 4, from % 4 == 0) } else { (0, from == 0) };
-            flush::<F, R, P>(x, &sums, first, half, &mut dots);
-            from += F::SUMS;
-        }
+        )*};
     }
+    steps!(0 1 2 3 4 5 6 7);
     dots
 }
 

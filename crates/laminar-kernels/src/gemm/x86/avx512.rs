@@ -5,7 +5,10 @@ use std::arch::x86_64::*;
 use super::super::OutTile;
 use super::{Job, Table, four_codes, order, prefetch, tables};
 use crate::WeightType;
-use crate::panel::{Codes, Format, LANES, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Scales, VECTOR, factors_at};
+use crate::panel::{
+    Codes, Format, LANES, Mxfp4, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Scales, VECTOR, factors_at,
+};
+use crate::quant::mx;
 use crate::tiles::{TILE, TileBlock};
 
 pub(super) fn table(ty: WeightType) -> Table {
@@ -59,6 +62,7 @@ impl Loader for Bf16Loader {
 unsafe fn floats<L: Loader, const R: usize>(job: &Job, out: &mut OutTile) {
     let mut acc = [_mm512_setzero_ps(); R];
     for k in 0..job.steps {
+        prefetch(job, k);
         // SAFETY: `steps` columns are in the panel and in the tile.
         unsafe {
             let weights = L::load(job.panel.add(k * LANES * L::BYTES));
@@ -92,11 +96,12 @@ unsafe fn blocks<F: Format, const R: usize>(job: &Job, out: &mut OutTile) {
     for g in 0..job.steps {
         // SAFETY: group `g` is in the panel, its blocks are in the tiles.
         unsafe {
-            prefetch(job, g);
             let head = job.panel.add(g * layout.group());
             let super_scales = SuperScales::load::<F>(head);
             for b in 0..layout.blocks {
-                let x = job.rows::<R>(g * layout.blocks + b);
+                let block = g * layout.blocks + b;
+                prefetch(job, block);
+                let x = job.rows::<R>(block);
                 let codes = head.add(layout.head + b * layout.codes);
                 let mut dots = [[_mm512_setzero_si512(); 2]; R];
                 for (r, dots) in dots.iter_mut().enumerate() {
@@ -146,7 +151,7 @@ impl Vectors {
         let load = |vector: usize| unsafe { _mm512_loadu_si512(codes.add(vector * VECTOR).cast()) };
         Vectors {
             high: match F::CODES {
-                Codes::Bytes | Codes::Nibbles => [zero; 2],
+                Codes::Bytes | Codes::Nibbles | Codes::Table => [zero; 2],
                 Codes::Five => [load(4), zero],
                 Codes::Six => [load(4), load(5)],
             },
@@ -175,6 +180,11 @@ impl Vectors {
         };
         match F::CODES {
             Codes::Bytes | Codes::Nibbles => _mm512_and_si512(low, mask),
+            Codes::Table => {
+                // SAFETY: the table is sixteen bytes.
+                let table = unsafe { _mm_loadu_si128(mx::CODES.as_ptr().cast()) };
+                _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), _mm512_and_si512(low, mask))
+            }
             Codes::Five => {
                 let high = self.high[0];
                 let high = match step {
@@ -206,15 +216,23 @@ impl Vectors {
 /// Where the dot products of a block start: minus the zero code times the sum of the activations, for the
 /// whole block in the first value, or for its halves in both.
 #[inline]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw")]
 fn start<F: Format>(x: &TileBlock, row: usize) -> [__m512i; 2] {
     let zero = _mm512_setzero_si512();
     if F::ZERO == 0 {
         return [zero; 2];
     }
-    // Shifted as a vector: a broadcast from memory is free, one from a register is not.
+    // Multiplied as a vector: a broadcast from memory is free, one from a register is not.
     let count = _mm_cvtsi32_si128(F::ZERO.ilog2() as i32);
-    let spread = |sum: i32| _mm512_sll_epi32(_mm512_set1_epi32(sum), count);
+    let spread = |sum: i32| {
+        let sum = _mm512_set1_epi32(sum);
+        if F::ZERO.count_ones() == 1 {
+            _mm512_sll_epi32(sum, count)
+        } else {
+            // The sum of a block fits an i16, so its lower half is all of it.
+            _mm512_madd_epi16(sum, _mm512_set1_epi32(F::ZERO))
+        }
+    };
     match F::SCALES {
         Scales::SuperHalves => {
             let low = x.neg_sum_low[row];
@@ -224,7 +242,7 @@ fn start<F: Format>(x: &TileBlock, row: usize) -> [__m512i; 2] {
     }
 }
 
-/// f16 scales at the start of a group.
+/// Scales at the start of a group, as floats.
 struct SuperScales {
     d: __m512,
     /// Offsets, or the scale of the minima.
@@ -251,9 +269,14 @@ impl SuperScales {
         let half = |at: usize| unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(head.add(at).cast())) };
         let m = match F::SCALES {
             Scales::HalfAndOffset | Scales::Super => half(2 * LANES),
-            Scales::Half | Scales::SuperHalves => _mm512_setzero_ps(),
+            Scales::Half | Scales::SuperHalves | Scales::Powers => _mm512_setzero_ps(),
         };
-        SuperScales { d: half(0), m }
+        let d = match F::SCALES {
+            // SAFETY: the head is sixteen bytes.
+            Scales::Powers => powers(_mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(head.cast()) })),
+            _ => half(0),
+        };
+        SuperScales { d, m }
     }
 
     /// # Safety
@@ -268,7 +291,9 @@ impl SuperScales {
         let signed = |at: usize| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes(at)));
         let zero = _mm512_setzero_ps();
         match F::SCALES {
-            Scales::Half | Scales::HalfAndOffset => BlockScales { scale: self.d, high: zero, offset: self.m },
+            Scales::Half | Scales::HalfAndOffset | Scales::Powers => {
+                BlockScales { scale: self.d, high: zero, offset: self.m }
+            }
             Scales::Super => {
                 let min = _mm512_mul_ps(self.m, unsigned(at + LANES));
                 BlockScales {
@@ -286,6 +311,15 @@ impl SuperScales {
     }
 }
 
+/// [`mx::half_scale`] of sixteen bytes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn powers(bytes: __m512i) -> __m512 {
+    let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(bytes, _mm512_set1_epi32(1)));
+    let small = _mm512_slli_epi32::<21>(_mm512_add_epi32(bytes, _mm512_set1_epi32(1)));
+    _mm512_castsi512_ps(_mm512_max_epi32(normal, small))
+}
+
 /// The float steps of a block for one row.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -293,7 +327,7 @@ fn accumulate<F: Format>(acc: __m512, scales: &BlockScales, x: &TileBlock, row: 
     let x_scale = _mm512_set1_ps(x.scale[row]);
     let acc = _mm512_fmadd_ps(_mm512_mul_ps(scales.scale, x_scale), _mm512_cvtepi32_ps(dots[0]), acc);
     match F::SCALES {
-        Scales::Half => acc,
+        Scales::Half | Scales::Powers => acc,
         Scales::HalfAndOffset | Scales::Super => _mm512_fmadd_ps(scales.offset, _mm512_set1_ps(x.scaled_sum[row]), acc),
         Scales::SuperHalves => _mm512_fmadd_ps(_mm512_mul_ps(scales.high, x_scale), _mm512_cvtepi32_ps(dots[1]), acc),
     }
