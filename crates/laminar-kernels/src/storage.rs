@@ -2,7 +2,8 @@
 //!
 //! A tensor's weights are one allocation, however many matrices it holds. It starts at a multiple of the size of a huge
 //! page and asks for such pages: a product reads weights once from end to end, and with small pages looking up where a
-//! page is takes a share of that time.
+//! page is takes a share of that time. Where memory is full of small pages of files, the system first makes room for huge
+//! ones, which can take longer than packing; it is done once.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -83,7 +84,7 @@ impl Deref for Lines {
     type Target = [Line];
 
     fn deref(&self) -> &[Line] {
-        // SAFETY: `new`, which alone makes a `Lines`, has checked that the lines are inside the mapping and aligned, and
+        // SAFETY: `new`, which alone makes a `Lines`, has checked that the lines are inside the mapping and aligned;
         // the mapping neither moves nor changes its length while it is held here. It is read-only; that nobody else
         // changes a mapped file is what its owner answers for. Any bytes are a valid `Line`.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(self.start).cast(), self.count) }
