@@ -112,7 +112,7 @@ fn every_fault_is_one_line_that_names_its_place() {
 
 #[test]
 fn heads_that_the_kv_type_cannot_hold_are_refused() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/qwen3");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/mistral");
     let checkpoint = Checkpoint::open(std::path::Path::new(folder)).unwrap();
     let load = |kv| Model::load(&checkpoint, &Pool::new(1), &LoadOptions { kv, ..LoadOptions::default() });
     let error = load(KvType::Q8_0).err().unwrap().to_string();

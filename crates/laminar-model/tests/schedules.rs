@@ -85,11 +85,12 @@ fn every_kv_type_gives_logits_close_to_f32() {
     let pool = Pool::new(2);
     // Over several splits of attention.
     let ids = prompt(5, 600);
-    let model = tiny(Preset::Tiny, WeightType::F32);
+    // Dense: a router would turn small differences into other experts.
+    let model = tiny(Preset::TinyDense, WeightType::F32);
     let logits = |kv| Sequence::new(&model, &pool, ids.len(), kv).feed(&ids).concat();
     let exact = logits(KvType::F32);
     let largest = exact.iter().fold(0f32, |max, x| max.max(x.abs()));
-    for (kv, tolerance) in [(KvType::F16, 0.002), (KvType::Q8_0, 0.02)] {
+    for (kv, tolerance) in [(KvType::F16, 0.001), (KvType::Q8_0, 0.015)] {
         let found = logits(kv);
         let worst = exact.iter().zip(&found).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
         assert!(worst > 0.0 && worst < tolerance * largest, "{kv:?}: {worst} of {largest}");
