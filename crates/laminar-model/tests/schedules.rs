@@ -101,7 +101,9 @@ fn every_kv_type_gives_logits_close_to_f32() {
 fn every_weight_type_gives_finite_logits_close_to_f32() {
     let pool = Pool::new(2);
     let ids = prompt(3, 20);
-    for quant in [WeightType::F16, WeightType::Bf16, WeightType::Q8_0, WeightType::Q4_0, WeightType::Q5_1] {
+    for quant in
+        [WeightType::F16, WeightType::Bf16, WeightType::Q8_0, WeightType::Q4_0, WeightType::Q5_1, WeightType::Mxfp4]
+    {
         let model = tiny(Preset::TinyDense, quant);
         let logits = Sequence::new(&model, &pool, ids.len(), KvType::F16).feed(&ids);
         assert!(logits.iter().flatten().all(|x| x.is_finite()), "{quant:?}");

@@ -131,8 +131,9 @@ fn put_tensors(writer: &mut GgufWriter, quant: WeightType, shape: &Shape, vocab:
     writer.add_tensor("output_norm.weight", F32, &[hidden])?;
     writer.add_tensor("output.weight", fitting(output, hidden), &[vocab, hidden])?;
     for layer in 0..shape.layers {
+        let attention = if quant == Mxfp4 { Q8_0 } else { quant };
+        Block { writer, layer, quant: attention }.attention(shape)?;
         let mut block = Block { writer, layer, quant };
-        block.attention(shape)?;
         match shape.family {
             Family::Llama => block.dense(shape)?,
             Family::Qwen3Moe | Family::GptOss => block.experts(shape)?,

@@ -31,7 +31,8 @@ pub struct SynthOptions {
     pub layers: Option<usize>,
     /// The type of the weight matrices. Rows that it does not divide into whole blocks (Q4_K, Q5_K and Q6_K have blocks
     /// of 256) and the embedding are stored as Q8_0; norms, biases and routers are always F32. With F32, F16 or BF16 the
-    /// embedding is stored in that type too.
+    /// embedding is stored in that type too. With MXFP4 attention and output are stored as Q8_0: published files have
+    /// it for the feed-forward weights alone.
     pub quant: WeightType,
     /// The seed of all weights.
     pub seed: u64,

@@ -83,6 +83,9 @@ fn rows_that_do_not_fit_the_blocks_fall_back_to_q8_0() {
         let down = gguf.tensor("blk.0.ffn_down_exps.weight").unwrap();
         assert_eq!(down.ty, if quant.block_len() == 256 { WeightType::Q8_0 } else { quant });
         assert!(down.to_f32().unwrap().iter().any(|&x| x != 0.0));
+        let query = gguf.tensor("blk.0.attn_q.weight").unwrap();
+        let expected = if quant == WeightType::Mxfp4 { WeightType::Q8_0 } else { down.ty };
+        assert_eq!(query.ty, expected);
     }
 }
 
