@@ -44,6 +44,11 @@ impl Default for EngineConfig {
 impl EngineConfig {
     /// The number of KV blocks for a model.
     pub(crate) fn choose_kv_blocks(&self, model: &Model) -> Result<usize, EngineError> {
+        let head_dim = model.config().head_dim;
+        if !self.kv_type.fits(head_dim) {
+            let message = format!("KV type {} cannot hold heads of {head_dim} values; use f16", self.kv_type.name());
+            return Err(EngineError::Start { message });
+        }
         let block_bytes = KvCache::bytes_per_block(model.config(), BLOCK_LEN, self.kv_type);
         let context = self.context.min(model.context_length());
         let blocks = kv_blocks(self.kv_blocks, self.max_sequences, context, block_bytes, available_memory())?;

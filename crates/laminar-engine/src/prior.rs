@@ -1,7 +1,7 @@
 //! What steps of a model should cost before any was timed.
 
 use laminar_kernels::WeightType;
-use laminar_model::{KvType, Model};
+use laminar_model::{BLOCK_LEN, KvCache, KvType, Model};
 use laminar_schedule::{CostPrior, MachineGuess, ModelDimensions};
 
 /// The model's dimensions over a guess of the machine: CPU kernels multiply weights of few bits faster than others, and all
@@ -19,7 +19,7 @@ pub(crate) fn prior(model: &Model, kv_type: KvType) -> CostPrior {
         vocab: config.vocab_size as f64,
         attention_weights: 2.0 * hidden * (config.q_width() + config.kv_width()) as f64 + router,
         attention_width: config.q_width() as f64,
-        kv_bytes: (2 * config.kv_width() * kv_type.bytes()) as f64,
+        kv_bytes: KvCache::bytes_per_block(config, BLOCK_LEN, kv_type) as f64 / (BLOCK_LEN * config.layers) as f64,
         feed_forward_weights: 3.0 * hidden * feed_forward as f64,
         bytes_per_weight,
     };

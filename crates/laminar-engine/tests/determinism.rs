@@ -5,13 +5,13 @@
 
 mod common;
 
-use common::model::{cold_engine, embedded, engine_with, tiny};
+use common::model::{cold_engine, embedded, engine_with, engine_with_kv, tiny};
 use common::{Answer, answer, assert_idle, read, tokenizer};
 use laminar_engine::{Engine, GenerateRequest, Policy, SamplingParams, Targets};
 use laminar_kernels::WeightType;
-use laminar_model::Model;
 use laminar_model::synth::Preset;
 use laminar_model::tokenizer::Tokenizer;
+use laminar_model::{KvType, Model};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,6 +125,25 @@ proptest! {
     #[test]
     fn invariant_2_a_dense_model_answers_alike_whatever_surrounds_it(seed in any::<u64>(), crowd in crowd(150)) {
         check(&tiny(Preset::TinyDense, WeightType::Q8_0, seed), &tokenizer(), &crowd);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariant_2_a_model_with_kv_in_8_bits_answers_alike_whatever_surrounds_it(
+        seed in any::<u64>(),
+        crowd in crowd(100),
+    ) {
+        let model = tiny(Preset::Tiny, WeightType::Q8_0, seed);
+        let alone = engine_with_kv(&model, Policy::Whole, 1, KvType::Q8_0);
+        let expected: Vec<_> = crowd.iter().map(|(request, _)| fingerprint(&answer(&alone, request.clone()))).collect();
+        for (policy, threads) in [(Policy::Chunked { tokens: 7 }, 1), (Policy::ADAPTIVE, 2)] {
+            let engine = engine_with_kv(&model, policy, threads, KvType::Q8_0);
+            let found: Vec<_> = together(&engine, &crowd).iter().map(fingerprint).collect();
+            prop_assert!(found == expected, "{:?}, {} threads", policy, threads);
+        }
     }
 }
 

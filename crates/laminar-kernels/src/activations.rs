@@ -119,7 +119,7 @@ mod tests {
     fn products(isa: Isa, x: &Activations, matrices: &[Matrix]) -> Vec<Vec<f32>> {
         let product = |m: &Matrix| {
             let mut out = vec![f32::NAN; x.rows() * m.rows()];
-            linear_for(isa, &Pool::new(1), m, x, &mut out);
+            linear_for(isa, &Pool::new(1), &mut [(m, &mut out)], x);
             out
         };
         matrices.iter().map(product).collect()

@@ -46,4 +46,20 @@ pub enum KernelError {
         /// Columns (inputs).
         cols: usize,
     },
+    /// The system has no memory for the packed weights.
+    #[error("the system has no memory for {bytes} bytes of packed weights")]
+    Memory {
+        /// Bytes that were asked for.
+        bytes: usize,
+    },
+    /// Packed weights that don't lie inside their file, or not on a boundary of 64 bytes.
+    #[error("packed weights of {expected} bytes cannot lie at byte {at} of {found}")]
+    Outside {
+        /// Where they should begin.
+        at: usize,
+        /// Bytes they take.
+        expected: usize,
+        /// Bytes of the file.
+        found: usize,
+    },
 }

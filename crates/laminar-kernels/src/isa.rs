@@ -9,7 +9,7 @@ pub enum Isa {
     Portable,
     /// AVX2, FMA and F16C.
     Avx2,
-    /// The above and AVX-512 VNNI on 256-bit vectors.
+    /// The above and AVX-512 with VNNI, on 512-bit vectors.
     Vnni,
     /// NEON with the dot-product instructions, on aarch64.
     Dotprod,

@@ -22,7 +22,9 @@
 //!   each block.
 //! - Float weights: `acc = fma(w[k], x[k], acc)` for each `k` in order.
 //! - Experts: a row's sum over experts is taken in ascending order of expert, `acc = fma(weight, y, acc)`.
-//! - Attention: blocks of positions in ascending order, an online softmax step for each.
+//! - Attention: positions are cut at absolute multiples of 256 into splits. In each, scores are `fma` over the
+//!   head's dimensions in order, weights are powers of two relative to the largest score and are summed in 16 lanes by
+//!   position, weighted values are `fma` over positions in order; splits are merged in ascending order.
 //!
 //! The environment variable `LAMINAR_ISA` (`portable`, `avx2`, `vnni`, `dotprod`) picks a slower path than the fastest
 //! available one.
@@ -60,25 +62,29 @@ mod gemm;
 mod isa;
 mod matrix;
 mod norm;
+mod packing;
 mod panel;
 mod pool;
 mod quant;
+mod quantise;
 pub mod roof;
 mod rope;
 mod route;
+mod storage;
 #[cfg(test)]
 mod testing;
 mod tiles;
 mod types;
 
 pub use activations::Activations;
-pub use attention::{AttentionShape, KvElement, KvLayer, Span, attention, store_kv};
+pub use attention::{AttentionShape, KvLayer, KvShape, KvType, Span, attention, store_kv};
 pub use elementwise::{Gate, add, add_bias, gate_mul, scale};
 pub use error::KernelError;
 pub use experts::{ExpertSet, MoeScratch, moe_ffn, moe_ffn_part};
-pub use gemm::linear;
+pub use gemm::{linear, linear_each};
 pub use matrix::Matrix;
 pub use norm::{rms_norm, rms_norm_in_place};
+pub use packing::{Packer, RowSource, packed_layout};
 pub use pool::{Pool, for_each_row};
 pub use quant::{dequantize, quantize};
 pub use rope::{RopeStyle, RopeTable, rope};

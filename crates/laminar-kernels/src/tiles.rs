@@ -3,6 +3,7 @@
 use crate::isa::{Isa, multiversion};
 use crate::panel::BLOCK;
 use crate::pool::SharedMut;
+use crate::quantise::quantise_row;
 
 /// Rows in a tile.
 pub(crate) const TILE: usize = 4;
@@ -30,7 +31,8 @@ pub(crate) struct TileBlock {
 #[repr(C, align(64))]
 pub(crate) struct WideBlock(pub [[i16; BLOCK]; TILE]);
 
-const EMPTY: TileBlock = TileBlock {
+/// A block of zeros.
+pub(crate) const EMPTY: TileBlock = TileBlock {
     codes: [[0; BLOCK]; TILE],
     scale: [0.0; TILE],
     scaled_sum: [0.0; TILE],
@@ -236,61 +238,4 @@ fn widen_row_body(row: usize, blocks: &[TileBlock], wide: &mut [WideBlock]) {
             to.copy_from_slice(&[from[0], from[2], from[1], from[3]].map(i16::from));
         }
     }
-}
-
-multiversion! {
-    /// Quantises a row, 32 values to a block; the last block is filled up with zeros.
-    fn quantise_row(values: &[f32], row: usize, blocks: &mut [TileBlock]) = quantise_row_body;
-}
-
-#[inline(always)]
-fn quantise_row_body(values: &[f32], row: usize, blocks: &mut [TileBlock]) {
-    for (values, block) in values.chunks(BLOCK).zip(blocks) {
-        match values.try_into() {
-            Ok(values) => quantise_block(values, row, block),
-            Err(_) => {
-                let mut padded = [0.0; BLOCK];
-                padded[..values.len()].copy_from_slice(values);
-                quantise_block(&padded, row, block);
-            }
-        }
-    }
-}
-
-/// Below this the largest value of a block counts as zero; its inverse would overflow.
-const TINY: f32 = 1e-30;
-
-/// Adding this leaves a float's integer part, rounded to nearest even, in the low mantissa bits.
-const ROUND: f32 = 12_582_912.0;
-
-#[inline(always)]
-fn quantise_block(values: &[f32; BLOCK], row: usize, block: &mut TileBlock) {
-    let mut lanes = [0f32; 8];
-    let mut finite = [true; 8];
-    for eight in values.chunks_exact(8) {
-        for l in 0..8 {
-            let a = eight[l].abs();
-            lanes[l] = if a > lanes[l] { a } else { lanes[l] };
-            finite[l] &= a <= f32::MAX;
-        }
-    }
-    let max = lanes.iter().fold(0f32, |a, b| if *b > a { *b } else { a });
-    let finite = finite.iter().all(|f| *f);
-    let (mut scale, inverse) = if max >= TINY && finite { (max / 127.0, 127.0 / max) } else { (0.0, 0.0) };
-    let mut codes = [0i8; BLOCK];
-    if finite {
-        for (code, value) in codes.iter_mut().zip(values) {
-            *code = (value * inverse + ROUND).to_bits() as i8;
-        }
-    } else {
-        // A row that is already broken must stay visibly broken.
-        scale = f32::NAN;
-    }
-    let low: i32 = codes[..16].iter().map(|c| i32::from(*c)).sum();
-    let high: i32 = codes[16..].iter().map(|c| i32::from(*c)).sum();
-    block.codes[row] = codes;
-    block.scale[row] = scale;
-    block.scaled_sum[row] = scale * (low + high) as f32;
-    block.neg_sum[row] = -(low + high);
-    block.neg_sum_low[row] = -low;
 }

@@ -1,7 +1,10 @@
-//! The token embedding, kept in the checkpoint's own format and dequantised a row at a time.
+//! The token embedding, left where it is in the checkpoint and dequantised a row at a time.
+
+use std::sync::Arc;
 
 use laminar_kernels::{WeightType, dequantize};
 
+use crate::checkpoint::bytes::Bytes;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::weights::Weights;
@@ -11,7 +14,9 @@ pub(crate) struct Embedding {
     rows: usize,
     cols: usize,
     row_bytes: usize,
-    data: Vec<u8>,
+    /// The file, which stays open, and where the rows begin. A text needs few of them, so few become resident.
+    file: Arc<Bytes>,
+    at: usize,
 }
 
 impl Embedding {
@@ -34,13 +39,14 @@ impl Embedding {
                 format!("is {}, but the embedding has {rows} rows", config.vocab_size),
             ));
         }
-        Ok(Self {
-            ty: tensor.ty,
-            rows,
-            cols: config.hidden,
-            row_bytes: tensor.data.len() / rows,
-            data: tensor.data.to_vec(),
-        })
+        let (file, at) = tensor.place();
+        let row_bytes = tensor.data.len() / rows;
+        Ok(Self { ty: tensor.ty, rows, cols: config.hidden, row_bytes, file: Arc::clone(file), at })
+    }
+
+    /// Bytes in the file.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows * self.row_bytes
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -54,8 +60,8 @@ impl Embedding {
         let start = hidden.len();
         hidden.resize(start + tokens.len() * self.cols, 0.0);
         for (row, &id) in hidden[start..].chunks_exact_mut(self.cols).zip(tokens) {
-            let at = id as usize * self.row_bytes;
-            dequantize(self.ty, &self.data[at..at + self.row_bytes], row)
+            let at = self.at + id as usize * self.row_bytes;
+            dequantize(self.ty, &self.file[at..at + self.row_bytes], row)
                 .map_err(|source| ModelError::Kernel { name: "token_embd.weight".to_owned(), source })?;
             if let Some(factor) = factor {
                 row.iter_mut().for_each(|x| *x *= factor);

@@ -51,6 +51,16 @@ pub enum ModelError {
         /// What the kernels refused.
         source: KernelError,
     },
+    /// The KV type stores blocks of more values than a head is made of.
+    #[error(
+        "--kv-type {ty}: it stores blocks of 32 values, and the heads of this model have {head_dim}; use --kv-type f16"
+    )]
+    KvType {
+        /// Name of the type.
+        ty: &'static str,
+        /// Values in a head.
+        head_dim: usize,
+    },
     /// A token id lies outside the vocabulary.
     #[error("token id {id} is outside the vocabulary of {vocab_size}")]
     TokenOutOfRange {

@@ -1,12 +1,11 @@
 //! The parts a decoder layer is made of, and how rows pass through them.
 
 use laminar_kernels::{
-    AttentionShape, ExpertSet, KvElement, KvLayer, Matrix, Pool, Span, WeightType, add, add_bias, attention, gate_mul,
-    linear, moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, store_kv,
+    Activations, AttentionShape, ExpertSet, KvLayer, Matrix, Pool, Span, WeightType, add, add_bias, attention,
+    gate_mul, linear, linear_each, moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, store_kv,
 };
 
 use crate::config::{ExpertConfig, ModelConfig};
-use crate::kv::{LayerStore, LayerView};
 use crate::loads::ExpertLoads;
 use crate::scratch::Scratch;
 
@@ -36,11 +35,21 @@ impl Projection {
         self.bias.is_some()
     }
 
-    fn apply(&self, pool: &Pool, x: &laminar_kernels::Activations, out: &mut Vec<f32>) {
-        out.resize(x.rows() * self.weight.rows(), 0.0);
-        linear(pool, &self.weight, x, out);
-        if let Some(bias) = &self.bias {
-            add_bias(pool, out, bias);
+    fn apply(&self, pool: &Pool, x: &Activations, out: &mut Vec<f32>) {
+        Self::apply_each(pool, x, [(self, out)]);
+    }
+
+    /// Several projections of the same rows, shared out among the threads together.
+    fn apply_each<const N: usize>(pool: &Pool, x: &Activations, mut each: [(&Projection, &mut Vec<f32>); N]) {
+        for (projection, out) in &mut each {
+            out.resize(x.rows() * projection.weight.rows(), 0.0);
+        }
+        let mut products = each.each_mut().map(|(projection, out)| (&projection.weight, out.as_mut_slice()));
+        linear_each(pool, &mut products, x);
+        for (projection, out) in &mut each {
+            if let Some(bias) = &projection.bias {
+                add_bias(pool, out, bias);
+            }
         }
     }
 }
@@ -80,7 +89,7 @@ impl Layer {
         &self,
         pool: &Pool,
         config: &ModelConfig,
-        kv: LayerView<'_>,
+        kv: &mut KvLayer,
         scratch: &mut Scratch,
         spans: &[Span<'_>],
         hidden: &mut [f32],
@@ -95,7 +104,7 @@ impl Layer {
         &self,
         pool: &Pool,
         config: &ModelConfig,
-        kv: LayerView<'_>,
+        kv: &mut KvLayer,
         scratch: &mut Scratch,
         spans: &[Span<'_>],
         hidden: &mut [f32],
@@ -135,12 +144,11 @@ impl Layer {
 
 impl Attention {
     /// Reads `scratch.norm`, writes `scratch.branch`.
-    fn forward(&self, pool: &Pool, config: &ModelConfig, kv: LayerView<'_>, scratch: &mut Scratch, spans: &[Span<'_>]) {
+    fn forward(&self, pool: &Pool, config: &ModelConfig, kv: &mut KvLayer, scratch: &mut Scratch, spans: &[Span<'_>]) {
         let s = scratch;
         s.activations.load(pool, &s.norm, config.hidden);
-        self.q.apply(pool, &s.activations, &mut s.q);
-        self.k.apply(pool, &s.activations, &mut s.k);
-        self.v.apply(pool, &s.activations, &mut s.v);
+        let each = [(&self.q, &mut s.q), (&self.k, &mut s.k), (&self.v, &mut s.v)];
+        Projection::apply_each(pool, &s.activations, each);
         if let Some((q_norm, k_norm)) = &self.head_norms {
             rms_norm_in_place(pool, &mut s.q, q_norm, config.rms_eps);
             rms_norm_in_place(pool, &mut s.k, k_norm, config.rms_eps);
@@ -161,33 +169,12 @@ impl Attention {
             head_dim: config.head_dim,
             scale: config.attention_scale,
             window: self.window,
+            softcap: None,
         };
-        let rows = Rows { q: &s.q, k: &s.k, v: &s.v, spans, block_len: kv.block_len };
-        match kv.store {
-            LayerStore::F16 { k, v } => {
-                rows.attend(pool, LayerStore::as_f16_mut(k), LayerStore::as_f16_mut(v), &shape, &mut s.attention);
-            }
-            LayerStore::F32 { k, v } => rows.attend(pool, k, v, &shape, &mut s.attention),
-        }
+        store_kv(pool, &s.k, &s.v, spans, kv);
+        attention(pool, &s.q, spans, kv, &shape, None, &mut s.attention);
         s.activations.load(pool, &s.attention, config.q_width());
         self.o.apply(pool, &s.activations, &mut s.branch);
-    }
-}
-
-/// Rotated queries, keys and values of a call.
-struct Rows<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    spans: &'a [Span<'a>],
-    block_len: usize,
-}
-
-impl Rows<'_> {
-    fn attend<E: KvElement>(&self, pool: &Pool, k: &mut [E], v: &mut [E], shape: &AttentionShape, out: &mut [f32]) {
-        store_kv(self.k, self.v, self.spans, k, v, self.block_len, shape.kv_heads, shape.head_dim);
-        let stored = KvLayer { k, v, block_len: self.block_len, kv_heads: shape.kv_heads, head_dim: shape.head_dim };
-        attention(pool, self.q, self.spans, &stored, shape, out);
     }
 }
 
@@ -205,8 +192,7 @@ impl FeedForward {
         s.activations.load(pool, &s.norm, config.hidden);
         match self {
             Self::Dense { gate, up, down } => {
-                gate.apply(pool, &s.activations, &mut s.gate);
-                up.apply(pool, &s.activations, &mut s.up);
+                Projection::apply_each(pool, &s.activations, [(gate, &mut s.gate), (up, &mut s.up)]);
                 gate_mul(pool, config.gate, &mut s.gate, &s.up, gate.weight.rows());
                 s.activations.load(pool, &s.gate, gate.weight.rows());
                 down.apply(pool, &s.activations, &mut s.branch);

@@ -15,6 +15,7 @@ mod kv;
 mod layer;
 mod loads;
 mod model;
+mod packed;
 mod partial;
 mod rope;
 mod scratch;

@@ -1,7 +1,7 @@
 //! A loaded model: some rows over a range of layers.
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::path::Path;
 
 use laminar_kernels::{Matrix, Pool, Span, WeightType, linear, rms_norm};
 
@@ -13,6 +13,7 @@ use crate::error::ModelError;
 use crate::kv::{KvCache, KvType};
 use crate::layer::{Layer, RowSpan};
 use crate::loads::ExpertLoads;
+use crate::packed::PackedCache;
 use crate::scratch::Scratch;
 use crate::weights::{Progress, Weights};
 
@@ -23,6 +24,10 @@ pub struct LoadOptions<'a> {
     pub kv: KvType,
     /// Called with bytes packed so far and bytes in total, from several threads.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Folder where packed weights are kept, so that the next load maps them and packs nothing; see [`Model::load`].
+    pub packed_cache: Option<&'a Path>,
+    /// Called with bytes written so far and bytes in total, while packed weights are written to `packed_cache`.
+    pub cache_progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
 }
 
 /// Weights and shape of one model. Immutable after loading and shared freely between threads.
@@ -38,22 +43,43 @@ pub struct Model {
 impl Model {
     /// Reads configuration and weights of `checkpoint` and packs the weights for the kernels.
     ///
+    /// Weights are read once and not left in memory beside their packed form, but for the token embedding, whose rows are
+    /// read from the file when they are needed: the file must neither change nor shrink while the model is in use.
+    ///
+    /// With a [`LoadOptions::packed_cache`] the packed weights of a checkpoint that is made of files are kept on disk, one
+    /// file a model, and later loads map that file, which must not change either. A file that is damaged, or of another
+    /// state of the model, or that cannot be read or written is told about in the log and is no reason to fail.
+    ///
     /// # Errors
-    /// An unknown architecture, a missing or misshapen tensor, or hyper-parameters that contradict each other.
+    /// An unknown architecture, a missing or misshapen tensor, hyper-parameters that contradict each other, or heads that
+    /// the KV type cannot hold.
     pub fn load(checkpoint: &Checkpoint, pool: &Pool, options: &LoadOptions<'_>) -> Result<Self, ModelError> {
         let family: &Family = arch::family_of(checkpoint)?;
         let config = family.config(checkpoint)?;
-        let weights = Weights::new(checkpoint, family, Progress::new(checkpoint.total_bytes(), options.progress));
+        check_kv(options.kv, config.head_dim)?;
+        let cache = options.packed_cache.and_then(|folder| open_cache(folder, checkpoint));
+        let progress = Progress::new(checkpoint.total_bytes(), options.progress);
+        let mut weights = Weights::new(checkpoint, family, pool, cache.as_ref(), progress);
         let embedding = Embedding::load(&weights, &config)?;
         let config = ModelConfig { vocab_size: embedding.rows(), ..config };
-        let layers = load_layers(family, &weights, &config, pool)?;
+        let tied = !weights.contains("output.weight");
+        if !tied {
+            weights.leave(embedding.bytes());
+        }
+        // One after the other, each tensor with all threads: the file is read from one end to the other, and few layers
+        // or a large output matrix keep all threads busy as well.
+        let layers = (0..config.layers)
+            .map(|index| (family.layer)(&weights.layer(index), &config, index))
+            .collect::<Result<Vec<_>, _>>()?;
         let output_norm = weights.norm("output_norm.weight", config.hidden, config.norm_offset)?;
-        let output = if weights.contains("output.weight") {
-            weights.matrix("output.weight", config.vocab_size, config.hidden)?
-        } else {
-            weights.matrix("token_embd.weight", config.vocab_size, config.hidden)?
-        };
+        let output = if tied { "token_embd.weight" } else { "output.weight" };
+        let output = weights.matrix(output, config.vocab_size, config.hidden)?;
         weights.finish();
+        if let (Some(cache), Some(packed)) = (&cache, weights.into_new_packed())
+            && let Err(error) = cache.write(&packed, options.cache_progress)
+        {
+            tracing::warn!("packed weights are not kept for the next start: {error}");
+        }
         Ok(Self { config, kv_type: options.kv, embedding, layers, output_norm, output })
     }
 
@@ -189,20 +215,18 @@ pub(crate) fn check_span(kv: &KvCache, span: &RowSpan<'_>) -> Result<(), ModelEr
     Ok(())
 }
 
-/// Packs layers side by side: each is independent, and packing is bound by one core's arithmetic.
-fn load_layers(
-    family: &Family,
-    weights: &Weights<'_>,
-    config: &ModelConfig,
-    pool: &Pool,
-) -> Result<Vec<Layer>, ModelError> {
-    let slots: Vec<OnceLock<Result<Layer, ModelError>>> = (0..config.layers).map(|_| OnceLock::new()).collect();
-    pool.run(config.layers, &|index| {
-        // Each index is handed out once, so the slot is empty.
-        let _ = slots[index].set((family.layer)(&weights.layer(index), config, index));
-    });
-    slots
-        .into_iter()
-        .map(|slot| slot.into_inner().unwrap_or_else(|| Err(ModelError::Call("a layer was not loaded".to_owned()))))
-        .collect()
+/// The packed weights of a checkpoint, as far as there can be any.
+fn open_cache(folder: &Path, checkpoint: &Checkpoint) -> Option<PackedCache> {
+    match PackedCache::open(folder, checkpoint) {
+        Ok(cache) => cache,
+        Err(error) => {
+            tracing::warn!("packed weights cannot be kept: {error}");
+            None
+        }
+    }
+}
+
+/// That heads of this size can be stored.
+fn check_kv(ty: KvType, head_dim: usize) -> Result<(), ModelError> {
+    if ty.fits(head_dim) { Ok(()) } else { Err(ModelError::KvType { ty: ty.name(), head_dim }) }
 }

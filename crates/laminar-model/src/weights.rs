@@ -1,14 +1,17 @@
 //! Taking tensors out of a checkpoint by their canonical (GGUF) names, whatever format it has.
 
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use laminar_kernels::{ExpertSet, Matrix};
+use laminar_kernels::{ExpertSet, KernelError, Matrix, Packer, Pool, RowSource};
 
 use crate::arch::Family;
-use crate::checkpoint::{Checkpoint, Tensor};
+use crate::checkpoint::{Checkpoint, CheckpointError, Tensor};
 use crate::config::{ExpertConfig, ModelConfig};
 use crate::error::ModelError;
 use crate::layer::{Attention, FeedForward, Projection};
+use crate::packed::{PackedCache, PackedTensor};
 
 /// Names outside the layers: GGUF, Hugging Face.
 const OUTER_NAMES: &[(&str, &str)] = &[
@@ -56,12 +59,34 @@ impl<'a> Progress<'a> {
 pub(crate) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     family: &'static Family,
+    pool: &'a Pool,
+    cache: Option<&'a PackedCache>,
     progress: Progress<'a>,
+    /// With a cache: all that was packed or found there, and whether anything was not found.
+    packed: RefCell<Vec<PackedTensor>>,
+    missed: Cell<bool>,
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn new(checkpoint: &'a Checkpoint, family: &'static Family, progress: Progress<'a>) -> Self {
-        Self { checkpoint, family, progress }
+    pub(crate) fn new(
+        checkpoint: &'a Checkpoint,
+        family: &'static Family,
+        pool: &'a Pool,
+        cache: Option<&'a PackedCache>,
+        progress: Progress<'a>,
+    ) -> Self {
+        let (packed, missed) = (RefCell::default(), Cell::new(false));
+        Self { checkpoint, family, pool, cache, progress, packed, missed }
+    }
+
+    /// So many bytes are not packed.
+    pub(crate) fn leave(&mut self, bytes: usize) {
+        self.progress.total = self.progress.total.saturating_sub(bytes as u64);
+    }
+
+    /// All packed tensors, if some of them are not in the cache.
+    pub(crate) fn into_new_packed(self) -> Option<Vec<PackedTensor>> {
+        self.missed.get().then(|| self.packed.into_inner())
     }
 
     /// Tells the progress callback that nothing is left to do.
@@ -90,7 +115,7 @@ impl<'a> Weights<'a> {
     }
 
     pub(crate) fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
-        self.pack(&self.require(name)?, rows, cols)
+        self.pack(self.require(name)?, rows, cols)
     }
 
     pub(crate) fn norm(&self, name: &str, len: usize, offset: f32) -> Result<Vec<f32>, ModelError> {
@@ -107,14 +132,52 @@ impl<'a> Weights<'a> {
             .ok_or_else(|| ModelError::MissingTensor { name: name.to_owned(), architecture: self.family.name })
     }
 
-    fn pack(&self, tensor: &Tensor<'_>, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
-        if tensor.shape != [rows, cols] {
-            return Err(shape_error(tensor, vec![rows, cols]));
+    fn pack(&self, tensor: Tensor<'_>, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
+        let name = tensor.name.to_owned();
+        let missing = ModelError::MissingTensor { name: name.clone(), architecture: self.family.name };
+        self.pack_all(&name, &[tensor], rows, cols)?.pop().ok_or(missing)
+    }
+
+    /// Packs matrices of one shape side by side; `name` stands for all of them.
+    fn pack_all(
+        &self,
+        name: &str,
+        tensors: &[Tensor<'_>],
+        rows: usize,
+        cols: usize,
+    ) -> Result<Vec<Matrix>, ModelError> {
+        if let Some(other) = tensors.iter().find(|tensor| tensor.shape != [rows, cols]) {
+            return Err(shape_error(other, vec![rows, cols]));
         }
-        let packed = Matrix::pack(tensor.ty, rows, cols, tensor.data)
-            .map_err(|source| ModelError::Kernel { name: tensor.name.to_owned(), source })?;
-        self.progress.add(tensor.data.len());
-        Ok(packed)
+        let Some(first) = tensors.first() else {
+            return Ok(Vec::new());
+        };
+        if tensors.iter().any(|tensor| tensor.ty != first.ty) {
+            // Nothing they could share.
+            return tensors.iter().map(|tensor| self.pack(tensor.clone(), rows, cols)).collect();
+        }
+        let found = self.cache.and_then(|cache| cache.tensor(name, first.ty, tensors.len(), rows, cols));
+        let matrices = match found {
+            Some(matrices) => {
+                self.progress.add(tensors.iter().map(|tensor| tensor.data.len()).sum());
+                matrices
+            }
+            None => {
+                self.missed.set(true);
+                let fault = |source| ModelError::Kernel { name: name.to_owned(), source };
+                let packer = Packer::new(first.ty, tensors.len(), rows, cols).map_err(fault)?;
+                let source = Rows { tensors, progress: &self.progress };
+                packer.pack(self.pool, &source).map_err(|error| match error {
+                    Fault::Kernel(source) => fault(source),
+                    Fault::Read(error) => error.into(),
+                })?
+            }
+        };
+        if self.cache.is_some() {
+            let tensor = PackedTensor { name: name.to_owned(), matrices: matrices.clone() };
+            self.packed.borrow_mut().push(tensor);
+        }
+        Ok(matrices)
     }
 
     fn vector(&self, tensor: &Tensor<'_>, len: usize, offset: f32) -> Result<Vec<f32>, ModelError> {
@@ -127,6 +190,36 @@ impl<'a> Weights<'a> {
         }
         self.progress.add(tensor.data.len());
         Ok(values)
+    }
+}
+
+/// The rows of tensors, each a matrix, where they are in the checkpoint.
+struct Rows<'a> {
+    tensors: &'a [Tensor<'a>],
+    progress: &'a Progress<'a>,
+}
+
+/// Why rows could not be packed.
+enum Fault {
+    Kernel(KernelError),
+    Read(CheckpointError),
+}
+
+impl From<KernelError> for Fault {
+    fn from(error: KernelError) -> Self {
+        Fault::Kernel(error)
+    }
+}
+
+impl RowSource for Rows<'_> {
+    type Error = Fault;
+
+    fn read<'a>(&'a self, matrix: usize, range: Range<usize>, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], Fault> {
+        self.tensors[matrix].read(range, buffer).map_err(Fault::Read)
+    }
+
+    fn packed(&self, bytes: usize) {
+        self.progress.add(bytes);
     }
 }
 
@@ -170,7 +263,7 @@ impl LayerWeights<'_> {
 
     fn matrix(&self, stem: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
         let tensor = self.weights.require_own(&self.name(stem, ".weight"))?;
-        self.weights.pack(&tensor, rows, cols)
+        self.weights.pack(tensor, rows, cols)
     }
 
     /// A matrix and, where the checkpoint has one, its bias.
@@ -241,22 +334,17 @@ impl LayerWeights<'_> {
     fn expert_matrices(&self, stem: &str, count: usize, rows: usize, cols: usize) -> Result<Vec<Matrix>, ModelError> {
         let name = self.name(stem, ".weight");
         if name.contains("{}") {
-            return (0..count)
-                .map(|e| {
-                    let tensor = self.weights.require_own(&name.replace("{}", &e.to_string()))?;
-                    self.weights.pack(&tensor, rows, cols)
-                })
-                .collect();
+            let own = |e: usize| self.weights.require_own(&name.replace("{}", &e.to_string()));
+            let tensors = (0..count).map(own).collect::<Result<Vec<_>, _>>()?;
+            return self.weights.pack_all(&name, &tensors, rows, cols);
         }
         let all = self.weights.require_own(&name)?;
-        if all.shape != [count, rows, cols] {
-            return Err(shape_error(&all, vec![count, rows, cols]));
+        let shape = vec![count, rows, cols];
+        if all.shape != shape {
+            return Err(shape_error(&all, shape));
         }
-        (0..count)
-            .map(|e| {
-                let expert = all.expert(e).ok_or_else(|| shape_error(&all, vec![count, rows, cols]))?;
-                self.weights.pack(&expert, rows, cols)
-            })
-            .collect()
+        let expert = |e| all.expert(e).ok_or_else(|| shape_error(&all, shape.clone()));
+        let tensors = (0..count).map(expert).collect::<Result<Vec<_>, _>>()?;
+        self.weights.pack_all(&name, &tensors, rows, cols)
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use laminar_kernels::{Pool, WeightType};
 use laminar_model::checkpoint::{Checkpoint, Gguf, GgufWriter, Value};
 use laminar_model::synth::{Preset, SynthOptions, byte_tokenizer, to_vec};
-use laminar_model::{LoadOptions, Model};
+use laminar_model::{KvType, LoadOptions, Model};
 
 /// What to change in a tiny synthetic model before it is loaded.
 #[derive(Default)]
@@ -108,4 +108,14 @@ fn every_fault_is_one_line_that_names_its_place() {
         }
         assert!(!error.contains('\n'), "more than one line: {error}");
     }
+}
+
+#[test]
+fn heads_that_the_kv_type_cannot_hold_are_refused() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/mistral");
+    let checkpoint = Checkpoint::open(std::path::Path::new(folder)).unwrap();
+    let load = |kv| Model::load(&checkpoint, &Pool::new(1), &LoadOptions { kv, ..LoadOptions::default() });
+    let error = load(KvType::Q8_0).err().unwrap().to_string();
+    assert!(error.contains("--kv-type q8_0") && error.contains("have 16"), "{error}");
+    assert!(load(KvType::F16).is_ok());
 }

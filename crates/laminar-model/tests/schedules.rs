@@ -32,14 +32,15 @@ proptest! {
         groups in 1usize..5,
         threads in 1usize..4,
         neighbours in prop::collection::vec(1usize..40, 0..4),
+        kv_type in prop::sample::select(vec![KvType::F32, KvType::F16, KvType::Q8_0]),
     ) {
         let model = tiny(Preset::Tiny, WeightType::Q4_0);
         let ids = prompt(7, len);
         let one = Pool::new(1);
-        let expected = Sequence::new(&model, &one, len, KvType::F16).feed(&ids);
+        let expected = Sequence::new(&model, &one, len, kv_type).feed(&ids);
 
         let pool = Pool::new(threads);
-        let mut chunked = Sequence::new(&model, &pool, len, KvType::F16);
+        let mut chunked = Sequence::new(&model, &pool, len, kv_type);
         let mut logits = Vec::new();
         let mut rest = ids.as_slice();
         for size in cuts.iter().cycle() {
@@ -58,7 +59,7 @@ proptest! {
         let tables: Vec<Vec<u32>> = (0..=neighbours.len())
             .map(|s| (0..per_sequence).map(|b| (b * (neighbours.len() + 1) + s) as u32).collect())
             .collect();
-        let mut kv = KvCache::new(model.config(), per_sequence * tables.len(), BLOCK_LEN, KvType::F16);
+        let mut kv = KvCache::new(model.config(), per_sequence * tables.len(), BLOCK_LEN, kv_type);
         let mut hidden = Vec::new();
         let mut spans = Vec::new();
         for (i, &rows) in neighbours.iter().chain([&len]).enumerate() {
@@ -76,6 +77,23 @@ proptest! {
         let mut together = Vec::new();
         model.logits(&pool, &mut scratch, own, &mut together).unwrap();
         prop_assert_eq!(together, expected.concat());
+    }
+}
+
+#[test]
+fn every_kv_type_gives_logits_close_to_f32() {
+    let pool = Pool::new(2);
+    // Over several splits of attention.
+    let ids = prompt(5, 600);
+    // Dense: a router would turn small differences into other experts.
+    let model = tiny(Preset::TinyDense, WeightType::F32);
+    let logits = |kv| Sequence::new(&model, &pool, ids.len(), kv).feed(&ids).concat();
+    let exact = logits(KvType::F32);
+    let largest = exact.iter().fold(0f32, |max, x| max.max(x.abs()));
+    for (kv, tolerance) in [(KvType::F16, 0.001), (KvType::Q8_0, 0.015)] {
+        let found = logits(kv);
+        let worst = exact.iter().zip(&found).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
+        assert!(worst > 0.0 && worst < tolerance * largest, "{kv:?}: {worst} of {largest}");
     }
 }
 

@@ -46,7 +46,7 @@ fn load(folder: &Path, pool: &Pool) -> Fixture {
     let flat: Vec<f32> = words("logits").into_iter().map(f32::from_le_bytes).collect();
     let logits = flat.chunks_exact(flat.len() / ids.len()).map(<[f32]>::to_vec).collect();
     let checkpoint = Checkpoint::open(folder).unwrap();
-    let options = LoadOptions { kv: KvType::F32, progress: None };
+    let options = LoadOptions { kv: KvType::F32, ..LoadOptions::default() };
     Fixture { model: Model::load(&checkpoint, pool, &options).unwrap(), ids, logits }
 }
 

@@ -94,6 +94,10 @@ pub struct EngineArgs {
     /// Number type of the KV cache
     #[arg(long, value_enum, default_value_t = KvTypeName::F16)]
     pub kv_type: KvTypeName,
+    /// Keep packed weights in DIR, so that the next start maps them and packs nothing; takes about the disk space of the
+    /// model once more [default DIR: laminar/packed in the user's cache folder]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub packed_cache: Option<Option<PathBuf>>,
 }
 
 /// `laminar serve`.
@@ -265,6 +269,10 @@ pub struct EngineBenchArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Write an SVG with tokens/s by prompt length and the machine's roof above it; say
+    /// --prompt 8,16,32,64,128,256,512,1024,2048
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
 }
 
 /// `laminar bench roof`.
@@ -325,6 +333,9 @@ pub enum KvTypeName {
     F16,
     /// Single precision, for comparisons with references
     F32,
+    /// 8 bits and a scale for every 32 values: about half the memory
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 #[cfg(test)]

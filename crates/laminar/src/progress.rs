@@ -25,6 +25,14 @@ impl Bytes {
         self.0.set_position(done);
     }
 
+    /// Gives the bar another label.
+    pub fn rename(&self, label: &str) {
+        if self.0.message() != label {
+            self.0.set_message(label.to_owned());
+            self.0.reset_eta();
+        }
+    }
+
     /// Removes the bar from the screen.
     pub fn finish(&self) {
         self.0.finish_and_clear();

@@ -1,6 +1,7 @@
 //! From flags to a running engine: checkpoint, tokenizer, template, weights.
 
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,12 +63,13 @@ pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::R
     let shape = read_config(&source.checkpoint).with_context(in_model)?;
     let context = context_length(args, shape.context_length)?;
     let policy = policy(args)?;
+    let packed_cache = packed_cache(args)?;
     let tokenizer = Tokenizer::from_checkpoint(&source.checkpoint).with_context(in_model)?;
     let template = ChatTemplate::from_tokenizer(&tokenizer).with_context(in_model)?;
 
     let pool = Pool::new(threads(args.threads));
     let kv_type = kv_type(args.kv_type);
-    let model = load(&source, &pool, kv_type, quiet)?;
+    let model = load(&source, &pool, kv_type, packed_cache.as_deref(), quiet)?;
     tokenizer.check_vocab(model.vocab_size()).with_context(in_model)?;
     let tokenizer = Arc::new(tokenizer);
     let EngineUse { max_sequences, max_waiting, prefix_cache } = engine_use;
@@ -85,11 +87,43 @@ pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::R
 }
 
 /// Loads a model's weights behind a progress bar.
-pub fn load(source: &Source, pool: &Pool, kv_type: KvType, quiet: bool) -> anyhow::Result<Model> {
+///
+/// `packed_cache` is a folder for packed weights, if they are to be kept.
+pub fn load(
+    source: &Source,
+    pool: &Pool,
+    kv_type: KvType,
+    packed_cache: Option<&Path>,
+    quiet: bool,
+) -> anyhow::Result<Model> {
     let bar = progress::Bytes::new(&format!("loading {}", source.name), quiet);
     let on_progress = |done, total| bar.update(done, total);
-    let options = LoadOptions { kv: kv_type, progress: Some(&on_progress) };
+    let on_written = |done, total| {
+        bar.rename(&format!("keeping packed weights of {}", source.name));
+        bar.update(done, total);
+    };
+    let options = LoadOptions {
+        kv: kv_type,
+        progress: Some(&on_progress),
+        packed_cache,
+        cache_progress: packed_cache.is_some().then_some(&on_written),
+    };
     Model::load(&source.checkpoint, pool, &options).with_context(|| format!("model {}", source.name))
+}
+
+/// `--packed-cache`: the folder that was given, or one for all models of this user.
+fn packed_cache(args: &EngineArgs) -> anyhow::Result<Option<PathBuf>> {
+    match &args.packed_cache {
+        None => Ok(None),
+        Some(Some(folder)) => Ok(Some(folder.clone())),
+        Some(None) => {
+            let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+            let caches = caches.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+            let caches =
+                caches.context("--packed-cache: this user has no home folder; give one, --packed-cache=DIR")?;
+            Ok(Some(caches.join("laminar").join("packed")))
+        }
+    }
 }
 
 /// `--threads`, or as many as there are cores.
@@ -105,6 +139,7 @@ pub fn kv_type(name: KvTypeName) -> KvType {
     match name {
         KvTypeName::F16 => KvType::F16,
         KvTypeName::F32 => KvType::F32,
+        KvTypeName::Q8_0 => KvType::Q8_0,
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{embedded_model, finish, laminar};
+use common::{Folder, embedded_model, finish, laminar};
 use serde_json::Value;
 
 /// Numbers so small that they say nothing.
@@ -104,13 +104,64 @@ fn the_portable_path_has_roofs_of_its_own() {
 
 #[test]
 fn the_table_has_a_line_for_every_point() {
-    let finished = finish(laminar().args(TINY).args(["--kv-type", "f32"]));
+    let finished = finish(laminar().args(TINY).args(["--kv-type", "q8_0"]));
     assert_eq!(finished.code, 0, "{}", finished.stderr);
-    assert!(finished.stdout.contains("Q8_0, KV f32;"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("Q8_0, KV q8_0;"), "{}", finished.stdout);
     assert_eq!(finished.stderr, "");
     for start in ["laminar-tiny: ", "roofs: memory read", "prefill 4 ", "prefill 9 ", "decode x1 ", "decode x2 "] {
         let lines = finished.stdout.lines().filter(|line| line.starts_with(start)).count();
         assert_eq!(lines, 1, "{start:?} in: {}", finished.stdout);
+    }
+}
+
+/// Every tag is closed by the one it was opened with.
+fn check_well_formed(svg: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for part in svg.split('<').skip(1) {
+        let (tag, text) = part.split_once('>').unwrap();
+        assert!(!text.contains('>') && tag.matches('"').count() % 2 == 0, "{part}");
+        let name = tag.split(' ').next().unwrap();
+        match name.strip_prefix('/') {
+            Some(name) => assert_eq!(open.pop(), Some(name)),
+            None if tag.ends_with('/') => {}
+            None => open.push(name),
+        }
+    }
+    assert!(open.is_empty(), "{open:?} is not closed");
+}
+
+/// Points of the last path of a colour that has this word in its tag; those before are in the legend.
+fn path<'a>(svg: &'a str, colour: &str, word: &str) -> Vec<&'a str> {
+    let stroke = format!("stroke=\"{colour}\"");
+    let tags = svg.split("<path d=\"").skip(1).map(|part| part.split('>').next().unwrap());
+    let tag = tags.filter(|tag| tag.contains(&stroke) && tag.contains(word)).last().unwrap();
+    tag.split('"').next().unwrap().split(['M', 'L']).skip(1).collect()
+}
+
+#[test]
+fn a_plot_has_every_prompt_below_its_roof() {
+    let folder = Folder::new();
+    let file = folder.join("curve.svg");
+    let prompts = ["bench", "engine", "--prompt", "33,4,16,8", "--decode", "2", "--batch", "1", "--repeat=2", "--json"];
+    let report = finish(laminar().args(prompts).arg("--plot").arg(&file)).json();
+    let svg = std::fs::read_to_string(file).unwrap();
+    assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" ") && svg.ends_with("</svg>\n"));
+    check_well_formed(&svg);
+    assert!(svg.contains(">laminar-tiny, Q8_0, "), "{svg}");
+    let (measured, roof) = ("#2b7bd4", "#e0670c");
+    assert_eq!(path(&svg, measured, "stroke-linecap=\"round\"").len(), 4);
+    // The line is from left to right, whatever the order in which they were asked for.
+    let line = path(&svg, measured, "stroke-width=\"2\"");
+    let across: Vec<f64> = line.iter().map(|point| point.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(across.len() == 4 && across.is_sorted(), "{across:?}");
+    assert_eq!(path(&svg, roof, "stroke-dasharray").len(), 4);
+    // A line from the slowest to the fastest is two points.
+    assert_eq!(path(&svg, measured, "stroke-width=\"1\"").len(), 2 * 4);
+
+    for point in report["points"].as_array().unwrap() {
+        let [of_read, of_multiply] = ["fraction_of_read", "fraction_of_multiply"].map(|key| positive(&point[key]));
+        let share = positive(&point["tokens_per_s"]["median"]) / positive(&point["roof_tokens_per_s"]);
+        assert!((share / of_read.max(of_multiply) - 1.0).abs() < 1e-9, "{point}");
     }
 }
 
@@ -128,7 +179,7 @@ fn roofs_are_measured_for_every_number_of_threads() {
 
 #[test]
 fn what_can_not_be_measured_is_explained() {
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 10] = [
         (&["--repeat", "0"], &["--repeat 0", "at least 1"]),
         (&["--decode", "0"], &["--decode 0"]),
         (&["--prompt", "8,0"], &["--prompt 0"]),
@@ -137,6 +188,7 @@ fn what_can_not_be_measured_is_explained() {
         (&["--prompt", "32,4096"], &["--prompt 4096", "2048"]),
         (&["--context", "2000", "--decode", "49"], &["--context 2000", "--decode 49", "2048"]),
         (&["--batch", "4000000000"], &["--batch 4000000000", "memory"]),
+        (&["--plot", "no/such/folder.svg"], &["no/such/folder.svg", "cannot be written"]),
         (&["--model", "no-such-model.gguf"], &["no-such-model.gguf", "no such file"]),
     ];
     for (arguments, words) in cases {

@@ -6,7 +6,7 @@ use laminar_kernels::{Pool, WeightType};
 use laminar_model::checkpoint::{Checkpoint, Gguf};
 use laminar_model::synth::{Preset, SynthOptions, byte_tokenizer, to_vec};
 use laminar_model::tokenizer::Tokenizer;
-use laminar_model::{LoadOptions, Model};
+use laminar_model::{KvType, LoadOptions, Model};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,6 +34,11 @@ pub fn engine(model: &Arc<Model>, policy: Policy, threads: usize) -> Engine {
 /// An engine over any model.
 pub fn engine_with(model: &Arc<Model>, tokenizer: &Arc<Tokenizer>, policy: Policy, threads: usize) -> Engine {
     engine_of(model, tokenizer, threads, EngineConfig { policy, ..EngineConfig::default() })
+}
+
+/// An engine over any model with another KV type than the default.
+pub fn engine_with_kv(model: &Arc<Model>, policy: Policy, threads: usize, kv_type: KvType) -> Engine {
+    engine_of(model, &tokenizer(), threads, EngineConfig { policy, kv_type, ..EngineConfig::default() })
 }
 
 /// An engine that runs every prompt from its first token.

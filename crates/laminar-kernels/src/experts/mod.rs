@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use crate::elementwise::gate_values;
-use crate::gemm::{OutTile, ROWS, group_len, multiply_tiles, share};
+use crate::gemm::{OutTile, ROWS, ahead, group_len, multiply_tiles, share};
 use crate::isa::{Isa, isa};
 use crate::panel::{BLOCK, LANES};
 use crate::pool::SharedMut;
@@ -302,39 +302,51 @@ impl Layer<'_> {
         let (segments, input) = (&scratch.segments, &scratch.input);
         let to = SharedTiles::new(&mut scratch.hidden);
         let blocks = self.hidden.div_ceil(BLOCK);
-        self.pool.run(segments.len() * blocks, &|task| {
-            let (segment, block) = (&segments[task / blocks], task % blocks);
-            let gate = &self.experts.gate[segment.expert];
-            let up = &self.experts.up[segment.expert];
-            let columns = BLOCK.min(self.hidden - block * BLOCK);
-            let first = block * PANELS_OF_BLOCK;
-            let panels = PANELS_OF_BLOCK.min(gate.panels() - first);
-            for pass in 0..segment.passes() {
-                let rows = segment.rows_of(pass);
-                let source = input.pair(segment.tile_of(pass));
-                let mut gates = [[0f32; BLOCK]; ROWS];
-                let mut ups = [[0f32; BLOCK]; ROWS];
-                // The next columns of the matrix, spread over the passes.
-                let next = first + PANELS_OF_BLOCK;
-                for (matrix, results) in [(gate, &mut gates), (up, &mut ups)] {
-                    for panel in 0..panels {
-                        let ahead = share(matrix.panel(next + panel), pass, segment.passes());
-                        let mut part: OutTile = [[0.0; LANES]; ROWS];
-                        multiply_tiles(self.isa, matrix, first + panel, source, rows, ahead, &mut part);
-                        for (result, part) in results.iter_mut().zip(&part[..rows]) {
-                            result[panel * LANES..][..LANES].copy_from_slice(part);
-                        }
-                    }
-                }
-                for row in 0..rows {
-                    let gates = &mut gates[row][..columns];
-                    gate_values(self.isa, self.gate, gates, &ups[row][..columns]);
-                    // SAFETY: one task for each block of columns of a segment's tiles.
-                    let mut hidden = unsafe { to.part(segment.tile_of(pass) + row / TILE, block, 1) };
-                    hidden.set_row(self.isa, row % TILE, gates);
-                }
+        let bytes = 2 * PANELS_OF_BLOCK * self.experts.gate[0].panel_bytes();
+        let passes = segments.iter().map(Segment::passes).max().unwrap_or(1);
+        let group = group_len(self.pool, segments.len() * blocks, bytes, passes).min(blocks);
+        let groups = blocks.div_ceil(group);
+        self.pool.run(segments.len() * groups, &|task| {
+            let (segment, first) = (&segments[task / groups], task % groups * group);
+            let end = blocks.min(first + group);
+            for block in first..end {
+                self.gate_and_up_of(segment, block..end, input, &to);
             }
         });
+    }
+
+    /// The first of some blocks of hidden columns, for a segment's rows.
+    fn gate_and_up_of(&self, segment: &Segment, blocks: Range<usize>, input: &Tiles, to: &SharedTiles<'_>) {
+        let gate = &self.experts.gate[segment.expert];
+        let up = &self.experts.up[segment.expert];
+        let block = blocks.start;
+        let columns = BLOCK.min(self.hidden - block * BLOCK);
+        let first = block * PANELS_OF_BLOCK;
+        let panels = PANELS_OF_BLOCK.min(gate.panels() - first);
+        let end = blocks.end * PANELS_OF_BLOCK;
+        let mut part: OutTile = [[0.0; LANES]; ROWS];
+        let mut gates = [[0f32; BLOCK]; ROWS];
+        let mut ups = [[0f32; BLOCK]; ROWS];
+        for pass in 0..segment.passes() {
+            let rows = segment.rows_of(pass);
+            let source = input.pair(segment.tile_of(pass));
+            for (matrix, results) in [(gate, &mut gates), (up, &mut ups)] {
+                for panel in 0..panels {
+                    let ahead = ahead(matrix, first + panel..end, pass, segment.passes());
+                    multiply_tiles(self.isa, matrix, first + panel, source, rows, ahead, &mut part);
+                    for (result, part) in results.iter_mut().zip(&part[..rows]) {
+                        result[panel * LANES..][..LANES].copy_from_slice(part);
+                    }
+                }
+            }
+            for row in 0..rows {
+                let gates = &mut gates[row][..columns];
+                gate_values(self.isa, self.gate, gates, &ups[row][..columns]);
+                // SAFETY: one task for each block of columns of a segment's tiles.
+                let mut hidden = unsafe { to.part(segment.tile_of(pass) + row / TILE, block, 1) };
+                hidden.set_row(self.isa, row % TILE, gates);
+            }
+        }
     }
 
     /// Adds the down projections to the output: a task owns some output columns and walks all experts.
@@ -343,25 +355,28 @@ impl Layer<'_> {
         let out = SharedMut::new(out);
         let matrix = &self.experts.down[0];
         let panels = matrix.panels();
-        let group = group_len(self.pool, panels, matrix.panel_bytes());
+        let passes = segments.iter().map(Segment::passes).max().unwrap_or(1);
+        let group = group_len(self.pool, panels, matrix.panel_bytes(), passes);
         self.pool.run(panels.div_ceil(group), &|task| {
+            let mut part: OutTile = [[0.0; LANES]; ROWS];
             let task = task * group..panels.min((task + 1) * group);
             for (s, segment) in segments.iter().enumerate() {
                 let matrix = &self.experts.down[segment.expert];
                 for panel in task.clone() {
-                    // Next comes the next panel of this expert, after the last the next expert's first.
+                    // Behind the task's last panel of this expert comes its first of the next.
                     let next = match segments.get(s + 1) {
-                        _ if panel + 1 < task.end => matrix.panel(panel + 1),
-                        Some(next) => self.experts.down[next.expert].panel(task.start),
-                        None => &[],
+                        Some(next) if panel + 1 == task.end => self.experts.down[next.expert].panel(task.start),
+                        _ => &[],
                     };
                     let column = panel * LANES;
                     let width = LANES.min(self.dim - column);
                     for pass in 0..segment.passes() {
                         let rows = segment.rows_of(pass);
-                        let mut part: OutTile = [[0.0; LANES]; ROWS];
                         let source = hidden.pair(segment.tile_of(pass));
-                        let ahead = share(next, pass, segment.passes());
+                        let ahead = match next {
+                            [] => ahead(matrix, panel..task.end, pass, segment.passes()),
+                            next => share(next, pass, segment.passes()),
+                        };
                         let pairs = &scratch.pairs[segment.first_pair + pass * ROWS..][..rows];
                         let at = |pair: u32| pair as usize / routing.top_k * self.dim + column;
                         // The rows are scattered: fetch their sums while the product runs.

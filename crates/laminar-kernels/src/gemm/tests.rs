@@ -10,7 +10,7 @@ fn product(isa: Isa, threads: usize, w: &crate::Matrix, x: &[f32]) -> Vec<f32> {
     let mut activations = Activations::new();
     activations.load_for(isa, &pool, x, w.cols());
     let mut out = vec![f32::NAN; activations.rows() * w.rows()];
-    linear_for(isa, &pool, w, &activations, &mut out);
+    linear_for(isa, &pool, &mut [(w, &mut out)], &activations);
     out
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use laminar_kernels::WeightType;
 
@@ -11,7 +12,7 @@ use super::error::CheckpointError;
 use super::header::{Header, parse};
 use super::metadata::Metadata;
 use super::split;
-use super::tensor::Tensor;
+use super::tensor::{Place, Tensor};
 
 /// An opened GGUF checkpoint, version 2 or 3, little-endian.
 ///
@@ -21,7 +22,7 @@ pub struct Gguf {
     name: String,
     version: u32,
     metadata: Metadata,
-    parts: Vec<Bytes>,
+    parts: Vec<Arc<Bytes>>,
     tensors: Vec<Entry>,
     index: HashMap<String, usize>,
 }
@@ -95,7 +96,7 @@ impl Gguf {
                 gguf.version = header.version;
                 gguf.metadata = header.metadata;
             }
-            gguf.parts.push(bytes);
+            gguf.parts.push(Arc::new(bytes));
         }
         if let Some(expected) = gguf.metadata.u64("split.tensors.count")?
             && gguf.parts.len() > 1
@@ -137,6 +138,10 @@ impl Gguf {
         self.parts.len()
     }
 
+    pub(super) fn parts(&self) -> &[Arc<Bytes>] {
+        &self.parts
+    }
+
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
         self.index.get(name).and_then(|&at| self.tensors.get(at)).and_then(|e| self.view(e))
@@ -154,7 +159,9 @@ impl Gguf {
 
     /// Every range was checked against its part when the header was parsed, so this is always `Some`.
     fn view<'a>(&'a self, entry: &'a Entry) -> Option<Tensor<'a>> {
-        let data = self.parts.get(entry.part)?.get(entry.range.clone())?;
-        Some(Tensor { name: &entry.name, ty: entry.ty, shape: entry.shape.clone(), data })
+        let bytes = self.parts.get(entry.part)?;
+        let data = bytes.get(entry.range.clone())?;
+        let place = Place { bytes, at: entry.range.start };
+        Some(Tensor { name: &entry.name, ty: entry.ty, shape: entry.shape.clone(), data, place })
     }
 }

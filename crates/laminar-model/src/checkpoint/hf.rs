@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use laminar_kernels::WeightType;
 use serde_json::Value as Json;
@@ -10,7 +11,7 @@ use serde_json::Value as Json;
 use super::bytes::Bytes;
 use super::error::CheckpointError;
 use super::safetensors::Shard;
-use super::tensor::Tensor;
+use super::tensor::{Place, Tensor};
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -30,7 +31,7 @@ pub struct HfFolder {
     pub chat_template: Option<String>,
     path: PathBuf,
     name: String,
-    shards: Vec<Bytes>,
+    shards: Vec<Arc<Bytes>>,
     tensors: Vec<Entry>,
     index: HashMap<String, usize>,
 }
@@ -91,6 +92,10 @@ impl HfFolder {
         &self.name
     }
 
+    pub(super) fn shards(&self) -> &[Arc<Bytes>] {
+        &self.shards
+    }
+
     /// The tensor of that name, for instance `model.layers.0.self_attn.q_proj.weight`.
     pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
         self.index.get(name).and_then(|&at| self.tensors.get(at)).and_then(|e| self.view(e))
@@ -113,8 +118,10 @@ impl HfFolder {
 
     /// Every range was checked against its shard when it was opened, so this is always `Some`.
     fn view<'a>(&'a self, entry: &'a Entry) -> Option<Tensor<'a>> {
-        let data = self.shards.get(entry.shard)?.get(entry.range.clone())?;
-        Some(Tensor { name: &entry.name, ty: entry.ty, shape: entry.shape.clone(), data })
+        let bytes = self.shards.get(entry.shard)?;
+        let data = bytes.get(entry.range.clone())?;
+        let place = Place { bytes, at: entry.range.start };
+        Some(Tensor { name: &entry.name, ty: entry.ty, shape: entry.shape.clone(), data, place })
     }
 
     /// Adds a file's tensors: all of them, or those that the index assigns to it.
@@ -134,7 +141,7 @@ impl HfFolder {
                 range: tensor.range,
             });
         }
-        self.shards.push(shard.bytes);
+        self.shards.push(Arc::new(shard.bytes));
         Ok(())
     }
 

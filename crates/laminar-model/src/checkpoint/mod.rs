@@ -6,13 +6,13 @@
 //! Files are untrusted. No count, offset or length from a file is used before it is checked against the bytes that are
 //! there, and every fault is a [`CheckpointError`] of one line.
 
-mod bytes;
+pub(crate) mod bytes;
 mod error;
 mod gguf;
 mod header;
 mod hf;
 mod metadata;
-mod reader;
+pub(crate) mod reader;
 mod safetensors;
 mod split;
 mod tensor;
@@ -23,6 +23,9 @@ mod writer;
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 pub use error::CheckpointError;
 pub use gguf::Gguf;
@@ -79,6 +82,22 @@ impl Checkpoint {
     /// The bytes of all tensors together.
     pub fn total_bytes(&self) -> u64 {
         self.tensors().map(|tensor| tensor.data.len() as u64).sum()
+    }
+
+    /// The files, and how many bytes of each come before its first tensor.
+    pub(crate) fn files(&self) -> Vec<(&Bytes, usize)> {
+        let files = match self {
+            Checkpoint::Gguf(file) => file.parts(),
+            Checkpoint::HuggingFace(folder) => folder.shards(),
+        };
+        let mut files: Vec<_> = files.iter().map(|bytes| (bytes, bytes.len())).collect();
+        for tensor in self.tensors() {
+            let (bytes, at) = tensor.place();
+            if let Some((_, head)) = files.iter_mut().find(|(file, _)| Arc::ptr_eq(file, bytes)) {
+                *head = at.min(*head);
+            }
+        }
+        files.into_iter().map(|(bytes, head)| (&**bytes, head)).collect()
     }
 
     /// A name for people: the model's own name if it carries one, otherwise that of its file or folder.

@@ -1,7 +1,11 @@
 //! A view of one tensor's bytes in a checkpoint.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use laminar_kernels::WeightType;
 
+use super::bytes::Bytes;
 use super::error::CheckpointError;
 
 /// One tensor: a name, a type, a shape and the bytes as they lie in the file.
@@ -15,8 +19,17 @@ pub struct Tensor<'a> {
     pub ty: WeightType,
     /// The dimensions, outermost first: `[cols]`, `[rows, cols]` or `[experts, rows, cols]`.
     pub shape: Vec<usize>,
-    /// The values, [`WeightType::row_bytes`] for each row.
+    /// The values, [`WeightType::row_bytes`] for each row. In a mapped file, looking at them brings them into memory.
     pub data: &'a [u8],
+    /// Where `data` lies.
+    pub(super) place: Place<'a>,
+}
+
+/// A place in a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub bytes: &'a Arc<Bytes>,
+    pub at: usize,
 }
 
 impl<'a> Tensor<'a> {
@@ -49,7 +62,9 @@ impl<'a> Tensor<'a> {
     /// All values as 32-bit floats.
     pub fn to_f32(&self) -> Result<Vec<f32>, CheckpointError> {
         let mut values = vec![0.0; self.elements()];
-        laminar_kernels::dequantize(self.ty, self.data, &mut values).map_err(|source| CheckpointError::Values {
+        let mut buffer = Vec::new();
+        let data = self.read(0..self.data.len(), &mut buffer)?;
+        laminar_kernels::dequantize(self.ty, data, &mut values).map_err(|source| CheckpointError::Values {
             file: "checkpoint".to_string(),
             tensor: self.name.to_string(),
             source,
@@ -66,6 +81,23 @@ impl<'a> Tensor<'a> {
         }
         let bytes = self.data.len() / count;
         let data = self.data.get(i.checked_mul(bytes)?..(i + 1).checked_mul(bytes)?)?;
-        Some(Tensor { name: self.name, ty: self.ty, shape: rest.to_vec(), data })
+        let place = Place { at: self.place.at + i * bytes, ..self.place };
+        Some(Tensor { name: self.name, ty: self.ty, shape: rest.to_vec(), data, place })
+    }
+
+    /// Some bytes of the values, for one use: as [`Bytes::read`] gets them.
+    pub(crate) fn read<'b>(
+        &'b self,
+        range: Range<usize>,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], CheckpointError> {
+        let Place { bytes, at } = self.place;
+        // Both were checked to lie inside the file, so neither sum overflows.
+        bytes.read(at + range.start..at + range.end, buffer)
+    }
+
+    /// The file that holds the values, and where they begin in it.
+    pub(crate) fn place(&self) -> (&'a Arc<Bytes>, usize) {
+        (self.place.bytes, self.place.at)
     }
 }

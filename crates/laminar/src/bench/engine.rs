@@ -16,8 +16,10 @@ use laminar_model::{BLOCK_LEN, KvCache, ModelConfig};
 
 use super::driver::{Driver, Room};
 use super::machine::buffer_bytes;
+use super::plot;
 use super::probes::Probes;
-use super::report::{self, Head, Round};
+use super::report::{self, Head, Report, Round};
+use super::serve::check_writable;
 use super::work::{Done, Work};
 use crate::cli::EngineBenchArgs;
 use crate::{progress, setup, source};
@@ -57,6 +59,8 @@ struct Plan {
 
 /// Measures, and prints a table or one JSON object.
 pub fn run(args: &EngineBenchArgs, quiet: bool) -> anyhow::Result<()> {
+    // Before the measuring, not after it.
+    args.plot.as_deref().map_or(Ok(()), check_writable)?;
     let source = source::open(args.model.as_deref(), quiet)?;
     let shape = read_config(&source.checkpoint).with_context(|| format!("model {}", source.name))?;
     let plan = Plan::new(args, &shape)?;
@@ -65,7 +69,7 @@ pub fn run(args: &EngineBenchArgs, quiet: bool) -> anyhow::Result<()> {
 
     let pool = Pool::new(setup::threads(args.threads));
     let threads = pool.threads();
-    let model = Arc::new(setup::load(&source, &pool, kv_type, quiet)?);
+    let model = Arc::new(setup::load(&source, &pool, kv_type, None, quiet)?);
     let head = Head {
         model: source.name.clone(),
         architecture: model.config().architecture,
@@ -96,7 +100,12 @@ pub fn run(args: &EngineBenchArgs, quiet: bool) -> anyhow::Result<()> {
         rounds.push(Round { dispatch_g_s, samples });
     }
     drop(bar);
-    report::print(&report::Report::new(head, &plan.points, &rounds, &probes), args.json)
+    let report = Report::new(head, &plan.points, &rounds, &probes);
+    report::print(&report, args.json)?;
+    match &args.plot {
+        Some(path) => std::fs::write(path, plot::svg(&report)).with_context(|| format!("--plot {}", path.display())),
+        None => Ok(()),
+    }
 }
 
 /// The ways to multiply that any step of the model uses.

@@ -3,6 +3,7 @@
 pub mod driver;
 pub mod engine;
 pub mod machine;
+pub mod plot;
 pub mod probes;
 pub mod report;
 pub mod roof;

@@ -39,10 +39,12 @@ pub struct Round {
 /// What `--json` prints.
 #[derive(Serialize)]
 pub struct Report {
+    /// What was measured, and how.
     #[serde(flatten)]
-    head: Head,
+    pub head: Head,
     roofs: Vec<Roof>,
-    points: Vec<PointReport>,
+    /// In the order of the rounds.
+    pub points: Vec<PointReport>,
     /// The dispatch rate of each round, at its begin and in the middle of its samples, in billions a second and thread.
     rounds: Vec<RoundReport>,
 }
@@ -54,14 +56,17 @@ struct RoundReport {
 
 /// One point. Bytes, operations and loads are those of a whole measurement; rates are those of the middle one.
 #[derive(Serialize)]
-struct PointReport {
+pub struct PointReport {
     /// `prefill` or `decode`.
-    kind: &'static str,
+    pub kind: &'static str,
     /// Rows of a step: tokens of the prompt, or sequences that decode.
-    rows: usize,
+    pub rows: usize,
     steps: usize,
     tokens: usize,
-    tokens_per_s: Spread,
+    /// What was reached.
+    pub tokens_per_s: Spread,
+    /// What could be reached at best: at the closer of the two roofs.
+    pub roof_tokens_per_s: f64,
     weight_bytes: u64,
     operations: f64,
     expert_loads: u64,
@@ -83,14 +88,7 @@ struct SampleReport {
 }
 
 fn kv_type<S: Serializer>(kv_type: &KvType, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(kv_name(*kv_type))
-}
-
-fn kv_name(kv_type: KvType) -> &'static str {
-    match kv_type {
-        KvType::F16 => "f16",
-        KvType::F32 => "f32",
-    }
+    serializer.serialize_str(kv_type.name())
 }
 
 impl Report {
@@ -137,6 +135,7 @@ impl PointReport {
             steps,
             tokens,
             tokens_per_s,
+            roof_tokens_per_s: tokens_per_s.median / fraction_of_read.max(fraction_of_multiply),
             weight_bytes: done.bytes,
             operations,
             expert_loads: *expert_loads,
@@ -172,7 +171,7 @@ pub fn print(report: &Report, json: bool) -> anyhow::Result<()> {
 
 fn write_table(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let Head { model, architecture, weight_type, threads, kv_type, context, decode, repeat, .. } = &report.head;
-    let kv = kv_name(*kv_type);
+    let kv = kv_type.name();
     writeln!(out, "{model}: {architecture}, {weight_type}, KV {kv}; threads {threads}, rounds {repeat}")?;
     writeln!(out, "decode: {decode} steps behind {context} tokens")?;
     write!(out, "roofs:")?;

@@ -60,18 +60,45 @@ impl Loader for Bf16Loader {
     }
 }
 
+/// More than the rows of a tile don't fit the registers.
+///
 /// # Safety
-/// AVX2, FMA and F16C; `job` as its type says, with a tile of floats.
+/// AVX2, FMA and F16C; `job` as its type says, with tiles of floats.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn floats<L: Loader, const R: usize>(job: &Job, out: &mut OutTile) {
+    // SAFETY: passed on; the second tile has `R - TILE` rows.
+    unsafe {
+        if R <= TILE {
+            tile_of_floats::<L, R>(job, &mut out[..R]);
+        } else {
+            tile_of_floats::<L, TILE>(job, &mut out[..TILE]);
+            let second = Job { floats: [job.floats[1]; 2], lines: 0, ..*job };
+            // One of these four.
+            match R - TILE {
+                1 => tile_of_floats::<L, 1>(&second, &mut out[TILE..R]),
+                2 => tile_of_floats::<L, 2>(&second, &mut out[TILE..R]),
+                3 => tile_of_floats::<L, 3>(&second, &mut out[TILE..R]),
+                _ => tile_of_floats::<L, 4>(&second, &mut out[TILE..R]),
+            }
+        }
+    }
+}
+
+/// The rows of one tile.
+///
+/// # Safety
+/// As `floats`.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn tile_of_floats<L: Loader, const R: usize>(job: &Job, out: &mut [[f32; LANES]]) {
     let mut acc = [[_mm256_setzero_ps(); 2]; R];
     for k in 0..job.steps {
+        prefetch(job, k);
         // SAFETY: `steps` columns are in the panel and in the tile.
         unsafe {
             let at = job.panel.add(k * LANES * L::BYTES);
             let weights = [L::load(at), L::load(at.add(HALF * L::BYTES))];
             for (r, acc) in acc.iter_mut().enumerate() {
-                let x = _mm256_set1_ps(*job.floats[r / TILE].add(k * TILE + r % TILE));
+                let x = _mm256_set1_ps(*job.floats[0].add(k * TILE + r));
                 for p in 0..2 {
                     acc[p] = _mm256_fmadd_ps(weights[p], x, acc[p]);
                 }
@@ -146,10 +173,10 @@ unsafe fn halves<F: Format, const R: usize, const P: usize>(job: &Job, half: usi
     for g in 0..job.steps {
         // SAFETY: group `g` is in the panel, its blocks are in the tile.
         unsafe {
-            prefetch(job, g);
             let head = job.panel.add(g * layout.group());
             for b in 0..layout.blocks {
                 let block = g * layout.blocks + b;
+                prefetch(job, block);
                 let x = &*job.blocks[0].add(block);
                 let codes = head.add(layout.head + b * layout.codes + half * VECTOR / 2);
                 let dots = if F::SUMS == 0 {

@@ -62,6 +62,7 @@ impl Loader for Bf16Loader {
 unsafe fn floats<L: Loader, const R: usize>(job: &Job, out: &mut OutTile) {
     let mut acc = [_mm512_setzero_ps(); R];
     for k in 0..job.steps {
+        prefetch(job, k);
         // SAFETY: `steps` columns are in the panel and in the tile.
         unsafe {
             let weights = L::load(job.panel.add(k * LANES * L::BYTES));
@@ -95,11 +96,12 @@ unsafe fn blocks<F: Format, const R: usize>(job: &Job, out: &mut OutTile) {
     for g in 0..job.steps {
         // SAFETY: group `g` is in the panel, its blocks are in the tiles.
         unsafe {
-            prefetch(job, g);
             let head = job.panel.add(g * layout.group());
             let super_scales = SuperScales::load::<F>(head);
             for b in 0..layout.blocks {
-                let x = job.rows::<R>(g * layout.blocks + b);
+                let block = g * layout.blocks + b;
+                prefetch(job, block);
+                let x = job.rows::<R>(block);
                 let codes = head.add(layout.head + b * layout.codes);
                 let mut dots = [[_mm512_setzero_si512(); 2]; R];
                 for (r, dots) in dots.iter_mut().enumerate() {

@@ -8,7 +8,7 @@ mod avx512;
 
 use std::arch::x86_64::*;
 
-use super::{OutTile, ROWS};
+use super::{AHEAD_BYTES, Ahead, OutTile, ROWS};
 use crate::WeightType;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
@@ -24,8 +24,10 @@ struct Job {
     blocks: [*const TileBlock; 2],
     wide: [*const WideBlock; 2],
     floats: [*const f32; 2],
-    /// What to prefetch, and how many cache lines of it with each step; only an address, never read.
+    /// What to prefetch with the first block (or column), how far on with each, and how many cache lines; only an
+    /// address, never read.
     ahead: *const u8,
+    ahead_step: usize,
     lines: usize,
 }
 
@@ -53,7 +55,7 @@ pub(super) fn tile(
     panel: usize,
     tiles: [TileRef<'_>; 2],
     rows: usize,
-    ahead: &[u8],
+    ahead: Ahead<'_>,
     out: &mut OutTile,
 ) {
     assert!((1..=ROWS).contains(&rows) && panel < matrix.panels());
@@ -69,14 +71,27 @@ pub(super) fn tile(
         assert!(!wide || needed.iter().all(|tile| tile.wide.len() == blocks));
         matrix.cols() / ty.block_len()
     };
+    let bytes = matrix.panel(panel);
+    let blocks = if ty.is_float() { steps } else { matrix.cols() / BLOCK };
+    let (ahead, ahead_step, lines) = match ahead {
+        Ahead::Stream => {
+            let step = bytes.len() / blocks;
+            (bytes.as_ptr().wrapping_add(AHEAD_BYTES), step, step.div_ceil(64))
+        }
+        Ahead::Bytes(bytes) => {
+            let lines = (bytes.len() / 64).div_ceil(blocks);
+            (bytes.as_ptr(), lines * 64, lines)
+        }
+    };
     let job = Job {
-        panel: matrix.panel(panel).as_ptr(),
+        panel: bytes.as_ptr(),
         steps,
         blocks: tiles.map(|tile| tile.blocks.as_ptr()),
         wide: tiles.map(|tile| tile.wide.as_ptr()),
         floats: tiles.map(|tile| tile.floats.as_ptr()),
-        ahead: ahead.as_ptr(),
-        lines: (ahead.len() / 64).div_ceil(steps),
+        ahead,
+        ahead_step,
+        lines,
     };
     let table = match isa {
         Isa::Vnni => avx512::table(ty),
@@ -125,13 +140,16 @@ macro_rules! tables {
 }
 use tables;
 
-/// Asks for the next weights while these are in use, a few cache lines with each step.
+/// Asks for the next weights while these are in use, a few cache lines with each block.
+///
+/// Into the second-level cache: the few buffers for misses of the first level would hold the stream to half the
+/// speed of the memory.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn prefetch(job: &Job, step: usize) {
+fn prefetch(job: &Job, block: usize) {
+    let at = job.ahead.wrapping_add(block * job.ahead_step);
     for line in 0..job.lines {
-        let at = job.ahead.wrapping_add((step * job.lines + line) * 64);
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * 64).cast());
     }
 }
 

@@ -13,8 +13,16 @@ const LEFT: f64 = 74.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 48.0;
+/// Height of the heading and the legend of a chart that is a file of its own.
+const HEAD: f64 = 58.0;
+/// A letter of a legend is hardly wider.
+const LETTER: f64 = 7.2;
+/// Most ticks of an axis of doublings.
+const MAX_DOUBLINGS: usize = 14;
 /// Most dots that are drawn of a series; more could not be told apart.
 const MAX_DOTS: usize = 8000;
+/// How dashed lines are drawn.
+const DASHES: &str = " stroke-dasharray=\"6 4\"";
 /// Colours of the series, readable on white and on black, told apart by most people who see colours differently.
 pub const COLOURS: [&str; 6] = ["#2b7bd4", "#e0670c", "#149c76", "#c4549c", "#8f74d6", "#a3831f"];
 
@@ -25,6 +33,8 @@ pub enum Scale {
     Linear,
     /// By ratio.
     Log,
+    /// By ratio, with ticks at powers of two.
+    Doublings,
 }
 
 /// What the numbers at the ticks are.
@@ -60,12 +70,16 @@ pub enum Shape {
     Line,
     /// A staircase.
     Steps,
+    /// Joined by dashes, without dots.
+    Dashes,
+    /// Two points each are the ends of a thin line.
+    Spans,
 }
 
 /// Points of one run.
 #[derive(Debug, Clone)]
 pub struct Series {
-    /// Name in the tooltip.
+    /// Name in the tooltip, and in the legend of a file.
     pub name: String,
     /// Index into [`COLOURS`].
     pub colour: usize,
@@ -109,7 +123,7 @@ impl Placed {
         let low = found.clone().reduce(f64::min).unwrap_or(1.0);
         let high = found.reduce(f64::max).unwrap_or(low);
         let (mut low, mut high) = axis.range.unwrap_or((low, high));
-        if axis.scale == Scale::Log {
+        if axis.scale != Scale::Linear {
             // Gaps that are none would take most of the height.
             low = low.max(if axis.unit == Unit::Time { TOGETHER_S } else { 1e-9 });
             high = high.max(low);
@@ -125,7 +139,7 @@ impl Placed {
     fn pixel(&self, value: f64) -> f64 {
         let share = match self.scale {
             Scale::Linear => (value - self.low) / (self.high - self.low),
-            Scale::Log => (value.max(self.low) / self.low).ln() / (self.high / self.low).ln(),
+            Scale::Log | Scale::Doublings => (value.max(self.low) / self.low).ln() / (self.high / self.low).ln(),
         };
         self.from + share.clamp(0.0, 1.0) * (self.to - self.from)
     }
@@ -149,6 +163,12 @@ impl Placed {
                 let last = self.high.log10().ceil() as i32;
                 let all = (first..=last).flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
                 all.filter(|tick| (self.low..=self.high).contains(tick)).collect()
+            }
+            Scale::Doublings => {
+                let (first, last) = (self.low.log2().ceil() as i32, self.high.log2().floor() as i32);
+                let all: Vec<f64> = (first..=last).map(|power| 2f64.powi(power)).collect();
+                let every = all.len().div_ceil(MAX_DOUBLINGS).max(1);
+                all.into_iter().step_by(every).collect()
             }
         }
     }
@@ -179,19 +199,50 @@ fn nice_step(rough: f64) -> f64 {
     factor.unwrap_or(10.0) * power
 }
 
-/// Draws a chart.
+/// Draws a chart as a part of a page, in the page's colours.
 pub fn svg(chart: &Chart) -> String {
+    let title = escape(chart.title);
+    let drawn = drawing(chart);
+    format!(
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\" font-size=\"12\" \
+         fill=\"currentColor\">{drawn}</svg>"
+    )
+}
+
+/// Draws a chart as a file of its own, on white, with a heading and a legend of the series that have names.
+pub fn file(chart: &Chart, heading: &str) -> String {
+    let (title, heading, drawn) = (escape(chart.title), escape(heading), drawing(chart));
+    let height = HEIGHT + HEAD;
+    let mut legend = String::new();
+    let mut at = LEFT;
+    for series in chart.series.iter().filter(|series| !series.name.is_empty()) {
+        let colour = colour(series);
+        let dashes = if series.shape == Shape::Dashes { DASHES } else { "" };
+        // Writing to a string can not fail.
+        let _ = write!(
+            legend,
+            "<path d=\"M{at:.1} 44h26\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/><text x=\"{:.1}\" \
+             y=\"48\">{}</text>",
+            at + 32.0,
+            escape(&series.name)
+        );
+        at += 32.0 + series.name.chars().count() as f64 * LETTER + 24.0;
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+         height=\"{height}\" font-size=\"12\" font-family=\"system-ui, sans-serif\" color=\"#1c2126\" \
+         fill=\"currentColor\"><title>{title}</title><rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\
+         <text x=\"{LEFT}\" y=\"25\" font-size=\"15\" font-weight=\"600\">{heading}</text>{legend}\
+         <g transform=\"translate(0 {HEAD})\">{drawn}</g></svg>\n"
+    )
+}
+
+/// What is between the tags.
+fn drawing(chart: &Chart) -> String {
     let points = || chart.series.iter().flat_map(|series| &series.points);
     let x = Placed::new(&chart.x, points().map(|point| point.0), LEFT, WIDTH - RIGHT);
     let y = Placed::new(&chart.y, points().map(|point| point.1).chain(chart.level), HEIGHT - BOTTOM, TOP);
     let mut out = String::new();
-    let title = escape(chart.title);
-    // Writing to a string can not fail.
-    let _ = write!(
-        out,
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\" font-size=\"12\" \
-         fill=\"currentColor\">"
-    );
     for &(from, to) in &chart.bands {
         let (from, to) = (x.pixel(from), x.pixel(to));
         let (top, height, width) = (TOP, HEIGHT - BOTTOM - TOP, (to - from).max(1.0));
@@ -205,15 +256,11 @@ pub fn svg(chart: &Chart) -> String {
     if let Some(level) = chart.level {
         let at = y.pixel(level);
         let right = WIDTH - RIGHT;
-        let _ = write!(
-            out,
-            "<path d=\"M{LEFT} {at:.1}H{right}\" stroke=\"currentColor\" stroke-dasharray=\"6 4\" fill=\"none\"/>"
-        );
+        let _ = write!(out, "<path d=\"M{LEFT} {at:.1}H{right}\" stroke=\"currentColor\"{DASHES} fill=\"none\"/>");
     }
     for series in &chart.series {
         draw(&mut out, series, &x, &y);
     }
-    out.push_str("</svg>");
     out
 }
 
@@ -244,16 +291,25 @@ fn frame(out: &mut String, chart: &Chart, x: &Placed, y: &Placed) {
     );
 }
 
+fn colour(series: &Series) -> &'static str {
+    COLOURS.get(series.colour % COLOURS.len()).copied().unwrap_or("#2b7bd4")
+}
+
 fn draw(out: &mut String, series: &Series, x: &Placed, y: &Placed) {
-    let colour = COLOURS.get(series.colour % COLOURS.len()).copied().unwrap_or("#2b7bd4");
+    let colour = colour(series);
     let name = escape(&series.name);
     let placed: Vec<(f64, f64)> = series.points.iter().map(|&(px, py)| (x.pixel(px), y.pixel(py))).collect();
     let mut path = String::new();
     match series.shape {
         Shape::Dots => {}
-        Shape::Line => {
+        Shape::Line | Shape::Dashes => {
             for (index, (px, py)) in placed.iter().enumerate() {
                 let _ = write!(path, "{}{px:.1} {py:.1}", if index == 0 { 'M' } else { 'L' });
+            }
+        }
+        Shape::Spans => {
+            for ends in placed.chunks_exact(2) {
+                let _ = write!(path, "M{:.1} {:.1}L{:.1} {:.1}", ends[0].0, ends[0].1, ends[1].0, ends[1].1);
             }
         }
         Shape::Steps => {
@@ -277,12 +333,15 @@ fn draw(out: &mut String, series: &Series, x: &Placed, y: &Placed) {
         }
     }
     if !path.is_empty() {
+        let dashes = if series.shape == Shape::Dashes { DASHES } else { "" };
+        let width = if series.shape == Shape::Spans { 1 } else { 2 };
         let _ = write!(
             out,
-            "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"><title>{name}</title></path>"
+            "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"{dashes}><title>{name}</title>\
+             </path>"
         );
     }
-    if series.shape != Shape::Steps {
+    if matches!(series.shape, Shape::Dots | Shape::Line) {
         let mut dots = String::new();
         for (px, py) in thinned(&placed) {
             let _ = write!(dots, "M{px:.1} {py:.1}h0");
@@ -332,6 +391,8 @@ mod tests {
         let log = placed(Scale::Log, Unit::Time, 0.008, 12.0);
         let ticks: Vec<_> = log.ticks().into_iter().map(|tick| log.text(tick)).collect();
         assert_eq!(ticks, ["10 ms", "100 ms", "1 s", "10 s"]);
+        assert_eq!(placed(Scale::Doublings, Unit::Number, 7.0, 70.0).ticks(), [8.0, 16.0, 32.0, 64.0]);
+        assert_eq!(placed(Scale::Doublings, Unit::Number, 1.0, 1e9).ticks()[..3], [1.0, 8.0, 64.0]);
         let share = placed(Scale::Linear, Unit::Share, 0.0, 1.0);
         assert_eq!((share.text(0.2), share.text(0.001)), ("20 %".to_owned(), "0.1 %".to_owned()));
     }

@@ -5,7 +5,7 @@
 //! [`stats`] adds up, and [`report`] is what all output ([`tables`], [`html`], JSON) is made from.
 
 mod arrivals;
-mod chart;
+pub mod chart;
 mod client;
 mod csv;
 mod dialect;
@@ -252,7 +252,7 @@ fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn check_writable(path: &Path) -> anyhow::Result<()> {
+pub fn check_writable(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     if is_stdout(path) || path.is_dir() || !folder.is_dir() {
         bail!("{}: cannot be written; name a file in a folder that exists", path.display());

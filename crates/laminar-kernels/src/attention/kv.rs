@@ -1,0 +1,283 @@
+//! Keys and values of a layer in memory: number types, layout, writing.
+//!
+//! Memory is cut into cells, one for each block and key/value head: keys first, one dimension after the other with the
+//! positions of the block side by side, then values, one position after the other. So a vector of neighbouring
+//! positions' scores, and a vector of neighbouring dimensions' sums, both come from consecutive numbers, for many
+//! queries or for one.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::Span;
+use super::lanes::LANES;
+use super::source::Q8_BLOCK;
+use crate::Pool;
+use crate::pool::SharedMut;
+
+/// Bytes to which cells are aligned, a cache line. As many behind the last one may be read.
+const LINE: usize = 64;
+
+/// Keys below which writing them is not worth other threads.
+const FEW: usize = 4096;
+
+/// Number type of stored keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum KvType {
+    /// Single precision: twice the memory of the default, used to compare with f32 references.
+    F32,
+    /// Half precision, rounded to nearest: the default.
+    #[default]
+    F16,
+    /// Blocks of 32 values of a head: 8-bit codes with a scale in half precision, about half the memory of the default.
+    Q8_0,
+}
+
+impl KvType {
+    /// Its name in flags and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
+        }
+    }
+
+    /// Whether heads of `head_dim` values can be stored.
+    pub fn fits(self, head_dim: usize) -> bool {
+        self != Self::Q8_0 || head_dim.is_multiple_of(Q8_BLOCK)
+    }
+}
+
+/// The sizes of a layer's cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvShape {
+    /// Positions in a block: 16, 32, 64, 128 or 256.
+    pub block_len: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Values in a head.
+    pub head_dim: usize,
+}
+
+impl KvShape {
+    /// Bytes a block takes, keys and values of all heads.
+    pub fn block_bytes(&self, ty: KvType) -> usize {
+        2 * self.kv_heads * self.half_cell(ty)
+    }
+
+    /// Bytes of a cell's keys, or of its values.
+    fn half_cell(&self, ty: KvType) -> usize {
+        let values = self.block_len * self.head_dim;
+        let bytes = match ty {
+            KvType::F32 => 4 * values,
+            KvType::F16 => 2 * values,
+            KvType::Q8_0 => values + 2 * (values / Q8_BLOCK),
+        };
+        bytes.next_multiple_of(LINE)
+    }
+}
+
+/// Keys and values of one layer, in blocks of positions.
+pub struct KvLayer {
+    ty: KvType,
+    shape: KvShape,
+    blocks: usize,
+    /// The cells begin at `skip`, on a line, and end a line before the end.
+    bytes: Vec<u8>,
+    skip: usize,
+}
+
+/// Where keys or values of a cell are.
+#[derive(Clone, Copy)]
+pub(super) struct Cell {
+    pub keys: *const u8,
+    pub values: *const u8,
+}
+
+impl KvLayer {
+    /// Memory for `blocks` blocks, zeros.
+    ///
+    /// Pages are touched on first use only, so a generous count costs nothing until it is used.
+    ///
+    /// # Panics
+    ///
+    /// If the block length is none of those allowed, a size is zero, or the type doesn't fit the heads
+    /// ([`KvType::fits`]).
+    pub fn new(ty: KvType, shape: KvShape, blocks: usize) -> KvLayer {
+        assert!([16, 32, 64, 128, 256].contains(&shape.block_len), "blocks of {} positions", shape.block_len);
+        assert!(shape.kv_heads > 0 && shape.head_dim > 0, "no heads, or empty ones");
+        assert!(ty.fits(shape.head_dim), "{} can't hold heads of {} values", ty.name(), shape.head_dim);
+        let mut bytes = vec![0; blocks * shape.block_bytes(ty) + 2 * LINE];
+        ask_for_huge_pages(&mut bytes);
+        let skip = bytes.as_ptr().align_offset(LINE).min(LINE);
+        KvLayer { ty, shape, blocks, bytes, skip }
+    }
+
+    /// Number type.
+    pub fn kv_type(&self) -> KvType {
+        self.ty
+    }
+
+    /// Sizes.
+    pub fn shape(&self) -> KvShape {
+        self.shape
+    }
+
+    /// Blocks; their ids are `0 .. blocks()`.
+    pub fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// A cell.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such block or head.
+    pub(super) fn cell(&self, block: u32, head: usize) -> Cell {
+        let half = self.shape.half_cell(self.ty);
+        assert!((block as usize) < self.blocks && head < self.shape.kv_heads, "no block {block} or head {head}");
+        let at = self.skip + (block as usize * self.shape.kv_heads + head) * 2 * half;
+        Cell { keys: self.bytes[at..].as_ptr(), values: self.bytes[at + half..].as_ptr() }
+    }
+
+    /// Fills everything with not-a-number, as memory that others left behind.
+    #[cfg(test)]
+    pub(super) fn spoil(&mut self) {
+        // All bits set are not-a-number in both float types, and a scale of `q8_0` is one.
+        self.bytes.fill(0xff);
+    }
+}
+
+/// Asks the system to back memory by huge pages: a head's cells are some kilobytes here and there, so with small ones
+/// every cell begins with a walk through the page tables. Where that can't be, nothing changes.
+fn ask_for_huge_pages(memory: &mut [u8]) {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    {
+        use std::ffi::{c_int, c_void};
+        const PAGE: usize = 4096;
+        const MADV_HUGEPAGE: c_int = 14;
+        unsafe extern "C" {
+            fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
+        }
+        let skip = memory.as_ptr().align_offset(PAGE);
+        let length = memory.len().saturating_sub(skip) / PAGE * PAGE;
+        if length > 0 {
+            // SAFETY: whole pages of our own memory; the advice doesn't change what is in them. A refusal (a kernel
+            // without huge pages, an unusual page size) does no harm.
+            unsafe { madvise(memory[skip..].as_mut_ptr().cast(), length, MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    let _ = memory;
+}
+
+/// Writes the keys and values of new rows into a layer's cache.
+///
+/// `k_rows` and `v_rows` are rows of `kv_heads * head_dim` values.
+///
+/// # Panics
+///
+/// If a span has rows that are not in `k_rows` or `v_rows`, positions beyond its block table, or a block
+/// beyond the cache.
+pub fn store_kv(pool: &Pool, k_rows: &[f32], v_rows: &[f32], spans: &[Span<'_>], kv: &mut KvLayer) {
+    let KvLayer { ty, shape, blocks, .. } = *kv;
+    let half = shape.half_cell(ty);
+    let cells = blocks * shape.kv_heads;
+    let memory = SharedMut::new(&mut kv.bytes[kv.skip..]);
+    let store_head = |head: usize| {
+        let mut halves = vec![0; shape.head_dim];
+        for span in spans {
+            for i in 0..span.rows {
+                let position = span.first_pos + i;
+                let cell = span.blocks[position / shape.block_len] as usize * shape.kv_heads + head;
+                assert!(cell < cells, "a block beyond the cache");
+                // SAFETY: a task writes the cells of its own head, one at a time.
+                let cell = unsafe { memory.slice(cell * 2 * half, 2 * half) };
+                let (keys, values) = cell.split_at_mut(half);
+                let from = ((span.first_row + i) * shape.kv_heads + head) * shape.head_dim;
+                let row = from..from + shape.head_dim;
+                let at = position % shape.block_len;
+                let (k, v) = (&k_rows[row.clone()], &v_rows[row]);
+                match ty {
+                    KvType::F32 => {
+                        let (keys, values) = (numbers::<f32>(keys), numbers::<f32>(values));
+                        scatter(k, keys, shape.block_len, at);
+                        values[at * shape.head_dim..][..shape.head_dim].copy_from_slice(v);
+                    }
+                    KvType::F16 => {
+                        let (keys, values) = (numbers::<u16>(keys), numbers::<u16>(values));
+                        to_halves(k, &mut halves);
+                        scatter(&halves, keys, shape.block_len, at);
+                        to_halves(v, &mut values[at * shape.head_dim..][..shape.head_dim]);
+                    }
+                    KvType::Q8_0 => store_q8(k, v, keys, values, shape, at),
+                }
+            }
+        }
+    };
+    let rows: usize = spans.iter().map(|span| span.rows).sum();
+    if rows * shape.kv_heads * shape.head_dim < FEW {
+        (0..shape.kv_heads).for_each(store_head);
+    } else {
+        pool.run(shape.kv_heads, &store_head);
+    }
+}
+
+mod sealed {
+    /// A number that may have any bits.
+    pub trait Plain {}
+    impl Plain for f32 {}
+    impl Plain for u16 {}
+    impl Plain for i8 {}
+}
+
+/// The numbers of a cell's half, or of a whole part of it.
+fn numbers<T: sealed::Plain>(bytes: &mut [u8]) -> &mut [T] {
+    // SAFETY: all bits are valid for a `Plain` number.
+    let (before, numbers, _) = unsafe { bytes.align_to_mut::<T>() };
+    debug_assert!(before.is_empty(), "cells are aligned");
+    numbers
+}
+
+/// Writes a row as column `at` of a matrix with rows of `stride`.
+fn scatter<T: Copy>(row: &[T], to: &mut [T], stride: usize, at: usize) {
+    for (value, to) in row.iter().zip(to.chunks_exact_mut(stride)) {
+        to[at] = *value;
+    }
+}
+
+fn to_halves(from: &[f32], to: &mut [u16]) {
+    use half::slice::HalfBitsSliceExt;
+    to.reinterpret_cast_mut::<f16>().convert_from_f32_slice(from);
+}
+
+/// Rounds 32 values to codes; returns the scale's bits.
+fn to_codes(values: &[f32], codes: &mut [i8; Q8_BLOCK]) -> u16 {
+    let largest = values.iter().fold(0f32, |max, v| if v.abs() > max { v.abs() } else { max });
+    // Not infinity, whatever the values are.
+    let scale = f16::from_f32((largest / 127.0).min(f16::MAX.to_f32()));
+    for (code, value) in codes.iter_mut().zip(values) {
+        // A scale that was rounded down would lead beyond 127; over a scale of zero any code will do.
+        *code = (value / scale.to_f32()).round_ties_even().clamp(-127.0, 127.0) as i8;
+    }
+    scale.to_bits()
+}
+
+fn store_q8(k: &[f32], v: &[f32], keys: &mut [u8], values: &mut [u8], shape: KvShape, at: usize) {
+    let codes = shape.block_len * shape.head_dim;
+    let chunks = shape.head_dim / Q8_BLOCK;
+    let (keys, key_scales) = keys.split_at_mut(codes);
+    let (values, value_scales) = values.split_at_mut(codes);
+    let (keys, values) = (numbers::<i8>(keys), numbers::<i8>(values));
+    let (key_scales, value_scales) = (numbers::<u16>(key_scales), numbers::<u16>(value_scales));
+    let mut block = [0; Q8_BLOCK];
+    for chunk in 0..chunks {
+        let dims = chunk * Q8_BLOCK..(chunk + 1) * Q8_BLOCK;
+        key_scales[chunk * shape.block_len + at] = to_codes(&k[dims.clone()], &mut block);
+        scatter(&block, &mut keys[dims.start * shape.block_len..], shape.block_len, at);
+        value_scales[at * chunks + chunk] = to_codes(&v[dims.clone()], &mut block);
+        values[at * shape.head_dim + dims.start..][..Q8_BLOCK].copy_from_slice(&block);
+    }
+}
+
+const _: () = assert!(LINE >= 4 * LANES, "a vector that begins in a cell's last number ends inside the memory");

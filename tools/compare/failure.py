@@ -1,0 +1,5 @@
+"""What ends the comparison with one line."""
+
+
+class Failure(Exception):
+    pass
