@@ -92,13 +92,20 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn avx2(values: &[f32; BLOCK]) -> Quantised {
+        // Written out: closures over vectors in `map` are calls.
+        let at = values.as_ptr();
         // SAFETY: 32 floats.
-        let v = [0, 1, 2, 3].map(|i| unsafe { _mm256_loadu_ps(values.as_ptr().add(i * 8)) });
+        let v = unsafe {
+            [_mm256_loadu_ps(at), _mm256_loadu_ps(at.add(8)), _mm256_loadu_ps(at.add(16)), _mm256_loadu_ps(at.add(24))]
+        };
         let sign = _mm256_set1_ps(-0.0);
-        let a = v.map(|v| _mm256_andnot_ps(sign, v));
         let largest = _mm256_set1_ps(f32::MAX);
-        let finite = a.map(|a| _mm256_cmp_ps::<_CMP_LE_OQ>(a, largest));
-        let finite = _mm256_and_ps(_mm256_and_ps(finite[0], finite[1]), _mm256_and_ps(finite[2], finite[3]));
+        let mut a = v;
+        let mut finite = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
+        for a in &mut a {
+            *a = _mm256_andnot_ps(sign, *a);
+            finite = _mm256_and_ps(finite, _mm256_cmp_ps::<_CMP_LE_OQ>(*a, largest));
+        }
         if _mm256_movemask_ps(finite) != 0xff {
             return BROKEN;
         }
@@ -109,7 +116,10 @@ mod x86 {
         let (scale, inverse) = scale_of(max);
         let inverse = _mm256_set1_ps(inverse);
         // Rounds to nearest even, as the mode of the machine is.
-        let c = v.map(|v| _mm256_cvtps_epi32(_mm256_mul_ps(v, inverse)));
+        let mut c = [_mm256_setzero_si256(); 4];
+        for (c, v) in c.iter_mut().zip(v) {
+            *c = _mm256_cvtps_epi32(_mm256_mul_ps(v, inverse));
+        }
         // Packing works on halves of a vector, so the groups of four come out in the order 0 2 4 6 1 3 5 7.
         let bytes = _mm256_packs_epi16(_mm256_packs_epi32(c[0], c[1]), _mm256_packs_epi32(c[2], c[3]));
         let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
@@ -119,27 +129,33 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx2,avx512f,avx512vl,avx512bw,avx512dq")]
     fn avx512(values: &[f32; BLOCK]) -> Quantised {
+        let at = values.as_ptr();
         // SAFETY: 32 floats.
-        let v = [0, 1].map(|i| unsafe { _mm512_loadu_ps(values.as_ptr().add(i * 16)) });
-        let a = v.map(|v| _mm512_abs_ps(v));
+        let (v, w) = unsafe { (_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(16))) };
+        let max = _mm512_max_ps(_mm512_abs_ps(v), _mm512_abs_ps(w));
         let largest = _mm512_set1_ps(f32::MAX);
-        let finite = a.map(|a| _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, largest));
-        if finite[0] & finite[1] != 0xffff {
+        // The maximum forgets what is not a number.
+        let finite = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(_mm512_abs_ps(v), largest)
+            & _mm512_cmp_ps_mask::<_CMP_LE_OQ>(_mm512_abs_ps(w), largest);
+        if finite != 0xffff {
             return BROKEN;
         }
-        let (scale, inverse) = scale_of(_mm512_reduce_max_ps(_mm512_max_ps(a[0], a[1])));
+        let (scale, inverse) = scale_of(_mm512_reduce_max_ps(max));
         let inverse = _mm512_set1_ps(inverse);
         // Rounds to nearest even, as the mode of the machine is.
-        let codes = v.map(|v| _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(v, inverse))));
-        finish(codes[0], codes[1], scale)
+        let low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(v, inverse)));
+        let high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(w, inverse)));
+        finish(low, high, scale)
     }
 
     /// Sums two times 16 codes.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn finish(low: __m128i, high: __m128i, scale: f32) -> Quantised {
-        let pairs = |codes| _mm_madd_epi16(_mm_maddubs_epi16(_mm_set1_epi8(1), codes), _mm_set1_epi16(1));
-        let sums = _mm_hadd_epi32(pairs(low), pairs(high));
+        let (one, ones) = (_mm_set1_epi8(1), _mm_set1_epi16(1));
+        let first = _mm_madd_epi16(_mm_maddubs_epi16(one, low), ones);
+        let second = _mm_madd_epi16(_mm_maddubs_epi16(one, high), ones);
+        let sums = _mm_hadd_epi32(first, second);
         let sums = _mm_hadd_epi32(sums, sums);
         let mut codes = [0; BLOCK];
         // SAFETY: two halves of 16 bytes.
