@@ -225,9 +225,15 @@ fn pack_head(ty: WeightType, block: &Block, lane: usize, head: &mut [u8]) {
 
 /// The 32 codes of a lane's block.
 fn pack_codes(kind: Codes, values: &[u8], lane: usize, vectors: &mut [u8]) {
-    let stored = |code: u8| if kind == Codes::Table { mx::NIBBLES[usize::from(code)] } else { code };
     // Four columns at a time, a byte each.
-    let four = |step: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| stored(values[step * 4 + i])));
+    let words = values.as_chunks::<4>().0;
+    let four = |step: usize| {
+        let mut word = words[step];
+        if kind == Codes::Table {
+            word.iter_mut().for_each(|code| *code = mx::NIBBLES[usize::from(*code)]);
+        }
+        u32::from_le_bytes(word)
+    };
     let low = |step: usize| four(step) & 0x0f0f_0f0f;
     let high = |step: usize| four(step) >> 4 & 0x0f0f_0f0f;
     let mut put = |vector: usize, word: u32| {
