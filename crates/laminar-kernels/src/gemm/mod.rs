@@ -26,11 +26,13 @@ pub(crate) enum Ahead<'a> {
     /// What comes next in memory: weights that are used once and read in long runs.
     Stream,
     /// These.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // The other paths fetch nothing.
     Bytes(&'a [u8]),
 }
 
 /// How far ahead [`Ahead::Stream`] fetches: enough to hide the way to memory, little enough to stay in the
 /// second-level cache until it is used.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // As above.
 const AHEAD_BYTES: usize = 12 << 10;
 
 /// Multiplies `rows` rows of one or two tiles with a panel of `matrix`: sets `out[row]` for each.
@@ -178,7 +180,7 @@ pub(crate) fn group_len(pool: &Pool, panels: usize, bytes: usize, passes: usize)
     match (threads, passes) {
         (1, 0..=1) => panels,
         (1, _) => fits,
-        (_, 0..=1) => panels.div_ceil(threads * 4),
+        (_, 0..=1) => panels.div_ceil(threads * 8),
         _ => fits.min(panels.div_ceil(threads * 8)),
     }
     .max(1)

@@ -2,11 +2,12 @@
 //!
 //! A step of the engine makes several hundred short parallel runs, so starting one must cost well under a
 //! microsecond while the workers are awake, and nothing at all must run while there is no work. Hence:
-//! tasks are claimed from one atomic counter; the caller takes part; workers spin for a moment after a
+//! tasks are claimed from atomic counters; the caller takes part; workers spin for a moment after a
 //! run and then sleep; and a worker that wakes too late for a run is not waited for.
 
 use std::any::Any;
 use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -44,13 +45,18 @@ struct Job {
 // protocol of `Pool::run` keeps it alive while any thread may call it.
 unsafe impl Send for Job {}
 
+/// A counter on a cache line of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Claim(AtomicUsize);
+
 struct Shared {
     /// Generation of the current run << 32 | OPEN bit | number of workers inside the run.
     state: AtomicU64,
     /// The current run. Written while the state is closed and no worker is inside.
     job: Mutex<Option<Job>>,
-    /// Next unclaimed task.
-    next: AtomicUsize,
+    /// The next unclaimed task of each thread's part of the run.
+    next: Vec<Claim>,
     /// Threads asleep, or about to sleep, on `wake`.
     sleepers: AtomicUsize,
     sleep: Mutex<()>,
@@ -76,7 +82,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: Mutex::new(None),
-            next: AtomicUsize::new(0),
+            next: (0..threads.max(1)).map(|_| Claim::default()).collect(),
             sleepers: AtomicUsize::new(0),
             sleep: Mutex::new(()),
             wake: Condvar::new(),
@@ -86,7 +92,8 @@ impl Pool {
         let mut workers = Vec::new();
         for number in 1..threads {
             let shared = Arc::clone(&shared);
-            let spawned = std::thread::Builder::new().name(format!("laminar-{number}")).spawn(move || shared.work());
+            let spawned =
+                std::thread::Builder::new().name(format!("laminar-{number}")).spawn(move || shared.work(number));
             match spawned {
                 Ok(handle) => workers.push(handle),
                 Err(_) => break,
@@ -127,7 +134,7 @@ impl Pool {
         };
         let job = Job { function, tasks };
         self.shared.open(job);
-        self.shared.claim_tasks(job);
+        self.shared.claim_tasks(job, 0);
         self.shared.close_and_wait();
         let panic = lock(&self.shared.panic).take();
         drop(turn);
@@ -152,7 +159,9 @@ impl Shared {
     /// Publishes a run. No worker is inside, because the previous run was closed and waited for.
     fn open(&self, job: Job) {
         *lock(&self.job) = Some(job);
-        self.next.store(0, Ordering::Relaxed);
+        for (part, next) in self.next.iter().enumerate() {
+            next.0.store(self.part(job, part).start, Ordering::Relaxed);
+        }
         let state = self.state.load(Ordering::Relaxed);
         let generation = (state & !(GENERATION - 1)).wrapping_add(GENERATION);
         self.state.store(generation | OPEN, Ordering::SeqCst);
@@ -201,30 +210,44 @@ impl Shared {
     }
 
     /// Claims and runs tasks until none is left. Never unwinds.
-    fn claim_tasks(&self, job: Job) {
+    ///
+    /// A thread begins with its own part of them, so that neighbouring tasks, which mostly read neighbouring
+    /// memory, follow each other on one thread; then it helps the others.
+    fn claim_tasks(&self, job: Job, own: usize) {
         IN_TASK.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the caller is either `Pool::run` itself or a worker counted inside an open run;
             // `Pool::run` does not return before that count is zero, so the function is alive.
             let function = unsafe { &*job.function };
-            loop {
-                let task = self.next.fetch_add(1, Ordering::Relaxed);
-                if task >= job.tasks {
-                    break;
+            for part in (own..self.next.len()).chain(0..own) {
+                let end = self.part(job, part).end;
+                loop {
+                    let task = self.next[part].0.fetch_add(1, Ordering::Relaxed);
+                    if task >= end {
+                        break;
+                    }
+                    function(task);
                 }
-                function(task);
             }
         }));
         IN_TASK.set(false);
         if let Err(payload) = result {
             // Nobody needs the remaining tasks.
-            self.next.store(job.tasks, Ordering::Relaxed);
+            self.next.iter().for_each(|next| next.0.store(job.tasks, Ordering::Relaxed));
             lock(&self.panic).get_or_insert(payload);
         }
     }
 
+    /// The tasks that a thread begins with.
+    fn part(&self, job: Job, thread: usize) -> Range<usize> {
+        let threads = self.next.len();
+        let (each, more) = (job.tasks / threads, job.tasks % threads);
+        let from = |thread: usize| thread * each + thread.min(more);
+        from(thread)..from(thread + 1)
+    }
+
     /// The life of a worker.
-    fn work(&self) {
+    fn work(&self, own: usize) {
         let mut seen = 0;
         loop {
             self.wait(|| {
@@ -244,7 +267,7 @@ impl Shared {
             seen = before / GENERATION;
             let job = *lock(&self.job);
             if let Some(job) = job {
-                self.claim_tasks(job);
+                self.claim_tasks(job, own);
             }
             let after = self.state.fetch_sub(1, Ordering::SeqCst) - 1;
             if after & (OPEN | INSIDE) == 0 {
