@@ -15,6 +15,9 @@ struct Quantised {
 /// Below this the largest value of a block counts as zero; its inverse would overflow.
 const TINY: f32 = 1e-30;
 
+/// Adding this leaves a float's integer part, rounded to nearest even, in the low mantissa bits.
+const ROUND: f32 = 12_582_912.0;
+
 /// Quantises a row, 32 values to a block; the last block is filled up with zeros.
 pub(crate) fn quantise_row(isa: Isa, values: &[f32], row: usize, blocks: &mut [TileBlock]) {
     match isa {
@@ -62,7 +65,7 @@ fn portable(values: &[f32; BLOCK]) -> Quantised {
     }
     let max = values.iter().fold(0f32, |max, v| if v.abs() > max { v.abs() } else { max });
     let (scale, inverse) = scale_of(max);
-    let codes = values.map(|v| (v * inverse).round_ties_even() as i8);
+    let codes = values.map(|v| (v * inverse + ROUND).to_bits() as i8);
     let sum = |codes: &[i8]| codes.iter().map(|c| i32::from(*c)).sum();
     Quantised { codes, scale, sums: [sum(&codes[..BLOCK / 2]), sum(&codes[BLOCK / 2..])] }
 }

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::super::OutTile;
-use super::{Job, Table, four_codes, order, prefetch, tables};
+use super::{FLOATS_AT_ONCE, Job, Table, four_codes, order, prefetch, tables};
 use crate::WeightType;
 use crate::panel::{
     Codes, Format, LANES, Mxfp4, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Scales, VECTOR, factors_at,
@@ -92,7 +92,9 @@ unsafe fn floats<L: Loader, const R: usize>(job: &Job, out: &mut OutTile) {
 unsafe fn tile_of_floats<L: Loader, const R: usize>(job: &Job, out: &mut [[f32; LANES]]) {
     let mut acc = [[_mm256_setzero_ps(); 2]; R];
     for k in 0..job.steps {
-        prefetch(job, k);
+        if k % FLOATS_AT_ONCE == 0 {
+            prefetch(job, k / FLOATS_AT_ONCE);
+        }
         // SAFETY: `steps` columns are in the panel and in the tile.
         unsafe {
             let at = job.panel.add(k * LANES * L::BYTES);

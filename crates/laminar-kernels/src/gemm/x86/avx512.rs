@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::super::OutTile;
-use super::{Job, Table, four_codes, order, prefetch, tables};
+use super::{FLOATS_AT_ONCE, Job, Table, four_codes, order, prefetch, tables};
 use crate::WeightType;
 use crate::panel::{
     Codes, Format, LANES, Mxfp4, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Scales, VECTOR, factors_at,
@@ -62,7 +62,9 @@ impl Loader for Bf16Loader {
 unsafe fn floats<L: Loader, const R: usize>(job: &Job, out: &mut OutTile) {
     let mut acc = [_mm512_setzero_ps(); R];
     for k in 0..job.steps {
-        prefetch(job, k);
+        if k % FLOATS_AT_ONCE == 0 {
+            prefetch(job, k / FLOATS_AT_ONCE);
+        }
         // SAFETY: `steps` columns are in the panel and in the tile.
         unsafe {
             let weights = L::load(job.panel.add(k * LANES * L::BYTES));

@@ -24,7 +24,7 @@ struct Job {
     blocks: [*const TileBlock; 2],
     wide: [*const WideBlock; 2],
     floats: [*const f32; 2],
-    /// What to prefetch with the first block (or column), how far on with each, and how many cache lines; only an
+    /// What to prefetch with the first block (or few columns), how far on with each, and how many cache lines; only an
     /// address, never read.
     ahead: *const u8,
     ahead_step: usize,
@@ -72,10 +72,10 @@ pub(super) fn tile(
         matrix.cols() / ty.block_len()
     };
     let bytes = matrix.panel(panel);
-    let blocks = if ty.is_float() { steps } else { matrix.cols() / BLOCK };
+    let blocks = if ty.is_float() { steps.div_ceil(FLOATS_AT_ONCE) } else { matrix.cols() / BLOCK };
     let (ahead, ahead_step, lines) = match ahead {
         Ahead::Stream => {
-            let step = bytes.len() / blocks;
+            let step = bytes.len().div_ceil(blocks);
             (bytes.as_ptr().wrapping_add(AHEAD_BYTES), step, step.div_ceil(64))
         }
         Ahead::Bytes(bytes) => {
@@ -152,6 +152,9 @@ fn prefetch(job: &Job, block: usize) {
         _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * 64).cast());
     }
 }
+
+/// Columns of floats after which the next weights are asked for.
+const FLOATS_AT_ONCE: usize = 4;
 
 /// The steps of a block, those that share a vector of nibbles next to each other.
 const fn order<F: Format>() -> [usize; 8] {
