@@ -1,4 +1,4 @@
-//! Where packed weights lie: in memory of their own, or in a mapped file.
+//! Large memory in huge pages, and where packed weights lie: in such memory, or in a mapped file.
 //!
 //! A tensor's weights are one allocation, however many matrices it holds. It starts at a multiple of the size of a huge
 //! page and asks for such pages: a product reads weights once from end to end, and with small pages looking up where a
@@ -23,7 +23,7 @@ pub(crate) const LINE: usize = size_of::<Line>();
 /// Bytes of a huge page on x86-64, and on other machines a usual size.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Memory of a tensor that is being packed.
+/// Zeroed memory: a tensor that is being packed, or the keys and values of a layer.
 pub(crate) struct Memory {
     map: MmapMut,
     start: usize,
@@ -42,7 +42,8 @@ impl Memory {
             _ => map.as_ptr().addr().next_multiple_of(HUGE_PAGE) - map.as_ptr().addr(),
         };
         // The last part of a page stays in small ones, or it would take a whole one. A system that refuses is slower.
-        #[cfg(target_os = "linux")]
+        // Miri knows no advice.
+        #[cfg(all(target_os = "linux", not(miri)))]
         if let whole @ HUGE_PAGE.. = len / HUGE_PAGE * HUGE_PAGE {
             let _ = map.advise_range(memmap2::Advice::HugePage, start, whole);
         }
@@ -50,33 +51,59 @@ impl Memory {
     }
 
     /// All bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map[self.start..self.start + self.len]
+    }
+
+    /// All bytes, to write.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.map[self.start..self.start + self.len]
     }
 
-    /// Write-protects the memory and cuts it into parts of `len` bytes, a whole number of lines.
+    /// Cuts the memory into parts of `len` bytes, a whole number of lines. Nobody writes it any more.
     pub fn into_parts(self, len: usize) -> Result<Vec<Lines>, KernelError> {
         let refused = KernelError::Memory { bytes: self.len };
-        let map = Arc::new(self.map.make_read_only().map_err(|_| refused.clone())?);
         let parts = self.len / len.max(1);
-        (0..parts).map(|part| Lines::new(&map, self.start + part * len, len).ok_or(refused.clone())).collect()
+        let map = Map::Memory(Arc::new(self.map));
+        (0..parts).map(|part| map.lines(self.start + part * len, len).ok_or(refused.clone())).collect()
+    }
+}
+
+/// What lines lie in. It is only read.
+#[derive(Clone)]
+enum Map {
+    Memory(Arc<MmapMut>),
+    File(Arc<Mmap>),
+}
+
+impl Map {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Map::Memory(map) => map,
+            Map::File(map) => map,
+        }
+    }
+
+    /// The `len` bytes from `start`. `None` if they are not inside the mapping, or not whole lines.
+    fn lines(&self, start: usize, len: usize) -> Option<Lines> {
+        let bytes = self.bytes().get(start..start.checked_add(len)?)?;
+        let whole = len.is_multiple_of(LINE) && bytes.as_ptr().addr().is_multiple_of(LINE);
+        whole.then(|| Lines { map: self.clone(), start, count: len / LINE })
     }
 }
 
 /// A part of a mapping, in whole lines.
 #[derive(Clone)]
 pub(crate) struct Lines {
-    map: Arc<Mmap>,
+    map: Map,
     start: usize,
     count: usize,
 }
 
 impl Lines {
-    /// The `len` bytes from `start`. `None` if they are not inside the mapping, or not whole lines.
-    pub fn new(map: &Arc<Mmap>, start: usize, len: usize) -> Option<Lines> {
-        let inside = start.checked_add(len).is_some_and(|end| end <= map.len());
-        let whole = len.is_multiple_of(LINE) && map.as_ptr().addr().wrapping_add(start).is_multiple_of(LINE);
-        (inside && whole).then(|| Lines { map: Arc::clone(map), start, count: len / LINE })
+    /// The `len` bytes from `start` of a file. `None` if they are not inside it, or not whole lines.
+    pub fn new(file: &Arc<Mmap>, start: usize, len: usize) -> Option<Lines> {
+        Map::File(Arc::clone(file)).lines(start, len)
     }
 }
 
@@ -84,10 +111,10 @@ impl Deref for Lines {
     type Target = [Line];
 
     fn deref(&self) -> &[Line] {
-        // SAFETY: `new`, which alone makes a `Lines`, has checked that the lines are inside the mapping and aligned;
-        // the mapping neither moves nor changes its length while it is held here. It is read-only; that nobody else
-        // changes a mapped file is what its owner answers for. Any bytes are a valid `Line`.
-        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(self.start).cast(), self.count) }
+        // SAFETY: `Map::lines`, which alone makes a `Lines`, has checked that the lines are inside the mapping and
+        // aligned; the mapping neither moves nor changes its length while it is held here. Memory behind an `Arc` is
+        // only read; that nobody changes a mapped file is what its owner answers for. Any bytes are a valid `Line`.
+        unsafe { std::slice::from_raw_parts(self.map.bytes().as_ptr().add(self.start).cast(), self.count) }
     }
 }
 

@@ -66,11 +66,13 @@ fn noise(n: usize) -> Vec<f32> {
     (0..n).map(|i| value(i) / 32768.0 - 1.0).collect()
 }
 
-/// All rows are alike: quantising them would take longer than everything else.
-fn matrix(ty: WeightType, outputs: usize, inputs: usize) -> Result<Matrix, Failure> {
+/// Matrices side by side in memory, as a model's are. All rows are alike: quantising them would take longer than
+/// everything else.
+fn matrices(pool: &Pool, ty: WeightType, count: usize, [outputs, inputs]: [usize; 2]) -> Result<Vec<Matrix>, Failure> {
     let mut row = Vec::new();
     quantize(ty, &noise(inputs), &mut row)?;
-    Ok(Matrix::pack(ty, outputs, inputs, &row.repeat(outputs))?)
+    let data = row.repeat(outputs);
+    Ok(Matrix::pack_all(pool, ty, outputs, inputs, &vec![&data[..]; count])?)
 }
 
 fn activations(pool: &Pool, rows: usize, cols: usize) -> Activations {
@@ -88,11 +90,8 @@ pub fn linear_cases(
     bytes: usize,
     rows: &[usize],
 ) -> Result<Vec<Case>, Failure> {
-    let mut matrices = vec![matrix(ty, outputs, inputs)?];
-    while matrices.len() * matrices[0].packed_bytes() < bytes {
-        matrices.push(matrix(ty, outputs, inputs)?);
-    }
-    let matrices = Rc::new(matrices);
+    let count = bytes.div_ceil(Matrix::packed_bytes_of(ty, outputs, inputs)?).max(1);
+    let matrices = Rc::new(matrices(pool, ty, count, [outputs, inputs])?);
     let case = |&rows: &usize| {
         let matrices = Rc::clone(&matrices);
         let count = if rows > 64 { matrices.len().min(2) } else { matrices.len() };
@@ -117,18 +116,12 @@ pub fn expert_cases(
     bytes: usize,
     rows: &[usize],
 ) -> Result<Vec<Case>, Failure> {
-    let mut set = ExpertSet { gate: Vec::new(), up: Vec::new(), down: Vec::new() };
-    let mut all_bytes = 0;
-    while all_bytes < bytes || !set.gate.len().is_multiple_of(TOP_K) {
-        for (matrices, [outputs, inputs]) in
-            [(&mut set.gate, [hidden, dim]), (&mut set.up, [hidden, dim]), (&mut set.down, [dim, hidden])]
-        {
-            let matrix = matrix(ty, outputs, inputs)?;
-            all_bytes += matrix.packed_bytes();
-            matrices.push(matrix);
-        }
-    }
-    let count = set.gate.len();
+    let (inner, outer) = ([hidden, dim], [dim, hidden]);
+    let expert_bytes = 2 * Matrix::packed_bytes_of(ty, hidden, dim)? + Matrix::packed_bytes_of(ty, dim, hidden)?;
+    let count = bytes.div_ceil(expert_bytes).max(1).next_multiple_of(TOP_K);
+    let all_bytes = count * expert_bytes;
+    let made = |shape| matrices(pool, ty, count, shape);
+    let set = ExpertSet { gate: made(inner)?, up: made(inner)?, down: made(outer)? };
     let set = Rc::new(set);
     let case = |name: String, calls: usize, rows: usize| {
         let set = Rc::clone(&set);

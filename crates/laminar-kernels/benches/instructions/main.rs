@@ -5,7 +5,7 @@
 //!
 //! Each case runs under callgrind, on one thread, once on the portable path and once on the AVX2 path; callgrind knows no
 //! AVX-512. What is compared are instructions for 32 products (or conversions), so the numbers say what a kernel costs
-//! whatever the sizes. A case fails when it takes more than [`MARGIN`] times what `limits.rs` says was measured.
+//! whatever the sizes. A case fails when it takes more than its path's [`MARGINS`] times what `limits.rs` says was measured.
 //!
 //! `--check` is for CI: without valgrind it fails instead of doing nothing. `--write` measures and writes `limits.rs`: do
 //! that when a kernel has become faster, or was made slower for a reason, and say so in the commit.
@@ -26,10 +26,12 @@ use laminar_kernels::roof::Form;
 use laminar_kernels::{Pool, WeightType};
 use limits::{COMPILER, MEASURED};
 
-/// How much more than was measured is let through: other versions of the compiler and of libc move a few instructions.
-const MARGIN: f64 = 1.05;
 /// The paths that callgrind can run, by their names in `LAMINAR_ISA`.
 const PATHS: [&str; 2] = ["portable", "avx2"];
+/// How many times what was measured each path may take. Other versions of the compiler and of libc move a few
+/// instructions; of the portable path, which is plain loops, the compiler vectorises more or less whenever code in other
+/// files changes (1.5 to 1.8 times as many were seen), so only what goes beyond that is somebody's doing.
+const MARGINS: [f64; PATHS.len()] = [2.0, 1.05];
 
 /// Small matrices: what is counted does not depend on where the weights lie.
 const LINEAR: [usize; 2] = [128, 1024];
@@ -184,12 +186,12 @@ fn compare(must: bool) -> Result<bool, Failure> {
                 broken.push(format!("{case}: nothing was measured before"));
             }
             Some((_, measured)) => {
-                for ((path, found), before) in PATHS.iter().zip(paths).zip(measured) {
+                for (((path, margin), found), before) in PATHS.iter().zip(MARGINS).zip(paths).zip(measured) {
                     // Rounded here, so that nothing is shown as minus zero.
                     let more = (1000.0 * (found / before - 1.0)).round() / 10.0 + 0.0;
                     print!("{:>20}", format!("{found:.2} ({more:+.1} %)"));
-                    faster |= found * MARGIN < *before;
-                    let limit = before * MARGIN;
+                    faster |= found * margin < *before;
+                    let limit = before * margin;
                     if *found > limit {
                         broken.push(format!("{case}, {path}: {found:.2}, more than the limit of {limit:.2}"));
                     }

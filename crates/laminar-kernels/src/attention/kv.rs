@@ -5,6 +5,8 @@
 //! positions' scores, and a vector of neighbouring dimensions' sums, both come from consecutive numbers, for many
 //! queries or for one.
 
+use std::alloc::{Layout, handle_alloc_error};
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -13,9 +15,7 @@ use super::lanes::LANES;
 use super::source::Q8_BLOCK;
 use crate::Pool;
 use crate::pool::SharedMut;
-
-/// Bytes to which cells are aligned, a cache line. As many behind the last one may be read.
-const LINE: usize = 64;
+use crate::storage::{LINE, Memory};
 
 /// Keys below which writing them is not worth other threads.
 const FEW: usize = 4096;
@@ -82,9 +82,8 @@ pub struct KvLayer {
     ty: KvType,
     shape: KvShape,
     blocks: usize,
-    /// The cells begin at `skip`, on a line, and end a line before the end.
-    bytes: Vec<u8>,
-    skip: usize,
+    /// The cells, which begin on a line, and a line behind them: vectors may be read past the end of a cell.
+    memory: Memory,
 }
 
 /// Where keys or values of a cell are.
@@ -107,10 +106,14 @@ impl KvLayer {
         assert!([16, 32, 64, 128, 256].contains(&shape.block_len), "blocks of {} positions", shape.block_len);
         assert!(shape.kv_heads > 0 && shape.head_dim > 0, "no heads, or empty ones");
         assert!(ty.fits(shape.head_dim), "{} can't hold heads of {} values", ty.name(), shape.head_dim);
-        let mut bytes = vec![0; blocks * shape.block_bytes(ty) + 2 * LINE];
-        ask_for_huge_pages(&mut bytes);
-        let skip = bytes.as_ptr().align_offset(LINE).min(LINE);
-        KvLayer { ty, shape, blocks, bytes, skip }
+        // Huge pages: a head's cells are some kilobytes here and there, and with small ones every cell begins with a
+        // walk through the page tables.
+        let bytes = blocks * shape.block_bytes(ty) + LINE;
+        match Memory::zeroed(bytes) {
+            Ok(memory) => KvLayer { ty, shape, blocks, memory },
+            // As every other allocation that the system refuses.
+            Err(_) => handle_alloc_error(Layout::array::<u8>(bytes).unwrap_or(Layout::new::<u8>())),
+        }
     }
 
     /// Number type.
@@ -136,39 +139,16 @@ impl KvLayer {
     pub(super) fn cell(&self, block: u32, head: usize) -> Cell {
         let half = self.shape.half_cell(self.ty);
         assert!((block as usize) < self.blocks && head < self.shape.kv_heads, "no block {block} or head {head}");
-        let at = self.skip + (block as usize * self.shape.kv_heads + head) * 2 * half;
-        Cell { keys: self.bytes[at..].as_ptr(), values: self.bytes[at + half..].as_ptr() }
+        let cells = &self.memory.bytes()[(block as usize * self.shape.kv_heads + head) * 2 * half..];
+        Cell { keys: cells.as_ptr(), values: cells[half..].as_ptr() }
     }
 
     /// Fills everything with not-a-number, as memory that others left behind.
     #[cfg(test)]
     pub(super) fn spoil(&mut self) {
         // All bits set are not-a-number in both float types, and a scale of `q8_0` is one.
-        self.bytes.fill(0xff);
+        self.memory.bytes_mut().fill(0xff);
     }
-}
-
-/// Asks the system to back memory by huge pages: a head's cells are some kilobytes here and there, so with small ones
-/// every cell begins with a walk through the page tables. Where that can't be, nothing changes.
-fn ask_for_huge_pages(memory: &mut [u8]) {
-    #[cfg(all(target_os = "linux", not(miri)))]
-    {
-        use std::ffi::{c_int, c_void};
-        const PAGE: usize = 4096;
-        const MADV_HUGEPAGE: c_int = 14;
-        unsafe extern "C" {
-            fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
-        }
-        let skip = memory.as_ptr().align_offset(PAGE);
-        let length = memory.len().saturating_sub(skip) / PAGE * PAGE;
-        if length > 0 {
-            // SAFETY: whole pages of our own memory; the advice doesn't change what is in them. A refusal (a kernel
-            // without huge pages, an unusual page size) does no harm.
-            unsafe { madvise(memory[skip..].as_mut_ptr().cast(), length, MADV_HUGEPAGE) };
-        }
-    }
-    #[cfg(not(all(target_os = "linux", not(miri))))]
-    let _ = memory;
 }
 
 /// Writes the keys and values of new rows into a layer's cache.
@@ -183,9 +163,8 @@ pub fn store_kv(pool: &Pool, k_rows: &[f32], v_rows: &[f32], spans: &[Span<'_>],
     let KvLayer { ty, shape, blocks, .. } = *kv;
     let half = shape.half_cell(ty);
     let cells = blocks * shape.kv_heads;
-    let memory = SharedMut::new(&mut kv.bytes[kv.skip..]);
+    let memory = SharedMut::new(kv.memory.bytes_mut());
     let store_head = |head: usize| {
-        let mut halves = vec![0; shape.head_dim];
         for span in spans {
             for i in 0..span.rows {
                 let position = span.first_pos + i;
@@ -206,8 +185,12 @@ pub fn store_kv(pool: &Pool, k_rows: &[f32], v_rows: &[f32], spans: &[Span<'_>],
                     }
                     KvType::F16 => {
                         let (keys, values) = (numbers::<u16>(keys), numbers::<u16>(values));
-                        to_halves(k, &mut halves);
-                        scatter(&halves, keys, shape.block_len, at);
+                        let mut halves = [0; 64];
+                        for (k, keys) in k.chunks(halves.len()).zip(keys.chunks_mut(halves.len() * shape.block_len)) {
+                            let halves = &mut halves[..k.len()];
+                            to_halves(k, halves);
+                            scatter(halves, keys, shape.block_len, at);
+                        }
                         to_halves(v, &mut values[at * shape.head_dim..][..shape.head_dim]);
                     }
                     KvType::Q8_0 => store_q8(k, v, keys, values, shape, at),

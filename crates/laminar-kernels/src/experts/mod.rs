@@ -80,6 +80,11 @@ impl Segment {
     }
 }
 
+/// Passes of the segment with the most rows: whether weights are used once or several times.
+fn most_passes(segments: &[Segment]) -> usize {
+    segments.iter().map(Segment::passes).max().unwrap_or(1)
+}
+
 /// Tiles gathered at once: 2048 rows, about 9 MB for 2048 inputs and 768 hidden values. An expert with more
 /// rows runs in several parts.
 const MAX_TILES: usize = 512;
@@ -303,7 +308,7 @@ impl Layer<'_> {
         let to = SharedTiles::new(&mut scratch.hidden);
         let blocks = self.hidden.div_ceil(BLOCK);
         let bytes = 2 * PANELS_OF_BLOCK * self.experts.gate[0].panel_bytes();
-        let passes = segments.iter().map(Segment::passes).max().unwrap_or(1);
+        let passes = most_passes(segments);
         let group = group_len(self.pool, segments.len() * blocks, bytes, passes).min(blocks);
         let groups = blocks.div_ceil(group);
         self.pool.run(segments.len() * groups, &|task| {
@@ -355,7 +360,7 @@ impl Layer<'_> {
         let out = SharedMut::new(out);
         let matrix = &self.experts.down[0];
         let panels = matrix.panels();
-        let passes = segments.iter().map(Segment::passes).max().unwrap_or(1);
+        let passes = most_passes(segments);
         let group = group_len(self.pool, panels, matrix.panel_bytes(), passes);
         self.pool.run(panels.div_ceil(group), &|task| {
             let mut part: OutTile = [[0.0; LANES]; ROWS];

@@ -8,8 +8,8 @@
 //! change of it between two measurements says that the machine changed, not the program.
 //!
 //! The multiply roofs are chains of the very instructions that the matrix kernels use ([`Form`]), on
-//! registers alone and unrolled far enough that the loop costs nothing. The matrix kernels work on 256-bit
-//! vectors, so the chains do, too.
+//! registers alone and unrolled far enough that the loop costs nothing. The chains work on 256-bit
+//! vectors: where processors split wider ones in two, 512-bit vectors multiply no more in the same time.
 
 mod portable;
 #[cfg(target_arch = "x86_64")]

@@ -88,8 +88,8 @@ macro_rules! operations {
         $(
             #[inline(always)]
             unsafe fn $name($($arg: $ty),*) $(-> $ret)? {
+                #[allow(unused_unsafe)] // Some bodies are safe, such as those of the portable path.
                 // SAFETY: the contract of the trait.
-                #[allow(unused_unsafe)]
                 unsafe {
                     $body
                 }
