@@ -146,7 +146,7 @@ impl Attention {
     /// Reads `scratch.norm`, writes `scratch.branch`.
     fn forward(&self, pool: &Pool, config: &ModelConfig, kv: &mut KvLayer, scratch: &mut Scratch, spans: &[Span<'_>]) {
         let s = scratch;
-        s.activations.load(pool, &s.norm, config.hidden);
+        s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight, &self.k.weight, &self.v.weight]);
         let each = [(&self.q, &mut s.q), (&self.k, &mut s.k), (&self.v, &mut s.v)];
         Projection::apply_each(pool, &s.activations, each);
         if let Some((q_norm, k_norm)) = &self.head_norms {
@@ -173,7 +173,7 @@ impl Attention {
         };
         store_kv(pool, &s.k, &s.v, spans, kv);
         attention(pool, &s.q, spans, kv, &shape, None, &mut s.attention);
-        s.activations.load(pool, &s.attention, config.q_width());
+        s.activations.load_for(pool, &s.attention, config.q_width(), [&self.o.weight]);
         self.o.apply(pool, &s.activations, &mut s.branch);
     }
 }
@@ -189,15 +189,17 @@ impl FeedForward {
 
     /// Reads `scratch.norm`, writes `scratch.branch`.
     fn forward(&self, pool: &Pool, config: &ModelConfig, s: &mut Scratch, loads: &mut ExpertLoads) {
-        s.activations.load(pool, &s.norm, config.hidden);
         match self {
             Self::Dense { gate, up, down } => {
+                s.activations.load_for(pool, &s.norm, config.hidden, [&gate.weight, &up.weight]);
                 Projection::apply_each(pool, &s.activations, [(gate, &mut s.gate), (up, &mut s.up)]);
                 gate_mul(pool, config.gate, &mut s.gate, &s.up, gate.weight.rows());
-                s.activations.load(pool, &s.gate, gate.weight.rows());
+                s.activations.load_for(pool, &s.gate, gate.weight.rows(), [&down.weight]);
                 down.apply(pool, &s.activations, &mut s.branch);
             }
             Self::Experts { router, experts, expert_bytes, config: shape } => {
+                let readers = std::iter::once(router).chain(&experts.gate).chain(&experts.up);
+                s.activations.load_for(pool, &s.norm, config.hidden, readers);
                 s.router.resize(s.activations.rows() * shape.count, 0.0);
                 linear(pool, router, &s.activations, &mut s.router);
                 route_top_k(pool, &s.router, shape.count, shape.top_k, shape.normalise, &mut s.routing);

@@ -206,7 +206,7 @@ impl Model {
         };
         s.norm.resize(hidden.len(), 0.0);
         rms_norm(pool, hidden, &parts.ffn_norm, self.config.rms_eps, &mut s.norm);
-        s.activations.load(pool, &s.norm, self.config.hidden);
+        s.activations.load_for(pool, &s.norm, self.config.hidden, [router]);
         s.router.resize(s.activations.rows() * shape.count, 0.0);
         linear(pool, router, &s.activations, &mut s.router);
         append_top_k(pool, &s.router, shape.count, shape.top_k, shape.normalise, &mut state.routing);
