@@ -78,9 +78,9 @@ mod types;
 
 pub use activations::Activations;
 pub use attention::{AttentionShape, KvLayer, KvShape, KvType, Span, attention, store_kv};
-pub use elementwise::{Gate, add, add_bias, gate_mul, scale};
+pub use elementwise::{Gate, add, add_bias, add_gated, gate_mul, scale, softcap};
 pub use error::KernelError;
-pub use experts::{ExpertSet, MoeScratch, moe_ffn, moe_ffn_part};
+pub use experts::{ExpertBiases, ExpertSet, MoeScratch, moe_ffn, moe_ffn_part};
 pub use gemm::{linear, linear_each};
 pub use matrix::Matrix;
 pub use norm::{rms_norm, rms_norm_in_place};

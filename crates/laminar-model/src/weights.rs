@@ -321,6 +321,7 @@ impl LayerWeights<'_> {
             gate: self.expert_matrices("ffn_gate_exps", shape.count, shape.ffn, config.hidden)?,
             up: self.expert_matrices("ffn_up_exps", shape.count, shape.ffn, config.hidden)?,
             down: self.expert_matrices("ffn_down_exps", shape.count, config.hidden, shape.ffn)?,
+            biases: None,
         };
         let bytes = |m: &Matrix| m.source_bytes() as u64;
         let expert_bytes = (0..shape.count)
