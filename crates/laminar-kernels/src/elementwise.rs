@@ -209,7 +209,8 @@ mod tests {
     fn gates_match_their_definitions_and_all_paths_agree() {
         let (mut x, mut up) = (values(3 * 37, 1), values(3 * 37, 2));
         // Beyond the bounds of those that have some.
-        (x[..3].copy_from_slice(&[9.0, -9.0, 7.5]), up[1..4].copy_from_slice(&[-11.0, 8.0, 30.0]));
+        x[..3].copy_from_slice(&[9.0, -9.0, 7.5]);
+        up[1..4].copy_from_slice(&[-11.0, 8.0, 30.0]);
         for kind in [Gate::Silu, Gate::GeluTanh, Gate::ClampedSwiglu] {
             let mut first: Option<Vec<f32>> = None;
             for isa in Isa::available() {
