@@ -70,6 +70,7 @@ mod quantise;
 pub mod roof;
 mod rope;
 mod route;
+mod scored;
 mod storage;
 #[cfg(test)]
 mod testing;
@@ -89,4 +90,5 @@ pub use pool::{Pool, for_each_row};
 pub use quant::{dequantize, quantize};
 pub use rope::{RopeStyle, RopeTable, rope};
 pub use route::{Routing, append_top_k, route_top_k};
+pub use scored::{ScoredRule, Scoring, append_scored};
 pub use types::WeightType;

@@ -15,6 +15,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "gemma2",
     models: "Gemma 2",
     features: &["bounded scores and logits", "sliding window in every other layer", "norms after branches"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["gemma2"],
     read_config,
     layer,

@@ -15,6 +15,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "gemma3",
     models: "Gemma 3, text",
     features: &["sliding window in five of six layers", "head norms", "norms after branches"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["gemma3_text"],
     read_config,
     layer,

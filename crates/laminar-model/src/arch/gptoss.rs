@@ -20,6 +20,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "gpt-oss",
     models: "gpt-oss-20b, gpt-oss-120b",
     features: &["experts with biases", "MXFP4", "attention sinks", "sliding window in every other layer", "YaRN"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["gpt_oss"],
     read_config,
     layer,

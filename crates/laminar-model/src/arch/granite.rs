@@ -14,6 +14,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "granite",
     models: "Granite 3.x, dense",
     features: &["scales on embeddings, branches, scores and logits"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["granite"],
     read_config,
     layer: llama::layer,

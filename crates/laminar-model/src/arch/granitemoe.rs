@@ -13,6 +13,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "granitemoe",
     models: "Granite 3.x MoE (1B-A400M, 3B-A800M)",
     features: &["experts", "shared expert", "scales on embeddings, branches, scores and logits"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["granitemoe", "granitemoeshared"],
     read_config,
     layer: llama::layer,

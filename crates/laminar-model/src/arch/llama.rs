@@ -15,6 +15,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "llama",
     models: "Llama 2 and 3, Mistral 7B, SmolLM2, and others of that shape",
     features: &["grouped heads", "Llama 3 rope scaling", "sliding window (Mistral)", "experts (GGUF)"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["llama", "mistral"],
     read_config,
     layer,

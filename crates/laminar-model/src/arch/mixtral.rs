@@ -14,6 +14,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "llama",
     models: "Mixtral 8x7B, Mixtral 8x22B",
     features: &["experts"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["mixtral"],
     read_config,
     layer: llama::layer,

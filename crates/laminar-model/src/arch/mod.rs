@@ -39,6 +39,8 @@ pub struct Family {
     pub models: &'static str,
     /// What its layers have beyond a plain Llama's, for people.
     pub features: &'static [&'static str],
+    /// The programs whose results its own are compared with in this crate's tests.
+    pub checked_against: &'static [&'static str],
     /// `model_type` values of Hugging Face folders that this family opens.
     pub hf_model_types: &'static [&'static str],
     read_config: fn(&Hyper<'_>, &Checkpoint) -> Result<ModelConfig, ModelError>,

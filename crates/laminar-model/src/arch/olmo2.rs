@@ -17,6 +17,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "olmo2",
     models: "OLMo 2",
     features: &["norms over all heads", "norms after branches"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["olmo2"],
     read_config,
     layer,

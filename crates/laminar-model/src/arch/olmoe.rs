@@ -17,6 +17,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "olmoe",
     models: "OLMoE-1B-7B",
     features: &["experts", "norms over all heads"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["olmoe"],
     read_config,
     layer,

@@ -19,6 +19,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "phi3",
     models: "Phi-3 mini and medium, Phi-3.5 mini, Phi-4, Phi-4 mini",
     features: &["fused projections", "LongRoPE", "partly rotated heads"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["phi3"],
     read_config,
     layer,

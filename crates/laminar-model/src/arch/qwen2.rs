@@ -14,6 +14,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "qwen2",
     models: "Qwen2, Qwen2.5",
     features: &["query, key and value biases"],
+    checked_against: &["transformers"],
     hf_model_types: &["qwen2"],
     read_config,
     layer,

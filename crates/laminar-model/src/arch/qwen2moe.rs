@@ -14,6 +14,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "qwen2moe",
     models: "Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B",
     features: &["experts", "shared expert", "query, key and value biases"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["qwen2_moe"],
     read_config,
     layer: qwen2::layer,

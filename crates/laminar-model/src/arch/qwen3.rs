@@ -14,6 +14,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "qwen3",
     models: "Qwen3, dense",
     features: &["head norms"],
+    checked_against: &["transformers"],
     hf_model_types: &["qwen3"],
     read_config,
     layer,

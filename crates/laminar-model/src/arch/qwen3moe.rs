@@ -12,6 +12,7 @@ pub(super) const FAMILY: Family = Family {
     gguf_architecture: "qwen3moe",
     models: "Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder",
     features: &["experts", "head norms"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["qwen3_moe"],
     read_config,
     layer: qwen3::layer,
