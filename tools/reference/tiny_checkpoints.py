@@ -21,14 +21,35 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GptOssConfig,
+    GptOssForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    GraniteMoeConfig,
+    GraniteMoeForCausalLM,
+    GraniteMoeSharedConfig,
+    GraniteMoeSharedForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Mxfp4Config,
+    Olmo2Config,
+    Olmo2ForCausalLM,
+    OlmoeConfig,
+    OlmoeForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2MoeConfig,
+    Qwen2MoeForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3MoeConfig,
@@ -50,6 +71,9 @@ DENSE = dict(
 )
 SMALL = DENSE | dict(hidden_size=32, intermediate_size=64, head_dim=16)
 MOE = SMALL | dict(num_hidden_layers=3, moe_intermediate_size=32, num_experts=8, num_experts_per_tok=2)
+TOKEN_IDS = dict(pad_token_id=0, bos_token_id=1, eos_token_id=2)
+# Per expert in the checkpoint; the default is Qwen's.
+QWEN_EXPERT = "mlp.experts.{}.down_proj.weight"
 
 
 def rope(theta, **scaling):
@@ -61,6 +85,43 @@ LLAMA3 = dict(
 )
 GEMMA_ROPE = {"sliding_attention": rope(10000.0), "full_attention": rope(1000000.0)}
 
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=4.0, beta_slow=1.0)
+GPT_OSS = dict(
+    vocab_size=96,
+    hidden_size=32,
+    intermediate_size=32,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=16,
+    num_local_experts=6,
+    num_experts_per_tok=2,
+    sliding_window=12,
+    max_position_embeddings=64,
+    rope_parameters=rope(150000.0, **YARN, truncate=False),
+    **TOKEN_IDS,
+)
+GRANITE = SMALL | dict(
+    embedding_multiplier=3.0,
+    attention_multiplier=0.4,
+    residual_multiplier=0.6,
+    logits_scaling=2.5,
+    rope_parameters=rope(10000.0),
+    **TOKEN_IDS,
+)
+del GRANITE["head_dim"]
+LONG = [1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 10.0, 12.0]
+SHORT = [1.0, 1.0, 1.1, 1.2, 1.3, 1.5, 1.7, 2.0]
+PHI3 = dict(
+    vocab_size=96,
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    **TOKEN_IDS,
+)
+
 # name -> (model class, configuration, options)
 FIXTURES = {
     "llama": (LlamaForCausalLM, LlamaConfig(**DENSE, rope_parameters=rope(10000.0), rms_norm_eps=1e-5), {}),
@@ -69,6 +130,15 @@ FIXTURES = {
         LlamaForCausalLM,
         LlamaConfig(**(SMALL | dict(tie_word_embeddings=True, head_dim=8)), rope_parameters=rope(20000.0)),
         dict(hub=False),
+    ),
+    "llama_yarn": (LlamaForCausalLM, LlamaConfig(**SMALL, rope_parameters=rope(10000.0, **YARN)), {}),
+    "llama_dynamic": (
+        LlamaForCausalLM,
+        LlamaConfig(
+            **(SMALL | dict(max_position_embeddings=32)),
+            rope_parameters=rope(10000.0, rope_type="dynamic", factor=2.0),
+        ),
+        {},
     ),
     "mistral": (MistralForCausalLM, MistralConfig(**SMALL, sliding_window=None, rope_parameters=rope(1000000.0)), {}),
     "mistral_window": (
@@ -109,6 +179,101 @@ FIXTURES = {
             rope_parameters=rope(1000000.0),
         ),
         dict(dtype=torch.bfloat16, chat=True),
+    ),
+    "qwen2_moe": (
+        Qwen2MoeForCausalLM,
+        Qwen2MoeConfig(
+            **{k: v for k, v in MOE.items() if k != "head_dim"},
+            shared_expert_intermediate_size=48,
+            norm_topk_prob=False,
+            rope_parameters=rope(1000000.0),
+        ),
+        {},
+    ),
+    "mixtral": (
+        MixtralForCausalLM,
+        MixtralConfig(
+            **(SMALL | TOKEN_IDS),
+            num_local_experts=6,
+            num_experts_per_tok=2,
+            sliding_window=None,
+            rope_parameters=rope(1000000.0),
+        ),
+        dict(expert="block_sparse_moe.experts.{}.w2.weight"),
+    ),
+    "olmoe": (
+        OlmoeForCausalLM,
+        OlmoeConfig(
+            **(DENSE | TOKEN_IDS | dict(intermediate_size=32)),
+            num_experts=8,
+            num_experts_per_tok=3,
+            rope_parameters=rope(10000.0),
+        ),
+        {},
+    ),
+    "olmo2": (Olmo2ForCausalLM, Olmo2Config(**(DENSE | TOKEN_IDS), rope_parameters=rope(500000.0)), {}),
+    "granite": (GraniteForCausalLM, GraniteConfig(**GRANITE), {}),
+    "granite_moe": (
+        GraniteMoeForCausalLM,
+        GraniteMoeConfig(**GRANITE, num_local_experts=6, num_experts_per_tok=2),
+        dict(expert="block_sparse_moe.output_linear.weight"),
+    ),
+    "granite_moe_shared": (
+        GraniteMoeSharedForCausalLM,
+        GraniteMoeSharedConfig(**GRANITE, num_local_experts=6, num_experts_per_tok=2, shared_intermediate_size=48),
+        dict(expert="block_sparse_moe.output_linear.weight"),
+    ),
+    "gpt_oss": (GptOssForCausalLM, GptOssConfig(**GPT_OSS), dict(expert="mlp.experts.down_proj")),
+    "gpt_oss_mxfp4": (
+        GptOssForCausalLM,
+        GptOssConfig(**(GPT_OSS | dict(num_hidden_layers=2))),
+        dict(expert="mlp.experts.down_proj_blocks", mxfp4=True),
+    ),
+    "phi3": (
+        Phi3ForCausalLM,
+        Phi3Config(
+            **PHI3,
+            max_position_embeddings=128,
+            original_max_position_embeddings=16,
+            rope_parameters=rope(10000.0, rope_type="longrope", long_factor=LONG, short_factor=SHORT),
+        ),
+        {},
+    ),
+    "phi3_short": (
+        Phi3ForCausalLM,
+        Phi3Config(
+            **PHI3,
+            max_position_embeddings=256,
+            original_max_position_embeddings=64,
+            sliding_window=12,
+            rope_parameters=rope(
+                10000.0,
+                rope_type="longrope",
+                long_factor=LONG[:6],
+                short_factor=SHORT[:6],
+                partial_rotary_factor=0.75,
+            ),
+        ),
+        {},
+    ),
+    "gemma2": (
+        Gemma2ForCausalLM,
+        Gemma2Config(
+            vocab_size=96,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=16,
+            max_position_embeddings=256,
+            sliding_window=12,
+            query_pre_attn_scalar=24,
+            attn_logit_softcapping=2.0,
+            final_logit_softcapping=3.0,
+            rope_parameters=rope(10000.0),
+        ),
+        {},
     ),
     "gemma3": (
         Gemma3ForCausalLM,
@@ -159,10 +324,37 @@ def randomise(model, generator):
             # Gemma stores a norm's weight minus one.
             centre = 0.0 if "norm" not in name or "gemma" in model.config.model_type else 1.0
             p.copy_(centre + 0.3 * noise)
+        elif name.endswith("_bias"):
+            p.copy_(0.3 * noise)
         elif "embed" in name:
             p.copy_(noise * (0.3 if model.config.tie_word_embeddings else 1.0))
         else:
             p.copy_(noise * 1.4 / p.shape[-1] ** 0.5)
+
+
+FP4 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0])
+
+
+def to_mxfp4(weight):
+    """The two tensors of an [experts, inputs, outputs] weight in MXFP4, and the weight with their values."""
+    rows = weight.transpose(1, 2).contiguous()
+    blocks = rows.reshape(*rows.shape[:2], -1, 32)
+    exponents = (torch.floor(torch.log2(blocks.abs().amax(-1))) - 2).clamp(-127, 127)
+    scales = 2.0 ** exponents
+    codes = (blocks / scales[..., None] - FP4[:, None, None, None, None]).abs().argmin(0)
+    values = (FP4[codes] * scales[..., None]).reshape(rows.shape).transpose(1, 2).contiguous()
+    pairs = codes[..., 0::2] | codes[..., 1::2] << 4
+    return pairs.to(torch.uint8), (exponents + 127).to(torch.uint8), values
+
+
+def save_mxfp4(model, folder):
+    """Rewrites a saved folder as gpt-oss is published: the experts' matrices in MXFP4."""
+    state = load_file(folder / "model.safetensors")
+    for name in [n for n in state if n.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        blocks, scales, values = to_mxfp4(state.pop(name).float())
+        assert torch.equal(values, dict(model.named_parameters())[name]), name
+        state[name + "_blocks"], state[name + "_scales"] = blocks, scales
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def routing_margin(model, output, top_k):
@@ -186,10 +378,12 @@ def hub_config(config):
         config.pop("_sliding_window_pattern", None)
     else:
         config["rope_theta"] = parameters.pop("rope_theta")
+        if parameters.get("partial_rotary_factor", 1.0) != 1.0:
+            config["partial_rotary_factor"] = parameters.pop("partial_rotary_factor")
         config["rope_scaling"] = None if parameters["rope_type"] == "default" else parameters
-        if config["model_type"] in ("qwen2", "qwen3"):
+        if config["model_type"] in ("qwen2", "qwen3", "gemma2"):
             config.pop("layer_types", None)
-    if "num_local_experts" in config:
+    if "num_local_experts" in config and config["model_type"].startswith("qwen"):
         config["num_experts"] = config.pop("num_local_experts")
     config["torch_dtype"] = config.pop("dtype", "float32")
     return config
@@ -244,8 +438,10 @@ def build(name, out):
         randomise(model, generator)
         # Values that the stored type can hold exactly; the forward pass itself stays in f32.
         with torch.no_grad():
-            for p in model.parameters():
+            for name_, p in model.named_parameters():
                 p.copy_(p.to(dtype).float())
+                if options.get("mxfp4") and name_.endswith(("experts.gate_up_proj", "experts.down_proj")):
+                    p.copy_(to_mxfp4(p)[2])
         ids = torch.randint(0, config.vocab_size, (1, TOKENS), generator=generator)
         moe = hasattr(config, "num_experts_per_tok")
         with torch.no_grad():
@@ -261,19 +457,25 @@ def build(name, out):
     written = json.loads((folder / "config.json").read_text())
     if options.get("hub", True):
         written = hub_config(written)
+    if options.get("mxfp4"):
+        written["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.embed_tokens"]}
+        save_mxfp4(model, folder)
     (folder / "config.json").write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
     if options.get("chat"):
         chat_files(folder, config.vocab_size)
     save_file({"input_ids": ids[0].int(), "logits": logits}, folder / "expected.safetensors")
 
     # The folder as it lies on the disk gives the same logits: nothing was lost or renamed on the way.
-    again = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    unpack = {"quantization_config": Mxfp4Config(dequantize=True)} if options.get("mxfp4") else {}
+    again = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **unpack).eval()
     with torch.no_grad():
         difference = (again(ids).logits[0] - logits).abs().max().item()
     assert difference < 1e-5, (name, difference)
     names = [n for f in folder.glob("model*.safetensors") for n in load_file(f)]
     if moe:
-        assert any(n.endswith(f"mlp.experts.{config.num_experts - 1}.down_proj.weight") for n in names), names
+        count = getattr(config, "num_local_experts", None) or config.num_experts
+        expert = options.get("expert", QWEN_EXPERT).format(count - 1)
+        assert any(n.endswith(expert) for n in names), names
     for f in folder.iterdir():
         f.chmod(0o644)
     size = sum(f.stat().st_size for f in folder.iterdir())

@@ -12,6 +12,15 @@ pub enum Gate {
     Silu,
     /// GELU in its tanh form: Gemma.
     GeluTanh,
+    /// `x * sigmoid(1.702 x) * (up + 1)` with `x` at most 7 and `up` between -7 and 7: gpt-oss.
+    ClampedSwiglu,
+}
+
+impl Gate {
+    /// The factor inside the sigmoid of [`Gate::ClampedSwiglu`].
+    pub const CLAMPED_ALPHA: f32 = 1.702;
+    /// The bound of both inputs of [`Gate::ClampedSwiglu`].
+    pub const CLAMPED_LIMIT: f32 = 7.0;
 }
 
 /// Values a task of an elementwise operation handles; smaller inputs aren't worth a second thread.
@@ -30,6 +39,23 @@ fn gelu_tanh(x: f32) -> f32 {
     x / (1.0 + exp(-2.0 * u))
 }
 
+/// `x * sigmoid(alpha x) * (up + 1)`, both bounded; what is not a number stays so.
+#[inline(always)]
+fn clamped_swiglu(x: f32, up: f32) -> f32 {
+    let limit = Gate::CLAMPED_LIMIT;
+    let x = if x > limit { limit } else { x };
+    let up = if up > limit { limit } else { up };
+    let up = if up < -limit { -limit } else { up };
+    x / (1.0 + exp(-Gate::CLAMPED_ALPHA * x)) * (up + 1.0)
+}
+
+/// The hyperbolic tangent through `exp`, with an absolute error of about 1e-7.
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    let e = exp(-2.0 * x.abs());
+    ((1.0 - e) / (1.0 + e)).copysign(x)
+}
+
 multiversion! {
     /// `gate = act(gate) * up` for slices of equal length.
     pub(crate) fn gate_values(kind: Gate, gate: &mut [f32], up: &[f32]) = gate_values_body;
@@ -46,6 +72,11 @@ fn gate_values_body(kind: Gate, gate: &mut [f32], up: &[f32]) {
         Gate::GeluTanh => {
             for (gate, up) in gate.iter_mut().zip(up) {
                 *gate = gelu_tanh(*gate) * up;
+            }
+        }
+        Gate::ClampedSwiglu => {
+            for (gate, up) in gate.iter_mut().zip(up) {
+                *gate = clamped_swiglu(*gate, *up);
             }
         }
     }
@@ -111,6 +142,58 @@ pub fn scale(pool: &Pool, x: &mut [f32], factor: f32) {
     });
 }
 
+multiversion! {
+    fn softcap_values(x: &mut [f32], cap: f32) = softcap_values_body;
+}
+
+#[inline(always)]
+fn softcap_values_body(x: &mut [f32], cap: f32) {
+    for x in x {
+        *x = cap * tanh(*x / cap);
+    }
+}
+
+/// Bounds every value softly: `x = cap * tanh(x / cap)`.
+pub fn softcap(pool: &Pool, x: &mut [f32], cap: f32) {
+    softcap_for(isa(), pool, x, cap);
+}
+
+pub(crate) fn softcap_for(isa: Isa, pool: &Pool, x: &mut [f32], cap: f32) {
+    parts(pool, x, &|_, part| softcap_values(isa, part, cap));
+}
+
+multiversion! {
+    fn sigmoid_add(factor: f32, y: &[f32], x: &mut [f32]) = sigmoid_add_body;
+}
+
+#[inline(always)]
+fn sigmoid_add_body(factor: f32, y: &[f32], x: &mut [f32]) {
+    let factor = 1.0 / (1.0 + exp(-factor));
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += factor * y;
+    }
+}
+
+/// Adds to each row of `x` the row of `y` times the sigmoid of its gate: `x += sigmoid(gate) * y`.
+///
+/// # Panics
+///
+/// If the lengths of `x` and `y` differ, or they are not as many rows as there are gates.
+pub fn add_gated(pool: &Pool, x: &mut [f32], y: &[f32], gates: &[f32]) {
+    add_gated_for(isa(), pool, x, y, gates);
+}
+
+pub(crate) fn add_gated_for(isa: Isa, pool: &Pool, x: &mut [f32], y: &[f32], gates: &[f32]) {
+    assert!(x.len() == y.len(), "the summands differ in length");
+    if gates.is_empty() {
+        assert!(x.is_empty(), "rows without gates");
+        return;
+    }
+    assert!(x.len().is_multiple_of(gates.len()), "{} values are not {} rows", x.len(), gates.len());
+    let row_len = x.len() / gates.len();
+    for_each_row(pool, x, row_len, &|row, x| sigmoid_add(isa, gates[row], &y[row * row_len..][..row_len], x));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,16 +207,24 @@ mod tests {
 
     #[test]
     fn gates_match_their_definitions_and_all_paths_agree() {
-        let (x, up) = (values(3 * 37, 1), values(3 * 37, 2));
-        for kind in [Gate::Silu, Gate::GeluTanh] {
+        let (mut x, mut up) = (values(3 * 37, 1), values(3 * 37, 2));
+        // Beyond the bounds of those that have some.
+        x[..3].copy_from_slice(&[9.0, -9.0, 7.5]);
+        up[1..4].copy_from_slice(&[-11.0, 8.0, 30.0]);
+        for kind in [Gate::Silu, Gate::GeluTanh, Gate::ClampedSwiglu] {
             let mut first: Option<Vec<f32>> = None;
             for isa in Isa::available() {
                 let mut gate = x.clone();
                 gate_mul_for(isa, &Pool::new(2), kind, &mut gate, &up, 37);
                 for ((got, x), up) in gate.iter().zip(&x).zip(&up) {
                     let (x, up) = (f64::from(*x), f64::from(*up));
+                    let (x, up) = match kind {
+                        Gate::ClampedSwiglu => (x.min(7.0), up.clamp(-7.0, 7.0) + 1.0),
+                        _ => (x, up),
+                    };
                     let act = match kind {
                         Gate::Silu => x / (1.0 + (-x).exp()),
+                        Gate::ClampedSwiglu => x / (1.0 + (-1.702 * x).exp()),
                         Gate::GeluTanh => {
                             let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
                             0.5 * x * (1.0 + u.tanh())
@@ -160,5 +251,24 @@ mod tests {
         let mut rows = x[..50].to_vec();
         add_bias(&pool, &mut rows, &y[..10]);
         assert!((0..50).all(|i| rows[i] == x[i] + y[i % 10]));
+    }
+
+    #[test]
+    fn bounded_and_gated_values_match_their_definitions_and_all_paths_agree() {
+        let (x, y) = (values(4 * 37, 5), values(4 * 37, 6));
+        let gates = [-3.0, 0.0, 0.5, 40.0];
+        let mut first: Option<(Vec<f32>, Vec<f32>)> = None;
+        for isa in Isa::available() {
+            let (mut capped, mut sums) = (x.clone(), x.clone());
+            softcap_for(isa, &Pool::new(2), &mut capped, 2.5);
+            add_gated_for(isa, &Pool::new(2), &mut sums, &y, &gates);
+            for (i, x) in x.iter().map(|x| f64::from(*x)).enumerate() {
+                assert!((f64::from(capped[i]) - 2.5 * (x / 2.5).tanh()).abs() < 1e-6);
+                let gate = 1.0 / (1.0 + (-f64::from(gates[i / 37])).exp());
+                assert!((f64::from(sums[i]) - (x + gate * f64::from(y[i]))).abs() < 1e-6);
+            }
+            assert_eq!(*first.get_or_insert((capped.clone(), sums.clone())), (capped, sums), "{isa:?}");
+        }
+        add_gated(&Pool::new(1), &mut [], &[], &[]);
     }
 }

@@ -70,6 +70,7 @@ mod quantise;
 pub mod roof;
 mod rope;
 mod route;
+mod scored;
 mod storage;
 #[cfg(test)]
 mod testing;
@@ -78,9 +79,9 @@ mod types;
 
 pub use activations::Activations;
 pub use attention::{AttentionShape, KvLayer, KvShape, KvType, Span, attention, store_kv};
-pub use elementwise::{Gate, add, add_bias, gate_mul, scale};
+pub use elementwise::{Gate, add, add_bias, add_gated, gate_mul, scale, softcap};
 pub use error::KernelError;
-pub use experts::{ExpertSet, MoeScratch, moe_ffn, moe_ffn_part};
+pub use experts::{ExpertBiases, ExpertSet, MoeScratch, moe_ffn, moe_ffn_part};
 pub use gemm::{linear, linear_each};
 pub use matrix::Matrix;
 pub use norm::{rms_norm, rms_norm_in_place};
@@ -89,4 +90,5 @@ pub use pool::{Pool, for_each_row};
 pub use quant::{dequantize, quantize};
 pub use rope::{RopeStyle, RopeTable, rope};
 pub use route::{Routing, append_top_k, route_top_k};
+pub use scored::{ScoredRule, Scoring, append_scored};
 pub use types::WeightType;

@@ -41,6 +41,14 @@ pub struct ModelConfig {
     pub embedding_scale: Option<f32>,
     /// Added to stored norm weights (Gemma folders store `w - 1`; GGUF files store `w`).
     pub norm_offset: f32,
+    /// Bound of attention scores: `s` becomes `cap * tanh(s / cap)` (Gemma 2).
+    pub attention_softcap: Option<f32>,
+    /// Factor on what a branch adds to the residual rows (Granite).
+    pub residual_scale: Option<f32>,
+    /// Factor on logits (Granite).
+    pub logit_scale: Option<f32>,
+    /// Bound of logits, as that of attention scores (Gemma 2).
+    pub logit_softcap: Option<f32>,
 }
 
 /// Shape of the expert layers.
@@ -54,6 +62,8 @@ pub struct ExpertConfig {
     pub ffn: usize,
     /// Whether the weights of the chosen experts are scaled to sum to one.
     pub normalise: bool,
+    /// Width of the expert that every token goes to beside the chosen ones.
+    pub shared_ffn: Option<usize>,
 }
 
 /// A rotary position embedding (Su et al., arXiv 2104.09864).
@@ -61,14 +71,48 @@ pub struct ExpertConfig {
 pub struct RopeConfig {
     /// Which elements form a pair.
     pub style: RopeStyle,
-    /// Rotation per position of each pair, in radians.
+    /// Rotation per position of each pair, in radians. Fewer pairs than half a head leave the rest of it as it is.
     pub inv_freq: Vec<f32>,
+    /// Factor on rotated values (1, except with YaRN and LongRoPE).
+    pub attention_factor: f32,
+    /// What changes for long contexts; a loaded model has chosen and has nothing here.
+    pub longer: Option<Longer>,
+}
+
+/// Other frequencies for models that are loaded for contexts longer than those they were trained for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Longer {
+    /// A set of its own (LongRoPE).
+    Frequencies {
+        /// The longest context, in tokens, without it.
+        beyond: usize,
+        /// As [`RopeConfig::inv_freq`].
+        inv_freq: Vec<f32>,
+    },
+    /// A base that follows from the context (dynamic NTK).
+    Ntk {
+        /// The longest context, in tokens, without it.
+        beyond: usize,
+        /// The base up to there.
+        theta: f32,
+        /// How quickly it grows.
+        factor: f32,
+    },
 }
 
 impl ModelConfig {
     /// Elements a token's keys (or values) take in one layer.
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// The longest context, in tokens, that the model can be loaded for. It is more than `context_length` where positions
+    /// rotate otherwise beyond that (dynamic NTK).
+    pub fn longest_context(&self) -> usize {
+        match &self.rope.longer {
+            Some(Longer::Ntk { factor, .. }) => (self.context_length as f32 * factor) as usize,
+            _ => self.context_length,
+        }
     }
 
     /// Elements of all query heads of a token.

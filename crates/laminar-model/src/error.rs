@@ -10,10 +10,12 @@ pub enum ModelError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// No architecture of this name is implemented.
-    #[error("architecture \"{found}\" is not supported; supported: {supported}")]
+    #[error("architecture \"{found}\" is not supported; the nearest is \"{nearest}\"; supported: {supported}")]
     UnsupportedArchitecture {
         /// The name in the checkpoint.
         found: String,
+        /// The name that is most like it among those that are supported.
+        nearest: &'static str,
         /// Comma-separated names this build knows.
         supported: String,
     },

@@ -153,38 +153,45 @@ impl Summary {
     fn add_tensors(&mut self, checkpoint: &Checkpoint) {
         let mut layers: BTreeMap<usize, LayerSummary> = BTreeMap::new();
         for tensor in checkpoint.tensors() {
-            let bytes = tensor.data.len() as u64;
             let parameters = tensor.elements() as u64;
-            self.parameters += parameters;
-            self.total_bytes += bytes;
-            let total = self.by_type.entry(tensor.ty.name().to_string()).or_default();
-            total.tensors += 1;
-            total.parameters += parameters;
-            total.bytes += bytes;
-            match layer_of(tensor.name) {
-                None => self.outside_layers_bytes += bytes,
-                Some(layer) => {
-                    let entry = layers.entry(layer).or_default();
-                    entry.layer = layer;
-                    entry.bytes += bytes;
-                    if let Some(experts) = experts_in(tensor.name, &tensor.shape) {
-                        self.expert_bytes += bytes;
-                        entry.expert_bytes += bytes;
-                        entry.experts = entry.experts.max(experts);
-                    }
-                }
-            }
-            self.tensors.push(TensorSummary {
-                name: tensor.name.to_string(),
-                ty: tensor.ty.name(),
-                shape: tensor.shape,
-                bytes,
-            });
+            let (name, ty, bytes) = (tensor.name.to_string(), tensor.ty.name(), tensor.data.len() as u64);
+            self.add_tensor(TensorSummary { name, ty, shape: tensor.shape, bytes }, parameters, &mut layers);
+        }
+        for tensor in checkpoint.byte_tensors() {
+            // Two values a byte; the other part holds their scales.
+            let bytes = tensor.data.len() as u64;
+            let parameters = if tensor.name.ends_with("_blocks") { 2 * bytes } else { 0 };
+            let (name, ty) = (tensor.name.to_string(), laminar_kernels::WeightType::Mxfp4.name());
+            self.add_tensor(TensorSummary { name, ty, shape: tensor.shape, bytes }, parameters, &mut layers);
         }
         for layer in layers.values_mut().filter(|layer| layer.experts > 0) {
             layer.bytes_per_expert = layer.expert_bytes / layer.experts as u64;
         }
         self.layers = layers.into_values().collect();
+    }
+
+    fn add_tensor(&mut self, tensor: TensorSummary, parameters: u64, layers: &mut BTreeMap<usize, LayerSummary>) {
+        let bytes = tensor.bytes;
+        self.parameters += parameters;
+        self.total_bytes += bytes;
+        let total = self.by_type.entry(tensor.ty.to_string()).or_default();
+        total.tensors += 1;
+        total.parameters += parameters;
+        total.bytes += bytes;
+        match layer_of(&tensor.name) {
+            None => self.outside_layers_bytes += bytes,
+            Some(layer) => {
+                let entry = layers.entry(layer).or_default();
+                entry.layer = layer;
+                entry.bytes += bytes;
+                if let Some(experts) = experts_in(&tensor.name, &tensor.shape) {
+                    self.expert_bytes += bytes;
+                    entry.expert_bytes += bytes;
+                    entry.experts = entry.experts.max(experts);
+                }
+            }
+        }
+        self.tensors.push(tensor);
     }
 }
 

@@ -1,8 +1,8 @@
 //! The parts a decoder layer is made of, and how rows pass through them.
 
 use laminar_kernels::{
-    Activations, AttentionShape, ExpertSet, KvLayer, Matrix, Pool, Span, WeightType, add, add_bias, attention,
-    gate_mul, linear, linear_each, moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, store_kv,
+    Activations, AttentionShape, ExpertSet, KvLayer, Matrix, Pool, Span, WeightType, add, add_bias, add_gated,
+    attention, gate_mul, linear_each, moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, scale, store_kv,
 };
 
 use crate::config::{ExpertConfig, ModelConfig};
@@ -35,7 +35,7 @@ impl Projection {
         self.bias.is_some()
     }
 
-    fn apply(&self, pool: &Pool, x: &Activations, out: &mut Vec<f32>) {
+    pub(crate) fn apply(&self, pool: &Pool, x: &Activations, out: &mut Vec<f32>) {
         Self::apply_each(pool, x, [(self, out)]);
     }
 
@@ -60,25 +60,47 @@ pub(crate) struct Attention {
     pub(crate) k: Projection,
     pub(crate) v: Projection,
     pub(crate) o: Projection,
-    /// Norm weights of each query and key head.
+    /// Norm weights of each query and key head, or of all heads of a row together: whichever they are as long as.
     pub(crate) head_norms: Option<(Vec<f32>, Vec<f32>)>,
     pub(crate) window: Option<usize>,
     /// Whether this layer uses the local rotary table.
     pub(crate) local_rope: bool,
+    /// A logit for each head, which takes part in the softmax as a position without a value would.
+    pub(crate) sinks: Option<Vec<f32>>,
 }
 
 /// What follows attention: one gated network, or many of which a router picks a few for each row.
 pub(crate) enum FeedForward {
-    Dense { gate: Projection, up: Projection, down: Projection },
-    Experts { router: Matrix, experts: ExpertSet, expert_bytes: Vec<u64>, config: ExpertConfig },
+    Dense {
+        gate: Projection,
+        up: Projection,
+        down: Projection,
+    },
+    Experts {
+        router: Projection,
+        experts: ExpertSet,
+        expert_bytes: Vec<u64>,
+        shared: Option<Box<SharedExpert>>,
+        config: ExpertConfig,
+    },
+}
+
+/// A gated network that every row goes through beside its chosen experts.
+pub(crate) struct SharedExpert {
+    pub(crate) gate: Projection,
+    pub(crate) up: Projection,
+    pub(crate) down: Projection,
+    /// One output a row, whose sigmoid weighs the network's; 1 without it.
+    pub(crate) weight: Option<Projection>,
 }
 
 /// One decoder layer: two branches that add to the residual rows.
 pub(crate) struct Layer {
-    pub(crate) attention_norm: Vec<f32>,
+    /// `None`: the branch reads the residual rows as they are.
+    pub(crate) attention_norm: Option<Vec<f32>>,
     pub(crate) attention: Attention,
     pub(crate) post_attention_norm: Option<Vec<f32>>,
-    pub(crate) ffn_norm: Vec<f32>,
+    pub(crate) ffn_norm: Option<Vec<f32>>,
     pub(crate) ffn: FeedForward,
     pub(crate) post_ffn_norm: Option<Vec<f32>>,
 }
@@ -109,13 +131,9 @@ impl Layer {
         spans: &[Span<'_>],
         hidden: &mut [f32],
     ) {
-        scratch.norm.resize(hidden.len(), 0.0);
-        rms_norm(pool, hidden, &self.attention_norm, config.rms_eps, &mut scratch.norm);
+        read_rows(pool, self.attention_norm.as_deref(), config.rms_eps, hidden, &mut scratch.norm);
         self.attention.forward(pool, config, kv, scratch, spans);
-        if let Some(norm) = &self.post_attention_norm {
-            rms_norm_in_place(pool, &mut scratch.branch, norm, config.rms_eps);
-        }
-        add(pool, hidden, &scratch.branch);
+        add_branch(pool, config, self.post_attention_norm.as_deref(), &mut scratch.branch, hidden);
     }
 
     /// The feed-forward branch.
@@ -127,19 +145,40 @@ impl Layer {
         hidden: &mut [f32],
         loads: &mut ExpertLoads,
     ) {
-        scratch.norm.resize(hidden.len(), 0.0);
-        rms_norm(pool, hidden, &self.ffn_norm, config.rms_eps, &mut scratch.norm);
+        read_rows(pool, self.ffn_norm.as_deref(), config.rms_eps, hidden, &mut scratch.norm);
         self.ffn.forward(pool, config, scratch, loads);
         self.add_network(pool, config, &mut scratch.branch, hidden);
     }
 
     /// Ends the feed-forward branch: adds the network's outputs.
     pub(crate) fn add_network(&self, pool: &Pool, config: &ModelConfig, outputs: &mut [f32], hidden: &mut [f32]) {
-        if let Some(norm) = &self.post_ffn_norm {
-            rms_norm_in_place(pool, outputs, norm, config.rms_eps);
-        }
-        add(pool, hidden, outputs);
+        add_branch(pool, config, self.post_ffn_norm.as_deref(), outputs, hidden);
     }
+}
+
+/// What a branch reads: the residual rows, normed if it has a norm.
+pub(crate) fn read_rows(pool: &Pool, norm: Option<&[f32]>, eps: f32, hidden: &[f32], out: &mut Vec<f32>) {
+    match norm {
+        Some(norm) => {
+            out.resize(hidden.len(), 0.0);
+            rms_norm(pool, hidden, norm, eps, out);
+        }
+        None => {
+            out.clear();
+            out.extend_from_slice(hidden);
+        }
+    }
+}
+
+/// Adds what a branch came to, normed and scaled if the model does so.
+fn add_branch(pool: &Pool, config: &ModelConfig, norm: Option<&[f32]>, outputs: &mut [f32], hidden: &mut [f32]) {
+    if let Some(norm) = norm {
+        rms_norm_in_place(pool, outputs, norm, config.rms_eps);
+    }
+    if let Some(factor) = config.residual_scale {
+        scale(pool, outputs, factor);
+    }
+    add(pool, hidden, outputs);
 }
 
 impl Attention {
@@ -169,10 +208,10 @@ impl Attention {
             head_dim: config.head_dim,
             scale: config.attention_scale,
             window: self.window,
-            softcap: None,
+            softcap: config.attention_softcap,
         };
         store_kv(pool, &s.k, &s.v, spans, kv);
-        attention(pool, &s.q, spans, kv, &shape, None, &mut s.attention);
+        attention(pool, &s.q, spans, kv, &shape, self.sinks.as_deref(), &mut s.attention);
         s.activations.load_for(pool, &s.attention, config.q_width(), [&self.o.weight]);
         self.o.apply(pool, &s.activations, &mut s.branch);
     }
@@ -197,17 +236,47 @@ impl FeedForward {
                 s.activations.load_for(pool, &s.gate, gate.weight.rows(), [&down.weight]);
                 down.apply(pool, &s.activations, &mut s.branch);
             }
-            Self::Experts { router, experts, expert_bytes, config: shape } => {
-                let readers = std::iter::once(router).chain(&experts.gate).chain(&experts.up);
+            Self::Experts { router, experts, expert_bytes, shared, config: shape } => {
+                let of_shared = shared.iter().flat_map(|shared| shared.readers());
+                let readers = std::iter::once(&router.weight).chain(&experts.gate).chain(&experts.up).chain(of_shared);
                 s.activations.load_for(pool, &s.norm, config.hidden, readers);
-                s.router.resize(s.activations.rows() * shape.count, 0.0);
-                linear(pool, router, &s.activations, &mut s.router);
+                router.apply(pool, &s.activations, &mut s.router);
                 route_top_k(pool, &s.router, shape.count, shape.top_k, shape.normalise, &mut s.routing);
                 let prefill = &s.prefill_rows;
                 loads.count(&s.routing, expert_bytes, 0..shape.count, |row| prefill[row], &mut s.seen);
                 s.branch.resize(s.norm.len(), 0.0);
                 moe_ffn(pool, experts, config.gate, &s.activations, &s.routing, &mut s.branch, &mut s.moe);
+                if let Some(shared) = shared {
+                    shared.forward(pool, config, s);
+                    shared.add(pool, &s.shared, &s.shared_gate, &mut s.branch);
+                }
             }
+        }
+    }
+}
+
+impl SharedExpert {
+    /// The weights that read the layer's rows.
+    pub(crate) fn readers(&self) -> impl Iterator<Item = &Matrix> {
+        [&self.gate, &self.up].into_iter().chain(&self.weight).map(|projection| &projection.weight)
+    }
+
+    /// Reads `scratch.activations` and leaves others there; writes `scratch.shared` and `scratch.shared_gate`.
+    pub(crate) fn forward(&self, pool: &Pool, config: &ModelConfig, s: &mut Scratch) {
+        if let Some(weight) = &self.weight {
+            weight.apply(pool, &s.activations, &mut s.shared_gate);
+        }
+        Projection::apply_each(pool, &s.activations, [(&self.gate, &mut s.gate), (&self.up, &mut s.up)]);
+        gate_mul(pool, config.gate, &mut s.gate, &s.up, self.gate.weight.rows());
+        s.activations.load_for(pool, &s.gate, self.gate.weight.rows(), [&self.down.weight]);
+        self.down.apply(pool, &s.activations, &mut s.shared);
+    }
+
+    /// Adds what [`SharedExpert::forward`] has come to.
+    pub(crate) fn add(&self, pool: &Pool, outputs: &[f32], gates: &[f32], rows: &mut [f32]) {
+        match &self.weight {
+            Some(_) => add_gated(pool, rows, outputs, gates),
+            None => add(pool, rows, outputs),
         }
     }
 }

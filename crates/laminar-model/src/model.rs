@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use laminar_kernels::{Matrix, Pool, Span, WeightType, linear, rms_norm};
+use laminar_kernels::{Matrix, Pool, Span, WeightType, linear, rms_norm, scale, softcap};
 
 use crate::arch::{self, Family};
 use crate::checkpoint::Checkpoint;
@@ -22,6 +22,9 @@ use crate::weights::{Progress, Weights};
 pub struct LoadOptions<'a> {
     /// Element type the KV cache of this model is meant to have.
     pub kv: KvType,
+    /// Longest sequence that will be run, in tokens; without it, the checkpoint's own. A few models rotate positions
+    /// otherwise when they are loaded for more than they were trained for.
+    pub context: Option<usize>,
     /// Called with bytes packed so far and bytes in total, from several threads.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
     /// Folder where packed weights are kept, so that the next load maps them and packs nothing; see [`Model::load`].
@@ -61,7 +64,11 @@ impl Model {
         let progress = Progress::new(checkpoint.total_bytes(), options.progress);
         let mut weights = Weights::new(checkpoint, family, pool, cache.as_ref(), progress);
         let embedding = Embedding::load(&weights, &config)?;
-        let config = ModelConfig { vocab_size: embedding.rows(), ..config };
+        let mut config = ModelConfig { vocab_size: embedding.rows(), ..config };
+        let context = options.context.unwrap_or(config.context_length).min(config.longest_context());
+        config.context_length = config.context_length.max(context);
+        config.rope.settle(context);
+        let config = config;
         let tied = !weights.contains("output.weight");
         if !tied {
             weights.leave(embedding.bytes());
@@ -177,6 +184,12 @@ impl Model {
             rms_norm(pool, hidden, &self.output_norm, self.config.rms_eps, &mut scratch.norm);
             scratch.activations.load_for(pool, &scratch.norm, width, [&self.output]);
             linear(pool, &self.output, &scratch.activations, out);
+            if let Some(factor) = self.config.logit_scale {
+                scale(pool, out, factor);
+            }
+            if let Some(cap) = self.config.logit_softcap {
+                softcap(pool, out, cap);
+            }
         }
         Ok(())
     }

@@ -7,17 +7,18 @@
 
 use std::ops::Range;
 
-use laminar_kernels::{Activations, Pool, Routing, Span, append_top_k, linear, moe_ffn_part, rms_norm};
+use laminar_kernels::{Activations, Pool, Routing, Span, append_top_k, moe_ffn_part};
 
 use crate::error::ModelError;
 use crate::kv::KvCache;
-use crate::layer::{FeedForward, RowSpan};
+use crate::layer::{FeedForward, RowSpan, read_rows};
 use crate::loads::ExpertLoads;
 use crate::model::{Model, check_span};
 use crate::scratch::Scratch;
 
 /// Where a cohort stands inside a layer, and what is kept of it besides the hidden rows: of a mixture the normed and
-/// quantised rows, their routing, and the sums over the experts that are done; of a dense network nothing.
+/// quantised rows, their routing, the shared expert's part, and the sums over the experts that are done; of a dense
+/// network nothing.
 ///
 /// One belongs to each cohort that stops inside layers. It may be used for any layer and any later cohort of a model,
 /// and keeps its memory.
@@ -27,6 +28,10 @@ pub struct PartialLayer {
     input: Activations,
     routing: Routing,
     sums: Vec<f32>,
+    /// What the shared expert adds to each row, and its gates. It belongs to no part of the experts, so it runs with the
+    /// rows that pass attention.
+    shared: Vec<f32>,
+    shared_gate: Vec<f32>,
 }
 
 /// The next rows or units that a layer waits for.
@@ -98,6 +103,8 @@ impl Model {
         } else if let FeedForward::Experts { experts, .. } = &self.layers[layer].ffn {
             state.input.clear_for(experts);
             state.routing.clear();
+            state.shared.clear();
+            state.shared_gate.clear();
         }
         state.place = Some(Place { layer, rows: rows.end, units: 0 });
 
@@ -162,13 +169,16 @@ impl Model {
                 let hidden = &mut hidden[units.start * width..units.end * width];
                 parts.feed_forward(pool, &self.config, scratch, hidden, loads);
             }
-            FeedForward::Experts { experts, expert_bytes, .. } => {
+            FeedForward::Experts { experts, expert_bytes, shared, .. } => {
                 loads.count(&state.routing, expert_bytes, units.clone(), |_| true, &mut scratch.seen);
                 state.sums.resize(hidden.len(), 0.0);
                 let (input, routing, sums) = (&state.input, &state.routing, &mut state.sums);
                 let (moe, gate) = (&mut scratch.moe, self.config.gate);
                 moe_ffn_part(pool, experts, units.clone(), gate, input, routing, sums, moe);
                 if units.end == all {
+                    if let Some(shared) = shared {
+                        shared.add(pool, &state.shared, &state.shared_gate, sums);
+                    }
                     parts.add_network(pool, &self.config, sums, hidden);
                 }
             }
@@ -201,16 +211,23 @@ impl Model {
     /// Keeps rows that have passed attention as the experts will read them.
     fn route_rows(&self, pool: &Pool, s: &mut Scratch, layer: usize, hidden: &[f32], state: &mut PartialLayer) {
         let parts = &self.layers[layer];
-        let FeedForward::Experts { router, config: shape, .. } = &parts.ffn else {
+        let FeedForward::Experts { router, shared, config: shape, .. } = &parts.ffn else {
             return;
         };
-        s.norm.resize(hidden.len(), 0.0);
-        rms_norm(pool, hidden, &parts.ffn_norm, self.config.rms_eps, &mut s.norm);
-        s.activations.load_for(pool, &s.norm, self.config.hidden, [router]);
-        s.router.resize(s.activations.rows() * shape.count, 0.0);
-        linear(pool, router, &s.activations, &mut s.router);
+        read_rows(pool, parts.ffn_norm.as_deref(), self.config.rms_eps, hidden, &mut s.norm);
+        let of_shared = shared.iter().flat_map(|shared| shared.readers());
+        let readers = std::iter::once(&router.weight).chain(of_shared);
+        s.activations.load_for(pool, &s.norm, self.config.hidden, readers);
+        router.apply(pool, &s.activations, &mut s.router);
         append_top_k(pool, &s.router, shape.count, shape.top_k, shape.normalise, &mut state.routing);
         state.input.append(pool, &s.norm, self.config.hidden);
+        if let Some(shared) = shared {
+            shared.forward(pool, &self.config, s);
+            state.shared.extend_from_slice(&s.shared);
+            if shared.weight.is_some() {
+                state.shared_gate.extend_from_slice(&s.shared_gate);
+            }
+        }
     }
 
     /// The cohort's rows, once the layer exists and `rows` are among them.

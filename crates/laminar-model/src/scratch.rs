@@ -2,7 +2,7 @@
 
 use laminar_kernels::{Activations, MoeScratch, RopeTable, Routing};
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, RopeConfig};
 use crate::layer::RowSpan;
 
 /// Working memory of the forward pass: grows to the largest call and is kept. One for each thread that runs a model, and
@@ -23,6 +23,9 @@ pub struct Scratch {
     pub(crate) router: Vec<f32>,
     pub(crate) routing: Routing,
     pub(crate) moe: MoeScratch,
+    /// What the shared expert adds to each row, and its gate.
+    pub(crate) shared: Vec<f32>,
+    pub(crate) shared_gate: Vec<f32>,
     pub(crate) positions: Vec<u32>,
     pub(crate) prefill_rows: Vec<bool>,
     pub(crate) seen: Vec<u8>,
@@ -42,9 +45,10 @@ impl Scratch {
             self.prefill_rows.resize(self.positions.len(), span.prefill);
             end = end.max(last);
         }
-        self.rope.get_or_insert_with(|| RopeTable::new(config.rope.inv_freq.clone(), 1.0)).ensure(end);
+        let table = |rope: &RopeConfig| RopeTable::new(rope.inv_freq.clone(), rope.attention_factor);
+        self.rope.get_or_insert_with(|| table(&config.rope)).ensure(end);
         if let Some(local) = &config.local_rope {
-            self.local_rope.get_or_insert_with(|| RopeTable::new(local.inv_freq.clone(), 1.0)).ensure(end);
+            self.local_rope.get_or_insert_with(|| table(local)).ensure(end);
         }
     }
 }

@@ -77,6 +77,7 @@ fn every_fault_is_one_line_that_names_its_place() {
     let without = |drop_key| Damage { drop_key, ..Damage::default() };
     let table: Vec<(Damage<'_>, &[&str])> = vec![
         (set("general.architecture", Value::String("mamba9".into())), &["mamba9", "supported", "qwen3moe"]),
+        (set("general.architecture", Value::String("qwen35moe".into())), &["qwen35moe", "nearest is \"qwen3moe\""]),
         (set("qwen3moe.block_count", Value::U32(0)), &["qwen3moe.block_count"]),
         (set("qwen3moe.block_count", Value::U32(u32::MAX)), &["qwen3moe.block_count"]),
         (set("qwen3moe.block_count", Value::U32(4000)), &["blk.", "missing"]),
@@ -86,7 +87,7 @@ fn every_fault_is_one_line_that_names_its_place() {
         (set("qwen3moe.expert_used_count", Value::U32(99)), &["expert_used_count", "99"]),
         (set("qwen3moe.expert_count", Value::U32(16)), &["_exps.weight", "shape"]),
         (set("qwen3moe.rope.freq_base", Value::F32(f32::NAN)), &["rope.freq_base"]),
-        (set("qwen3moe.rope.scaling.type", Value::String("yarn".into())), &["rope.scaling.type", "yarn"]),
+        (set("qwen3moe.rope.scaling.type", Value::String("spiral".into())), &["rope.scaling.type", "spiral", "yarn"]),
         (set("qwen3moe.attention.layer_norm_rms_epsilon", Value::String("x".into())), &["layer_norm_rms_epsilon"]),
         (without("qwen3moe.context_length"), &["qwen3moe.context_length", "missing"]),
         (without("qwen3moe.expert_count"), &["qwen3moe.expert_count", "missing"]),

@@ -33,12 +33,22 @@ fn models() -> &'static [(&'static str, Model)] {
             ("moe q4_0", synth(Preset::Tiny, WeightType::Q4_0)),
             ("moe q8_0", synth(Preset::Tiny, WeightType::Q8_0)),
             ("dense q4_0", synth(Preset::TinyDense, WeightType::Q4_0)),
+            ("gpt-oss mxfp4", synth(Preset::TinyGptOss, WeightType::Mxfp4)),
+            ("gated shared expert q8_0", synth(Preset::TinyQwen2Moe, WeightType::Q8_0)),
+            ("shared expert q4_0", synth(Preset::TinyGraniteMoe, WeightType::Q4_0)),
+            ("olmoe q5_0", synth(Preset::TinyOlmoe, WeightType::Q5_0)),
+            ("phi3 q4_0", synth(Preset::TinyPhi3, WeightType::Q4_0)),
+            fixture("gemma2"),
+            fixture("olmo2"),
+            fixture("gpt_oss"),
+            fixture("gpt_oss_mxfp4"),
+            fixture("granite_moe_shared"),
             fixture("gemma3"),
             fixture("mistral_window"),
             fixture("qwen3_moe_bf16"),
         ];
         let windowed = models.iter().filter(|(_, model)| model.config().windows.iter().any(Option::is_some));
-        assert_eq!(windowed.count(), 2, "fixtures with sliding windows");
+        assert_eq!(windowed.count(), 6, "fixtures with sliding windows");
         models
     })
 }

@@ -60,6 +60,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show what a model file holds: architecture, tensors, types, memory
     Inspect(InspectArgs),
+    /// List the model families that can be opened
+    Models(ModelsArgs),
     /// Write a GGUF of a published shape with seeded random weights
     Synth(SynthArgs),
     /// Measure this machine, and models on it
@@ -190,6 +192,14 @@ pub struct InspectArgs {
     /// GGUF file, Hugging Face folder or hub id; without it, the built-in tiny model
     pub model: Option<String>,
     /// Print everything, every tensor included, as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `laminar models`.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// Print one JSON array
     #[arg(long)]
     pub json: bool,
 }

@@ -35,6 +35,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Serve(args) => commands::serve::serve(args, quiet),
         Command::Run(args) => commands::run::run(args, quiet),
         Command::Inspect(args) => commands::inspect::inspect(args, quiet),
+        Command::Models(args) => commands::models::models(args),
         Command::Synth(args) => commands::synth::synth(args, quiet),
         Command::Bench(args) => commands::bench::bench(args, quiet),
     }

@@ -61,7 +61,7 @@ pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::R
     let in_model = || format!("model {}", source.name);
     // Everything that can be refused at a glance comes before the weights.
     let shape = read_config(&source.checkpoint).with_context(in_model)?;
-    let context = context_length(args, shape.context_length)?;
+    let context = context_length(args, shape.context_length, shape.longest_context())?;
     let policy = policy(args)?;
     let packed_cache = packed_cache(args)?;
     let tokenizer = Tokenizer::from_checkpoint(&source.checkpoint).with_context(in_model)?;
@@ -69,7 +69,7 @@ pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::R
 
     let pool = Pool::new(threads(args.threads));
     let kv_type = kv_type(args.kv_type);
-    let model = load(&source, &pool, kv_type, packed_cache.as_deref(), quiet)?;
+    let model = load(&source, &pool, kv_type, Some(context), packed_cache.as_deref(), quiet)?;
     tokenizer.check_vocab(model.vocab_size()).with_context(in_model)?;
     let tokenizer = Arc::new(tokenizer);
     let EngineUse { max_sequences, max_waiting, prefix_cache } = engine_use;
@@ -88,11 +88,12 @@ pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::R
 
 /// Loads a model's weights behind a progress bar.
 ///
-/// `packed_cache` is a folder for packed weights, if they are to be kept.
+/// `context` is the longest sequence that will be run, if that is not the model's own; `packed_cache` is a folder for packed weights, if they are to be kept.
 pub fn load(
     source: &Source,
     pool: &Pool,
     kv_type: KvType,
+    context: Option<usize>,
     packed_cache: Option<&Path>,
     quiet: bool,
 ) -> anyhow::Result<Model> {
@@ -104,6 +105,7 @@ pub fn load(
     };
     let options = LoadOptions {
         kv: kv_type,
+        context,
         progress: Some(&on_progress),
         packed_cache,
         cache_progress: packed_cache.is_some().then_some(&on_written),
@@ -144,9 +146,9 @@ pub fn kv_type(name: KvTypeName) -> KvType {
 }
 
 /// `--ctx`, checked against the model.
-fn context_length(args: &EngineArgs, longest: usize) -> anyhow::Result<usize> {
+fn context_length(args: &EngineArgs, usual: usize, longest: usize) -> anyhow::Result<usize> {
     match args.ctx.map(|tokens| tokens.get()) {
-        None => Ok(longest.min(DEFAULT_CONTEXT_LIMIT)),
+        None => Ok(usual.min(DEFAULT_CONTEXT_LIMIT)),
         Some(tokens) if tokens <= longest => Ok(tokens),
         Some(tokens) => {
             bail!("--ctx {tokens}: the model was made for at most {longest} tokens; use --ctx {longest} or less")

@@ -121,7 +121,7 @@ pub fn expert_cases(
     let count = bytes.div_ceil(expert_bytes).max(1).next_multiple_of(TOP_K);
     let all_bytes = count * expert_bytes;
     let made = |shape| matrices(pool, ty, count, shape);
-    let set = ExpertSet { gate: made(inner)?, up: made(inner)?, down: made(outer)? };
+    let set = ExpertSet { gate: made(inner)?, up: made(inner)?, down: made(outer)?, biases: None };
     let set = Rc::new(set);
     let case = |name: String, calls: usize, rows: usize| {
         let set = Rc::clone(&set);

@@ -24,6 +24,18 @@ pub struct ExpertSet {
     pub up: Vec<Matrix>,
     /// Down projections, dim x hidden.
     pub down: Vec<Matrix>,
+    /// What is added to their outputs, if anything.
+    pub biases: Option<ExpertBiases>,
+}
+
+/// Biases of experts, those of one expert after those of another.
+pub struct ExpertBiases {
+    /// Of the gate projections, experts x hidden.
+    pub gate: Vec<f32>,
+    /// Of the up projections, experts x hidden.
+    pub up: Vec<f32>,
+    /// Of the down projections, experts x dim.
+    pub down: Vec<f32>,
 }
 
 impl ExpertSet {
@@ -97,7 +109,7 @@ const HIDDEN_SHARES: usize = 32;
 const PANELS_OF_BLOCK: usize = BLOCK / LANES;
 
 /// The feed-forward network of each row's experts: with `h = act(gate x) * (up x)`,
-/// `out = sum over the row's experts of weight * (down h)`.
+/// `out = sum over the row's experts of weight * (down h)`; where there are biases, they are added to each product.
 ///
 /// `out` is `x.rows()` rows of the down projection's outputs, and is overwritten.
 ///
@@ -190,6 +202,14 @@ fn check(experts: &ExpertSet, part: &Range<usize>, x: &Activations, routing: &Ro
         experts.gate.iter().chain(&experts.up).all(first) && experts.down.iter().all(second),
         "the experts differ in shape"
     );
+    if let Some(biases) = &experts.biases {
+        assert!(
+            biases.gate.len() == count * hidden
+                && biases.up.len() == count * hidden
+                && biases.down.len() == count * dim,
+            "the biases are not those of {count} experts"
+        );
+    }
     assert!(x.rows() == 0 || x.cols() == inputs, "rows of {} values for experts of {inputs} inputs", x.cols());
     let pairs = x.rows() * routing.top_k;
     assert!(
@@ -344,8 +364,13 @@ impl Layer<'_> {
                 }
             }
             for row in 0..rows {
-                let gates = &mut gates[row][..columns];
-                gate_values(self.isa, self.gate, gates, &ups[row][..columns]);
+                let (gates, ups) = (&mut gates[row][..columns], &mut ups[row][..columns]);
+                if let Some(biases) = &self.experts.biases {
+                    let at = segment.expert * self.hidden + block * BLOCK;
+                    add_values(self.isa, &biases.gate[at..at + columns], gates);
+                    add_values(self.isa, &biases.up[at..at + columns], ups);
+                }
+                gate_values(self.isa, self.gate, gates, ups);
                 // SAFETY: one task for each block of columns of a segment's tiles.
                 let mut hidden = unsafe { to.part(segment.tile_of(pass) + row / TILE, block, 1) };
                 hidden.set_row(self.isa, row % TILE, gates);
@@ -386,6 +411,10 @@ impl Layer<'_> {
                         // The rows are scattered: fetch their sums while the product runs.
                         pairs.iter().for_each(|pair| out.prefetch(at(*pair)));
                         multiply_tiles(self.isa, matrix, panel, source, rows, ahead, &mut part);
+                        if let Some(biases) = &self.experts.biases {
+                            let bias = &biases.down[segment.expert * self.dim + column..][..width];
+                            part[..rows].iter_mut().for_each(|part| add_values(self.isa, bias, part));
+                        }
                         for (part, pair) in part.iter().zip(pairs) {
                             // SAFETY: tasks write disjoint columns.
                             let sums = unsafe { out.slice(at(*pair), width) };
@@ -400,6 +429,17 @@ impl Layer<'_> {
 
 crate::isa::multiversion! {
     fn add_weighted(weight: f32, values: &[f32; LANES], sums: &mut [f32]) = add_weighted_body;
+}
+
+crate::isa::multiversion! {
+    fn add_values(values: &[f32], sums: &mut [f32]) = add_values_body;
+}
+
+#[inline(always)]
+fn add_values_body(values: &[f32], sums: &mut [f32]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
 }
 
 #[inline(always)]

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::{cases, matrix, noise};
-use crate::{WeightType, gate_mul, linear};
+use crate::{WeightType, add_bias, gate_mul, linear};
 
 fn set(types: (WeightType, WeightType), n: usize, dim: usize, hidden: usize, seed: u32) -> ExpertSet {
     let many = |ty, rows, cols, seed: u32| (0..n as u32).map(|e| matrix(ty, rows, cols, seed + e)).collect();
@@ -10,7 +10,18 @@ fn set(types: (WeightType, WeightType), n: usize, dim: usize, hidden: usize, see
         gate: many(types.0, hidden, dim, seed),
         up: many(types.0, hidden, dim, seed + 100),
         down: many(types.1, dim, hidden, seed + 200),
+        biases: None,
     }
+}
+
+fn with_biases(set: ExpertSet, seed: u32) -> ExpertSet {
+    let (n, dim, hidden) = (set.gate.len(), set.down[0].rows(), set.down[0].cols());
+    let biases = ExpertBiases {
+        gate: noise(n * hidden, seed + 300),
+        up: noise(n * hidden, seed + 301),
+        down: noise(n * dim, seed + 302),
+    };
+    ExpertSet { biases: Some(biases), ..set }
 }
 
 fn routing(rows: usize, experts: usize, top_k: usize, seed: u32) -> Routing {
@@ -72,10 +83,17 @@ fn naive(set: &ExpertSet, kind: Gate, x: &[f32], routing: &Routing) -> Vec<f32> 
             a.load(&pool, x, x.len());
             linear(&pool, &set.gate[e], &a, &mut gate);
             linear(&pool, &set.up[e], &a, &mut up);
+            if let Some(biases) = &set.biases {
+                add_bias(&pool, &mut gate, &biases.gate[e * hidden..][..hidden]);
+                add_bias(&pool, &mut up, &biases.up[e * hidden..][..hidden]);
+            }
             gate_mul(&pool, kind, &mut gate, &up, hidden);
             a.load(&pool, &gate, hidden);
             let mut y = vec![0.0; dim];
             linear(&pool, &set.down[e], &a, &mut y);
+            if let Some(biases) = &set.biases {
+                add_bias(&pool, &mut y, &biases.down[e * dim..][..dim]);
+            }
             for (sum, y) in sums.iter_mut().zip(y) {
                 *sum = routing.weights[choice].mul_add(y, *sum);
             }
@@ -99,7 +117,8 @@ proptest! {
             (WeightType::Mxfp4, WeightType::Mxfp4),
             (WeightType::F32, WeightType::F32),
         ]),
-        kind in prop::sample::select(vec![Gate::Silu, Gate::GeluTanh]),
+        kind in prop::sample::select(vec![Gate::Silu, Gate::GeluTanh, Gate::ClampedSwiglu]),
+        biased in any::<bool>(),
         experts in 1..9usize,
         top in 1..9usize,
         rows in 1..40usize,
@@ -114,6 +133,7 @@ proptest! {
             len => hidden * len,
         };
         let set = set(types, experts, dim, hidden, seed);
+        let set = if biased { with_biases(set, seed) } else { set };
         let routing = routing(rows, experts, top.min(experts), seed);
         let x = noise(rows * dim, seed + 5);
         let expected = naive(&set, kind, &x, &routing);

@@ -69,6 +69,10 @@ pub(super) fn config(
         gate: Gate::Silu,
         embedding_scale: None,
         norm_offset: 0.0,
+        attention_softcap: None,
+        residual_scale: None,
+        logit_scale: None,
+        logit_softcap: None,
     })
 }
 
@@ -105,12 +109,68 @@ pub(super) fn experts(
         Some(ffn) => ffn,
         None => dense_ffn,
     };
-    Ok(Some(ExpertConfig { count, top_k, ffn, normalise }))
+    Ok(Some(ExpertConfig { count, top_k, ffn, normalise, shared_ffn: None }))
+}
+
+/// Windows of models in which every `period`-th layer sees the whole sequence and the others slide, unless the checkpoint
+/// lists its layers one by one.
+pub(super) fn sliding_windows(
+    hyper: &Hyper<'_>,
+    config: &mut ModelConfig,
+    window: usize,
+    period: usize,
+) -> Result<(), ModelError> {
+    let slides = match hyper.sliding_layers()? {
+        Some(listed) if listed.len() == config.layers => listed,
+        Some(listed) => {
+            let key = hyper.key("attention.sliding_window_pattern", "layer_types");
+            return Err(ModelError::config(key, format!("lists {} of {} layers", listed.len(), config.layers)));
+        }
+        None => {
+            let period = hyper.opt_size("", "sliding_window_pattern")?.unwrap_or(period);
+            (1..=config.layers).map(|number| !number.is_multiple_of(period)).collect()
+        }
+    };
+    for (slot, slides) in config.windows.iter_mut().zip(slides) {
+        *slot = slides.then_some(window);
+    }
+    Ok(())
 }
 
 /// How query and key rows are laid out: GGUF files of the `llama` family reorder them so that pairs are neighbours.
 pub(super) fn llama_style(hyper: &Hyper<'_>) -> RopeStyle {
     if hyper.is_gguf() { RopeStyle::Interleaved } else { RopeStyle::Half }
+}
+
+/// Refuses models in which only some layers have experts, as Qwen's configurations can ask for.
+pub(super) fn refuse_dense_layers(hyper: &Hyper<'_>) -> Result<(), ModelError> {
+    let sparse_step = hyper.opt_size("", "decoder_sparse_step")?.unwrap_or(1);
+    let dense_layers = hyper.hf_field("mlp_only_layers").and_then(|v| v.as_array()).is_some_and(|v| !v.is_empty());
+    if sparse_step != 1 || dense_layers {
+        return Err(ModelError::config(
+            "mlp_only_layers",
+            "and decoder_sparse_step: models that mix dense and expert layers are not supported",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses models that bound queries, keys and values.
+pub(super) fn refuse_clipping(hyper: &Hyper<'_>) -> Result<(), ModelError> {
+    if hyper.opt_float("attention.clamp_kqv", "clip_qkv")?.is_some_and(|bound| bound != 0.0) {
+        return Err(ModelError::config(hyper.key("attention.clamp_kqv", "clip_qkv"), "is not supported"));
+    }
+    Ok(())
+}
+
+/// The experts of a model that must have some.
+pub(super) fn require_experts(
+    hyper: &Hyper<'_>,
+    dense_ffn: usize,
+    normalise: bool,
+) -> Result<ExpertConfig, ModelError> {
+    let missing = || ModelError::config(hyper.key("expert_count", "num_experts"), "is missing");
+    experts(hyper, dense_ffn, normalise)?.ok_or_else(missing)
 }
 
 /// Requires an activation this project computes.

@@ -6,12 +6,16 @@ use super::{Family, Hyper, base};
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
-use crate::layer::Layer;
+use crate::layer::{Attention, Layer};
+use crate::layer_weights::LayerWeights;
 use crate::rope;
-use crate::weights::LayerWeights;
 
 pub(super) const FAMILY: Family = Family {
     name: "gemma3",
+    gguf_architecture: "gemma3",
+    models: "Gemma 3, text",
+    features: &["sliding window in five of six layers", "head norms", "norms after branches"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["gemma3_text"],
     read_config,
     layer,
@@ -30,11 +34,29 @@ const LOCAL_THETA: f32 = 10_000.0;
 const LAYERS_27B: usize = 62;
 
 fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
+    let mut config = scaled("gemma3", LAYERS_27B, hyper, checkpoint)?;
+    config.local_rope = Some(rope::local(hyper, config.head_dim, LOCAL_THETA)?);
+    for field in ["final_logit_softcapping", "attn_logit_softcapping"] {
+        if hyper.hf_field(field).is_some() {
+            return Err(ModelError::config(field, "is not supported for gemma3"));
+        }
+    }
+    let window = hyper.size("attention.sliding_window", "sliding_window")?;
+    base::sliding_windows(hyper, &mut config, window, GLOBAL_EVERY)?;
+    Ok(config)
+}
+
+/// Gemma's factors and activation, shared with Gemma 2. `layers_27b` is how many layers the 27B member has.
+pub(super) fn scaled(
+    name: &'static str,
+    layers_27b: usize,
+    hyper: &Hyper<'_>,
+    checkpoint: &Checkpoint,
+) -> Result<ModelConfig, ModelError> {
     base::require_activation(hyper, "hidden_activation", &["gelu_pytorch_tanh"])?;
-    let mut config = base::config("gemma3", RopeStyle::Half, hyper, checkpoint)?;
+    let mut config = base::config(name, RopeStyle::Half, hyper, checkpoint)?;
     config.gate = Gate::GeluTanh;
     config.embedding_scale = Some((config.hidden as f32).sqrt());
-    config.local_rope = Some(rope::local(hyper, config.head_dim, LOCAL_THETA)?);
     // Folders store norm weights minus one; GGUF conversion adds it back.
     config.norm_offset = if hyper.is_gguf() { 0.0 } else { 1.0 };
     config.attention_scale = match hyper.opt_float("", "query_pre_attn_scalar")? {
@@ -42,49 +64,27 @@ fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig
         Some(scalar) => {
             return Err(ModelError::config("query_pre_attn_scalar", format!("is {scalar}, must be above 0")));
         }
-        None if config.layers == LAYERS_27B => 1.0 / ((config.hidden / config.heads) as f32).sqrt(),
+        None if config.layers == layers_27b => 1.0 / ((config.hidden / config.heads) as f32).sqrt(),
         None => config.attention_scale,
     };
-    for field in ["final_logit_softcapping", "attn_logit_softcapping"] {
-        if hyper.hf_field(field).is_some() {
-            return Err(ModelError::config(field, "is not supported for gemma3"));
-        }
-    }
-    windows(hyper, &mut config)?;
     Ok(config)
 }
 
-fn windows(hyper: &Hyper<'_>, config: &mut ModelConfig) -> Result<(), ModelError> {
-    let window = hyper.size("attention.sliding_window", "sliding_window")?;
-    if let Some(types) = hyper.hf_field("layer_types").and_then(|v| v.as_array()) {
-        if types.len() != config.layers {
-            return Err(ModelError::config(
-                "layer_types",
-                format!("lists {} of {} layers", types.len(), config.layers),
-            ));
-        }
-        for (slot, kind) in config.windows.iter_mut().zip(types) {
-            *slot = match kind.as_str() {
-                Some("sliding_attention") => Some(window),
-                Some("full_attention") => None,
-                _ => return Err(ModelError::config("layer_types", format!("has unknown entry {kind}"))),
-            };
-        }
-        return Ok(());
-    }
-    let every = hyper.opt_size("", "sliding_window_pattern")?.unwrap_or(GLOBAL_EVERY);
-    for (index, slot) in config.windows.iter_mut().enumerate() {
-        *slot = if (index + 1).is_multiple_of(every) { None } else { Some(window) };
-    }
-    Ok(())
+fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
+    around(weights, config, weights.attention_with_head_norms(config, index)?)
 }
 
-fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
+/// A layer with four norms around the given attention; shared with Gemma 2.
+pub(super) fn around(
+    weights: &LayerWeights<'_>,
+    config: &ModelConfig,
+    attention: Attention,
+) -> Result<Layer, ModelError> {
     Ok(Layer {
-        attention_norm: weights.norm("attn_norm", config)?,
-        attention: weights.attention_with_head_norms(config, index)?,
+        attention_norm: Some(weights.norm("attn_norm", config)?),
+        attention,
         post_attention_norm: Some(weights.norm("post_attention_norm", config)?),
-        ffn_norm: weights.norm("ffn_norm", config)?,
+        ffn_norm: Some(weights.norm("ffn_norm", config)?),
         ffn: weights.feed_forward(config)?,
         post_ffn_norm: Some(weights.norm("post_ffw_norm", config)?),
     })

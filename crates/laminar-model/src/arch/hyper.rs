@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use crate::checkpoint::{Checkpoint, Metadata};
+use crate::checkpoint::{Array, Checkpoint, Metadata, Value};
 use crate::error::ModelError;
 
 /// No real model comes near these; larger numbers mean a corrupt or hostile file.
@@ -76,6 +76,39 @@ impl<'a> Hyper<'a> {
         }
     }
 
+    /// A size where zero means that there is none.
+    pub(crate) fn opt_count(&self, gguf: &str, hf: &str) -> Result<Option<usize>, ModelError> {
+        let zero = match self {
+            Self::Gguf { metadata, .. } => metadata.u64(&self.key(gguf, hf))? == Some(0),
+            Self::Hf(json) => json.get(hf).and_then(Json::as_u64) == Some(0),
+        };
+        if zero { Ok(None) } else { self.opt_size(gguf, hf) }
+    }
+
+    /// Which layers slide, if the checkpoint lists them: `layer_types`, or an array of GGUF's pattern key.
+    pub(crate) fn sliding_layers(&self) -> Result<Option<Vec<bool>>, ModelError> {
+        match self {
+            Self::Gguf { metadata, .. } => Ok(match metadata.get(&self.key("attention.sliding_window_pattern", "")) {
+                Some(Value::Array(Array::Bool(layers))) => Some(layers.clone()),
+                Some(Value::Array(array)) => {
+                    array.integers().map(|layers| layers.into_iter().map(|slides| slides != 0).collect())
+                }
+                _ => None,
+            }),
+            Self::Hf(json) => {
+                let Some(kinds) = json.get("layer_types").and_then(Json::as_array) else {
+                    return Ok(None);
+                };
+                let slides = |kind: &Json| match kind.as_str() {
+                    Some("sliding_attention") => Ok(true),
+                    Some("full_attention") => Ok(false),
+                    _ => Err(ModelError::config("layer_types", format!("has unknown entry {}", short(kind)))),
+                };
+                kinds.iter().map(slides).collect::<Result<_, _>>().map(Some)
+            }
+        }
+    }
+
     pub(crate) fn float(&self, gguf: &str, hf: &str) -> Result<f32, ModelError> {
         self.opt_float(gguf, hf)?.ok_or_else(|| ModelError::config(self.key(gguf, hf), "is missing"))
     }
@@ -97,6 +130,19 @@ impl<'a> Hyper<'a> {
             Self::Gguf { metadata, .. } => Ok(metadata.str(&self.key(gguf, ""))?),
             Self::Hf(_) => Ok(None),
         }
+    }
+
+    /// A flag that only GGUF files carry.
+    pub(crate) fn gguf_bool(&self, gguf: &str) -> Result<Option<bool>, ModelError> {
+        match self {
+            Self::Gguf { metadata, .. } => Ok(metadata.bool(&self.key(gguf, ""))?),
+            Self::Hf(_) => Ok(None),
+        }
+    }
+
+    /// Whether `config.json` has a field, be it null.
+    pub(crate) fn hf_states(&self, field: &str) -> bool {
+        matches!(self, Self::Hf(json) if json.get(field).is_some())
     }
 
     /// A field that only `config.json` carries.

@@ -8,12 +8,21 @@ use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::layer::Layer;
-use crate::weights::LayerWeights;
+use crate::layer_weights::LayerWeights;
 
-pub(super) const FAMILY: Family =
-    Family { name: "llama", hf_model_types: &["llama", "mistral"], read_config, layer, hf_names: &[] };
+pub(super) const FAMILY: Family = Family {
+    name: "llama",
+    gguf_architecture: "llama",
+    models: "Llama 2 and 3, Mistral 7B, SmolLM2, and others of that shape",
+    features: &["grouped heads", "Llama 3 rope scaling", "sliding window (Mistral)", "experts (GGUF)"],
+    checked_against: &["transformers", "llama.cpp"],
+    hf_model_types: &["llama", "mistral"],
+    read_config,
+    layer,
+    hf_names: &[],
+};
 
-fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
+pub(super) fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
     base::require_activation(hyper, "hidden_act", &["silu"])?;
     let mut config = base::config("llama", base::llama_style(hyper), hyper, checkpoint)?;
     if hyper.is_gguf() {
@@ -27,12 +36,13 @@ fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig
     Ok(config)
 }
 
-fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
+/// Shared with families whose layer has the same parts.
+pub(super) fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
     Ok(Layer {
-        attention_norm: weights.norm("attn_norm", config)?,
+        attention_norm: Some(weights.norm("attn_norm", config)?),
         attention: weights.attention(config, index)?,
         post_attention_norm: None,
-        ffn_norm: weights.norm("ffn_norm", config)?,
+        ffn_norm: Some(weights.norm("ffn_norm", config)?),
         ffn: weights.feed_forward(config)?,
         post_ffn_norm: None,
     })

@@ -4,10 +4,20 @@
 //! the shared layer parts of this crate. To add a family, write its file and list it in [`FAMILIES`].
 
 mod base;
+mod gemma2;
 mod gemma3;
+mod gptoss;
+mod granite;
+mod granitemoe;
 mod hyper;
 mod llama;
+mod mixtral;
+mod nearest;
+mod olmo2;
+mod olmoe;
+mod phi3;
 mod qwen2;
+mod qwen2moe;
 mod qwen3;
 mod qwen3moe;
 
@@ -17,12 +27,20 @@ use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::layer::Layer;
-use crate::weights::LayerWeights;
+use crate::layer_weights::LayerWeights;
 
 /// One model family: its names and how to read it.
 pub struct Family {
-    /// Name in this project, equal to GGUF's `general.architecture`.
+    /// Name in this project.
     pub name: &'static str,
+    /// `general.architecture` of its GGUF files. Where two families have the same one, the first opens them.
+    pub gguf_architecture: &'static str,
+    /// Published models of the family, for people.
+    pub models: &'static str,
+    /// What its layers have beyond a plain Llama's, for people.
+    pub features: &'static [&'static str],
+    /// The programs whose results its own are compared with in this crate's tests.
+    pub checked_against: &'static [&'static str],
     /// `model_type` values of Hugging Face folders that this family opens.
     pub hf_model_types: &'static [&'static str],
     read_config: fn(&Hyper<'_>, &Checkpoint) -> Result<ModelConfig, ModelError>,
@@ -32,7 +50,22 @@ pub struct Family {
 }
 
 /// Every family this build can run.
-pub const FAMILIES: &[&Family] = &[&llama::FAMILY, &qwen2::FAMILY, &qwen3::FAMILY, &qwen3moe::FAMILY, &gemma3::FAMILY];
+pub const FAMILIES: &[&Family] = &[
+    &llama::FAMILY,
+    &mixtral::FAMILY,
+    &gptoss::FAMILY,
+    &qwen2::FAMILY,
+    &qwen2moe::FAMILY,
+    &qwen3::FAMILY,
+    &qwen3moe::FAMILY,
+    &gemma2::FAMILY,
+    &gemma3::FAMILY,
+    &granite::FAMILY,
+    &granitemoe::FAMILY,
+    &olmo2::FAMILY,
+    &olmoe::FAMILY,
+    &phi3::FAMILY,
+];
 
 impl Family {
     pub(crate) fn config(&self, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
@@ -51,15 +84,17 @@ pub fn family_of(checkpoint: &Checkpoint) -> Result<&'static Family, ModelError>
         .iter()
         .copied()
         .find(|family| match checkpoint {
-            Checkpoint::Gguf(_) => family.name == found,
+            Checkpoint::Gguf(_) => family.gguf_architecture == found,
             Checkpoint::HuggingFace(_) => family.hf_model_types.contains(&found.as_str()),
         })
         .ok_or_else(|| {
-            let names: Vec<&str> = match checkpoint {
-                Checkpoint::Gguf(_) => FAMILIES.iter().map(|f| f.name).collect(),
+            let mut names: Vec<&str> = match checkpoint {
+                Checkpoint::Gguf(_) => FAMILIES.iter().map(|f| f.gguf_architecture).collect(),
                 Checkpoint::HuggingFace(_) => FAMILIES.iter().flat_map(|f| f.hf_model_types).copied().collect(),
             };
-            ModelError::UnsupportedArchitecture { found, supported: names.join(", ") }
+            names.dedup();
+            let nearest = nearest::to(&found, &names).unwrap_or_default();
+            ModelError::UnsupportedArchitecture { found, nearest, supported: names.join(", ") }
         })
 }
 

@@ -7,10 +7,19 @@ use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::layer::Layer;
-use crate::weights::LayerWeights;
+use crate::layer_weights::LayerWeights;
 
-pub(super) const FAMILY: Family =
-    Family { name: "qwen2", hf_model_types: &["qwen2"], read_config, layer, hf_names: &[] };
+pub(super) const FAMILY: Family = Family {
+    name: "qwen2",
+    gguf_architecture: "qwen2",
+    models: "Qwen2, Qwen2.5",
+    features: &["query, key and value biases"],
+    checked_against: &["transformers"],
+    hf_model_types: &["qwen2"],
+    read_config,
+    layer,
+    hf_names: &[],
+};
 
 fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
     base::require_activation(hyper, "hidden_act", &["silu"])?;
@@ -33,7 +42,8 @@ pub(super) fn qwen_windows(hyper: &Hyper<'_>, config: &mut ModelConfig) -> Resul
     Ok(())
 }
 
-fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
+/// Shared with the mixture-of-experts member, which differs in the feed-forward part alone.
+pub(super) fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
     let attention = weights.attention(config, index)?;
     for (stem, present) in
         [("attn_q", attention.q.has_bias()), ("attn_k", attention.k.has_bias()), ("attn_v", attention.v.has_bias())]
@@ -43,10 +53,10 @@ fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Resu
         }
     }
     Ok(Layer {
-        attention_norm: weights.norm("attn_norm", config)?,
+        attention_norm: Some(weights.norm("attn_norm", config)?),
         attention,
         post_attention_norm: None,
-        ffn_norm: weights.norm("ffn_norm", config)?,
+        ffn_norm: Some(weights.norm("ffn_norm", config)?),
         ffn: weights.feed_forward(config)?,
         post_ffn_norm: None,
     })

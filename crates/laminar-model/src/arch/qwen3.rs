@@ -7,10 +7,19 @@ use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::layer::Layer;
-use crate::weights::LayerWeights;
+use crate::layer_weights::LayerWeights;
 
-pub(super) const FAMILY: Family =
-    Family { name: "qwen3", hf_model_types: &["qwen3"], read_config, layer, hf_names: &[] };
+pub(super) const FAMILY: Family = Family {
+    name: "qwen3",
+    gguf_architecture: "qwen3",
+    models: "Qwen3, dense",
+    features: &["head norms"],
+    checked_against: &["transformers"],
+    hf_model_types: &["qwen3"],
+    read_config,
+    layer,
+    hf_names: &[],
+};
 
 fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
     base::require_activation(hyper, "hidden_act", &["silu"])?;
@@ -22,10 +31,10 @@ fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig
 /// Shared with the mixture-of-experts member, which differs in the feed-forward part alone.
 pub(super) fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
     Ok(Layer {
-        attention_norm: weights.norm("attn_norm", config)?,
+        attention_norm: Some(weights.norm("attn_norm", config)?),
         attention: weights.attention_with_head_norms(config, index)?,
         post_attention_norm: None,
-        ffn_norm: weights.norm("ffn_norm", config)?,
+        ffn_norm: Some(weights.norm("ffn_norm", config)?),
         ffn: weights.feed_forward(config)?,
         post_ffn_norm: None,
     })

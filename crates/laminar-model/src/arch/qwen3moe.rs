@@ -9,6 +9,10 @@ use crate::error::ModelError;
 
 pub(super) const FAMILY: Family = Family {
     name: "qwen3moe",
+    gguf_architecture: "qwen3moe",
+    models: "Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder",
+    features: &["experts", "head norms"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["qwen3_moe"],
     read_config,
     layer: qwen3::layer,
@@ -26,17 +30,7 @@ fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig
     qwen2::qwen_windows(hyper, &mut config)?;
     // GGUF files carry no flag: every published checkpoint normalises.
     let normalise = hyper.is_gguf() || hyper.hf_bool("norm_topk_prob")?.unwrap_or(false);
-    config.experts = base::experts(hyper, config.ffn, normalise)?;
-    if config.experts.is_none() {
-        return Err(ModelError::config(hyper.key("expert_count", "num_experts"), "is missing"));
-    }
-    let sparse_step = hyper.opt_size("", "decoder_sparse_step")?.unwrap_or(1);
-    let dense_layers = hyper.hf_field("mlp_only_layers").and_then(|v| v.as_array()).is_some_and(|v| !v.is_empty());
-    if sparse_step != 1 || dense_layers {
-        return Err(ModelError::config(
-            "mlp_only_layers",
-            "and decoder_sparse_step: models that mix dense and expert layers are not supported",
-        ));
-    }
+    config.experts = Some(base::require_experts(hyper, config.ffn, normalise)?);
+    base::refuse_dense_layers(hyper)?;
     Ok(config)
 }

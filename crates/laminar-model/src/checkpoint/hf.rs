@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use super::bytes::Bytes;
 use super::error::CheckpointError;
 use super::safetensors::Shard;
-use super::tensor::{Place, Tensor};
+use super::tensor::{ByteTensor, Place, Tensor};
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -39,7 +39,8 @@ pub struct HfFolder {
 #[derive(Debug)]
 struct Entry {
     name: String,
-    ty: WeightType,
+    /// `None` for plain bytes.
+    ty: Option<WeightType>,
     shape: Vec<usize>,
     shard: usize,
     range: Range<usize>,
@@ -108,7 +109,17 @@ impl HfFolder {
 
     /// The number of tensors.
     pub fn tensor_count(&self) -> usize {
-        self.tensors.len()
+        self.tensors.iter().filter(|entry| entry.ty.is_some()).count()
+    }
+
+    /// The tensor of plain bytes of that name.
+    pub fn byte_tensor(&self, name: &str) -> Option<ByteTensor<'_>> {
+        self.index.get(name).and_then(|&at| self.tensors.get(at)).and_then(|e| self.byte_view(e))
+    }
+
+    /// All tensors of plain bytes, which [`HfFolder::tensors`] leaves out, shard by shard in file order.
+    pub fn byte_tensors(&self) -> impl Iterator<Item = ByteTensor<'_>> {
+        self.tensors.iter().filter_map(|entry| self.byte_view(entry))
     }
 
     /// The number of safetensors files that were opened.
@@ -116,12 +127,22 @@ impl HfFolder {
         self.shards.len()
     }
 
-    /// Every range was checked against its shard when it was opened, so this is always `Some`.
+    /// `None` for plain bytes: every range was checked against its shard when it was opened.
     fn view<'a>(&'a self, entry: &'a Entry) -> Option<Tensor<'a>> {
+        let ty = entry.ty?;
+        let (data, place) = self.place(entry)?;
+        Some(Tensor { name: &entry.name, ty, shape: entry.shape.clone(), data, place })
+    }
+
+    /// `None` for values.
+    fn byte_view<'a>(&'a self, entry: &'a Entry) -> Option<ByteTensor<'a>> {
+        let (data, place) = self.place(entry).filter(|_| entry.ty.is_none())?;
+        Some(ByteTensor { name: &entry.name, shape: entry.shape.clone(), data, place })
+    }
+
+    fn place(&self, entry: &Entry) -> Option<(&[u8], Place<'_>)> {
         let bytes = self.shards.get(entry.shard)?;
-        let data = bytes.get(entry.range.clone())?;
-        let place = Place { bytes, at: entry.range.start };
-        Some(Tensor { name: &entry.name, ty: entry.ty, shape: entry.shape.clone(), data, place })
+        Some((bytes.get(entry.range.clone())?, Place { bytes, at: entry.range.start }))
     }
 
     /// Adds a file's tensors: all of them, or those that the index assigns to it.

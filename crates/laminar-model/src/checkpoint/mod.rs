@@ -31,7 +31,7 @@ pub use error::CheckpointError;
 pub use gguf::Gguf;
 pub use hf::HfFolder;
 pub use metadata::Metadata;
-pub use tensor::Tensor;
+pub use tensor::{ByteTensor, Tensor};
 pub use value::{Array, Value};
 pub use writer::{GgufWriter, TensorSpec};
 
@@ -79,9 +79,18 @@ impl Checkpoint {
         }
     }
 
+    /// All tensors of plain bytes, which [`Checkpoint::tensors`] leaves out: the parts of MXFP4 weights in a folder.
+    pub fn byte_tensors(&self) -> Box<dyn Iterator<Item = ByteTensor<'_>> + '_> {
+        match self {
+            Checkpoint::Gguf(_) => Box::new(std::iter::empty()),
+            Checkpoint::HuggingFace(folder) => Box::new(folder.byte_tensors()),
+        }
+    }
+
     /// The bytes of all tensors together.
     pub fn total_bytes(&self) -> u64 {
-        self.tensors().map(|tensor| tensor.data.len() as u64).sum()
+        let values: u64 = self.tensors().map(|tensor| tensor.data.len() as u64).sum();
+        values + self.byte_tensors().map(|tensor| tensor.data.len() as u64).sum::<u64>()
     }
 
     /// The files, and how many bytes of each come before its first tensor.
@@ -91,8 +100,9 @@ impl Checkpoint {
             Checkpoint::HuggingFace(folder) => folder.shards(),
         };
         let mut files: Vec<_> = files.iter().map(|bytes| (bytes, bytes.len())).collect();
-        for tensor in self.tensors() {
-            let (bytes, at) = tensor.place();
+        let places =
+            self.tensors().map(|tensor| tensor.place()).chain(self.byte_tensors().map(|tensor| tensor.place()));
+        for (bytes, at) in places {
             if let Some((_, head)) = files.iter_mut().find(|(file, _)| Arc::ptr_eq(file, bytes)) {
                 *head = at.min(*head);
             }

@@ -22,7 +22,8 @@ pub(crate) struct Shard {
 /// Where one tensor lies in its file.
 pub(crate) struct ShardTensor {
     pub name: String,
-    pub ty: WeightType,
+    /// `None`: bytes that mean something together with another tensor's.
+    pub ty: Option<WeightType>,
     pub shape: Vec<usize>,
     pub range: Range<usize>,
 }
@@ -31,7 +32,7 @@ impl Shard {
     /// Opens a file and checks its header.
     ///
     /// Buffers that are no weights (integer and boolean tensors such as `position_ids`) are left out; weights of any
-    /// type but F32, F16 and BF16 are an error.
+    /// type but F32, F16, BF16 and the two parts of MXFP4 are an error.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let bytes = Bytes::map(path)?;
         let file = path.display().to_string();
@@ -41,9 +42,10 @@ impl Shard {
         for name in metadata.offset_keys() {
             let Some(info) = metadata.info(&name) else { continue };
             let ty = match info.dtype {
-                Dtype::F32 => WeightType::F32,
-                Dtype::F16 => WeightType::F16,
-                Dtype::BF16 => WeightType::Bf16,
+                Dtype::F32 => Some(WeightType::F32),
+                Dtype::F16 => Some(WeightType::F16),
+                Dtype::BF16 => Some(WeightType::Bf16),
+                Dtype::U8 if is_mxfp4_part(&name) => None,
                 _ if is_buffer(&name) => continue,
                 other => {
                     return Err(CheckpointError::UnsupportedType {
@@ -59,7 +61,14 @@ impl Shard {
             if shape.contains(&0) {
                 return Err(fault(format!("the shape {shape:?} is empty; save the model again")));
             }
-            let size = byte_size(ty, &shape).map_err(fault)?;
+            let size = match ty {
+                Some(ty) => byte_size(ty, &shape),
+                None => {
+                    let size = shape.iter().try_fold(1usize, |size, dim| size.checked_mul(*dim));
+                    size.ok_or_else(|| format!("the shape {shape:?} is too large"))
+                }
+            };
+            let size = size.map_err(fault)?;
             let (start, end) = info.data_offsets;
             let base = header_len.saturating_add(LENGTH_BYTES);
             let range = base.saturating_add(start)..base.saturating_add(end);
@@ -80,6 +89,12 @@ pub(crate) fn is_buffer(name: &str) -> bool {
     ["position_ids", "masked_bias", "attn.bias", "attention.bias", "num_batches_tracked"]
         .iter()
         .any(|suffix| name.ends_with(suffix))
+}
+
+/// Whether a tensor of bytes is one of the two that MXFP4 weights are stored in (gpt-oss): sixteen bytes of values for each
+/// block of 32, and a byte of scale.
+fn is_mxfp4_part(name: &str) -> bool {
+    name.ends_with("_blocks") || name.ends_with("_scales")
 }
 
 /// The library's reasons as sentences that say what to do.

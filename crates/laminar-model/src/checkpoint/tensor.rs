@@ -25,6 +25,47 @@ pub struct Tensor<'a> {
     pub(super) place: Place<'a>,
 }
 
+/// A tensor of plain bytes, which mean something together with another tensor's (the parts of MXFP4).
+#[derive(Debug, Clone)]
+pub struct ByteTensor<'a> {
+    /// The tensor's name in its file.
+    pub name: &'a str,
+    /// The dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// The bytes. In a mapped file, looking at them brings them into memory.
+    pub data: &'a [u8],
+    /// Where `data` lies.
+    pub(super) place: Place<'a>,
+}
+
+impl<'a> ByteTensor<'a> {
+    /// The `i`-th slice along the outermost dimension; `None` when there is no such slice.
+    pub fn slice(&self, i: usize) -> Option<ByteTensor<'a>> {
+        let (&count, rest) = self.shape.split_first()?;
+        let bytes = self.data.len() / count.max(1);
+        let at = i.checked_mul(bytes).filter(|_| i < count)?;
+        let data = self.data.get(at..at + bytes)?;
+        let place = Place { at: self.place.at + at, ..self.place };
+        Some(ByteTensor { name: self.name, shape: rest.to_vec(), data, place })
+    }
+
+    /// Some of the bytes, for one use: as [`Bytes::read`] gets them.
+    pub(crate) fn read<'b>(
+        &'b self,
+        range: Range<usize>,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], CheckpointError> {
+        let Place { bytes, at } = self.place;
+        // Both were checked to lie inside the file, so neither sum overflows.
+        bytes.read(at + range.start..at + range.end, buffer)
+    }
+
+    /// The file that holds the bytes, and where they begin in it.
+    pub(crate) fn place(&self) -> (&'a Arc<Bytes>, usize) {
+        (self.place.bytes, self.place.at)
+    }
+}
+
 /// A place in a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
@@ -83,6 +124,21 @@ impl<'a> Tensor<'a> {
         let data = self.data.get(i.checked_mul(bytes)?..(i + 1).checked_mul(bytes)?)?;
         let place = Place { at: self.place.at + i * bytes, ..self.place };
         Some(Tensor { name: self.name, ty: self.ty, shape: rest.to_vec(), data, place })
+    }
+
+    /// Some rows of a matrix. `None` when there are no such rows, or it is no matrix.
+    pub fn row_range(&self, rows: Range<usize>) -> Option<Tensor<'a>> {
+        let &[count, cols] = self.shape.as_slice() else {
+            return None;
+        };
+        let bytes = self.ty.row_bytes(cols)?;
+        if rows.start > rows.end || rows.end > count {
+            return None;
+        }
+        let at = rows.start * bytes;
+        let data = self.data.get(at..rows.end * bytes)?;
+        let place = Place { at: self.place.at + at, ..self.place };
+        Some(Tensor { name: self.name, ty: self.ty, shape: vec![rows.len(), cols], data, place })
     }
 
     /// Some bytes of the values, for one use: as [`Bytes::read`] gets them.

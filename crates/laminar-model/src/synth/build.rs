@@ -2,9 +2,10 @@
 
 use laminar_kernels::WeightType;
 
-use super::preset::{Family, Shape};
+use super::family::{Family, QkNorm};
+use super::preset::Shape;
 use super::{Summary, SynthOptions, donor};
-use crate::checkpoint::{CheckpointError, GgufWriter, Metadata};
+use crate::checkpoint::{CheckpointError, GgufWriter, Metadata, Value};
 
 /// A model that is ready to be written.
 pub(super) struct Plan {
@@ -83,15 +84,41 @@ fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, voca
     if shape.experts > 0 {
         number("expert_count", shape.experts);
         number("expert_used_count", shape.top_k);
-        number("expert_feed_forward_length", shape.expert_ffn);
+        if shape.family.states_expert_width() {
+            number("expert_feed_forward_length", shape.expert_ffn);
+        }
+    }
+    if shape.shared_ffn > 0 {
+        number("expert_shared_feed_forward_length", shape.shared_ffn);
+    }
+    if shape.window > 0 {
+        number("attention.sliding_window", shape.window);
     }
     writer.set(format!("{arch}.attention.layer_norm_rms_epsilon"), shape.rms_eps);
     writer.set(format!("{arch}.rope.freq_base"), shape.rope_base);
-    if shape.family == Family::GptOss {
-        writer.set(format!("{arch}.attention.sliding_window"), 128u32);
-        writer.set(format!("{arch}.rope.scaling.type"), "yarn");
-        writer.set(format!("{arch}.rope.scaling.factor"), 32f32);
-        writer.set(format!("{arch}.rope.scaling.original_context_length"), 4096u32);
+    let mut set = |key: &str, value: Value| writer.set(format!("{arch}.{key}"), value);
+    match shape.family {
+        Family::GptOss => {
+            set("rope.scaling.type", "yarn".into());
+            set("rope.scaling.factor", 32f32.into());
+            set("rope.scaling.original_context_length", 4096u32.into());
+        }
+        Family::Granite | Family::GraniteMoe => {
+            set("embedding_scale", 6f32.into());
+            set("residual_scale", 0.5f32.into());
+            set("attention.scale", 0.125f32.into());
+            set("logit_scale", 4f32.into());
+        }
+        Family::Gemma2 => {
+            set("attn_logit_softcapping", 50f32.into());
+            set("final_logit_softcapping", 30f32.into());
+        }
+        Family::Phi3 => {
+            set("attention.sliding_window", 0u32.into());
+            set("rope.scaling.original_context_length", 64u32.into());
+            set("rope.scaling.attn_factor", 1.19f32.into());
+        }
+        _ => {}
     }
 }
 
@@ -129,14 +156,28 @@ fn put_tensors(writer: &mut GgufWriter, quant: WeightType, shape: &Shape, vocab:
     let hidden = shape.hidden;
     writer.add_tensor("token_embd.weight", embedding, &[vocab, hidden])?;
     writer.add_tensor("output_norm.weight", F32, &[hidden])?;
-    writer.add_tensor("output.weight", fitting(output, hidden), &[vocab, hidden])?;
+    if !shape.family.is_tied() {
+        writer.add_tensor("output.weight", fitting(output, hidden), &[vocab, hidden])?;
+    }
+    if shape.family == Family::Phi3 {
+        for name in ["rope_factors_long.weight", "rope_factors_short.weight"] {
+            writer.add_tensor(name, F32, &[shape.head_dim / 2])?;
+        }
+    }
     for layer in 0..shape.layers {
         let attention = if quant == Mxfp4 { Q8_0 } else { quant };
         Block { writer, layer, quant: attention }.attention(shape)?;
         let mut block = Block { writer, layer, quant };
-        match shape.family {
-            Family::Llama => block.dense(shape)?,
-            Family::Qwen3Moe | Family::GptOss => block.experts(shape)?,
+        if shape.family.norms_before() {
+            block.float(shape.family.ffn_norm(), &[hidden])?;
+        }
+        match shape.experts {
+            0 => block.dense(shape)?,
+            _ => block.experts(shape)?,
+        }
+        if shape.family.norms_behind() {
+            block.float("post_attention_norm.weight", &[hidden])?;
+            block.float("post_ffw_norm.weight", &[hidden])?;
         }
     }
     Ok(())
@@ -163,39 +204,45 @@ impl Block<'_> {
 
     fn attention(&mut self, s: &Shape) -> Result<(), CheckpointError> {
         let (q_dim, kv_dim) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
-        self.float("attn_norm.weight", &[s.hidden])?;
-        for (name, rows, cols) in [
-            ("attn_q", q_dim, s.hidden),
-            ("attn_k", kv_dim, s.hidden),
-            ("attn_v", kv_dim, s.hidden),
-            ("attn_output", s.hidden, q_dim),
-        ] {
+        if s.family.norms_before() {
+            self.float("attn_norm.weight", &[s.hidden])?;
+        }
+        let apart = [("attn_q", q_dim, s.hidden), ("attn_k", kv_dim, s.hidden), ("attn_v", kv_dim, s.hidden)];
+        let fused = [("attn_qkv", q_dim + 2 * kv_dim, s.hidden)];
+        let inputs = if s.family.is_fused() { fused.as_slice() } else { apart.as_slice() };
+        for (name, rows, cols) in inputs.iter().copied().chain([("attn_output", s.hidden, q_dim)]) {
             self.matrix(name, &[rows, cols])?;
-            if s.family == Family::GptOss {
+            if s.family.has_bias(name) {
                 self.float(&format!("{name}.bias"), &[rows])?;
             }
         }
-        match s.family {
-            Family::Llama => {}
-            Family::Qwen3Moe => {
-                self.float("attn_q_norm.weight", &[s.head_dim])?;
-                self.float("attn_k_norm.weight", &[s.head_dim])?;
-            }
-            Family::GptOss => self.float("attn_sinks.weight", &[s.heads])?,
+        let (q_norm, k_norm) = match s.family.qk_norm() {
+            QkNorm::None => (0, 0),
+            QkNorm::Heads => (s.head_dim, s.head_dim),
+            QkNorm::Rows => (q_dim, kv_dim),
+        };
+        if q_norm > 0 {
+            self.float("attn_q_norm.weight", &[q_norm])?;
+            self.float("attn_k_norm.weight", &[k_norm])?;
+        }
+        if s.family == Family::GptOss {
+            self.float("attn_sinks.weight", &[s.heads])?;
         }
         Ok(())
     }
 
     fn dense(&mut self, s: &Shape) -> Result<(), CheckpointError> {
-        self.float("ffn_norm.weight", &[s.hidden])?;
-        self.matrix("ffn_gate", &[s.ffn, s.hidden])?;
-        self.matrix("ffn_up", &[s.ffn, s.hidden])?;
+        if s.family.is_fused() {
+            self.matrix("ffn_up", &[2 * s.ffn, s.hidden])?;
+        } else {
+            self.matrix("ffn_gate", &[s.ffn, s.hidden])?;
+            self.matrix("ffn_up", &[s.ffn, s.hidden])?;
+        }
         self.matrix("ffn_down", &[s.hidden, s.ffn])
     }
 
     fn experts(&mut self, s: &Shape) -> Result<(), CheckpointError> {
         let gpt_oss = s.family == Family::GptOss;
-        self.float(if gpt_oss { "post_attention_norm.weight" } else { "ffn_norm.weight" }, &[s.hidden])?;
         self.float("ffn_gate_inp.weight", &[s.experts, s.hidden])?;
         if gpt_oss {
             self.float("ffn_gate_inp.bias", &[s.experts])?;
@@ -209,6 +256,14 @@ impl Block<'_> {
             if gpt_oss {
                 self.float(&format!("{name}.bias"), &[s.experts, rows])?;
             }
+        }
+        if s.shared_ffn > 0 {
+            self.matrix("ffn_gate_shexp", &[s.shared_ffn, s.hidden])?;
+            self.matrix("ffn_up_shexp", &[s.shared_ffn, s.hidden])?;
+            self.matrix("ffn_down_shexp", &[s.hidden, s.shared_ffn])?;
+        }
+        if s.family == Family::Qwen2Moe {
+            self.float("ffn_gate_inp_shexp.weight", &[s.hidden])?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 mod build;
 mod byte_tokenizer;
 mod donor;
+mod family;
 mod preset;
 mod weights;
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::family::Family;
 use crate::checkpoint::CheckpointError;
 
 /// A named shape.
@@ -18,17 +19,28 @@ pub enum Preset {
     /// Qwen3-30B-A3B: `qwen3moe`, 48 layers, hidden 2048, 32 heads and 4 KV heads of 128, 128 experts (top 8) of width
     /// 768, 151,936 tokens.
     Qwen3_30bA3b,
+    /// `gpt-oss`, 4 layers, hidden 64, 4 heads and 2 KV heads of 32 with sinks and biases, a window of 16 in every other
+    /// layer, 8 experts (top 2) of width 32; for tests.
+    TinyGptOss,
+    /// `llama` with experts, as Mixtral's files are: the shape of `tiny` with 6 experts (top 2) of width 64; for tests.
+    TinyMixtral,
+    /// `qwen2moe`: the shape of `tiny` with hidden 128 and an expert of width 96 for all rows; for tests.
+    TinyQwen2Moe,
+    /// `olmoe`: the shape of `tiny` with hidden 128 and 4 KV heads; for tests.
+    TinyOlmoe,
+    /// `olmo2`, 4 layers, hidden 128, 4 heads and 2 KV heads of 32, feed-forward width 128; for tests.
+    TinyOlmo2,
+    /// `granite`: the shape of `tiny-dense` with factors on all that Granite has them for; for tests.
+    TinyGranite,
+    /// `granitemoe`: that with 8 experts (top 2) of width 64, and one of width 96 for all rows; for tests.
+    TinyGraniteMoe,
+    /// `phi3` (the full name in a model's would have llama.cpp ask for Phi-3's own tokens): the shape of `tiny-olmo2` with fused projections and LongRoPE beyond 64 tokens; for tests.
+    TinyPhi3,
+    /// `gemma2`: the shape of `tiny-dense` with a window of 16 in every other layer; for tests.
+    TinyGemma2,
     /// gpt-oss-20b: `gpt-oss`, 24 layers, hidden 2880, 64 heads and 8 KV heads of 64 with sinks and biases, a window of
     /// 128 in every other layer, 32 experts (top 4) of width 2880, 201,088 tokens.
     GptOss20b,
-}
-
-/// The family that a preset belongs to: it decides tensors and keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
-    Llama,
-    Qwen3Moe,
-    GptOss,
 }
 
 /// The numbers of a shape.
@@ -45,6 +57,10 @@ pub(super) struct Shape {
     pub experts: usize,
     pub top_k: usize,
     pub expert_ffn: usize,
+    /// Width of the expert that every row goes to; 0 without one.
+    pub shared_ffn: usize,
+    /// Positions that sliding layers see; 0 where there are none.
+    pub window: usize,
     /// `None`: the donor's.
     pub vocab: Option<usize>,
     pub context: u32,
@@ -56,14 +72,37 @@ pub(super) struct Shape {
 
 impl Preset {
     /// Every preset, smallest first.
-    pub const ALL: [Preset; 5] =
-        [Preset::Tiny, Preset::TinyDense, Preset::MoeDeep, Preset::Qwen3_30bA3b, Preset::GptOss20b];
+    pub const ALL: [Preset; 14] = [
+        Preset::Tiny,
+        Preset::TinyDense,
+        Preset::TinyGptOss,
+        Preset::TinyMixtral,
+        Preset::TinyQwen2Moe,
+        Preset::TinyOlmoe,
+        Preset::TinyOlmo2,
+        Preset::TinyGranite,
+        Preset::TinyGraniteMoe,
+        Preset::TinyPhi3,
+        Preset::TinyGemma2,
+        Preset::MoeDeep,
+        Preset::Qwen3_30bA3b,
+        Preset::GptOss20b,
+    ];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Preset::Tiny => "tiny",
             Preset::TinyDense => "tiny-dense",
+            Preset::TinyGptOss => "tiny-gpt-oss",
+            Preset::TinyMixtral => "tiny-mixtral",
+            Preset::TinyQwen2Moe => "tiny-qwen2moe",
+            Preset::TinyOlmoe => "tiny-olmoe",
+            Preset::TinyOlmo2 => "tiny-olmo2",
+            Preset::TinyGranite => "tiny-granite",
+            Preset::TinyGraniteMoe => "tiny-granitemoe",
+            Preset::TinyPhi3 => "tiny-phi",
+            Preset::TinyGemma2 => "tiny-gemma2",
             Preset::MoeDeep => "moe-deep",
             Preset::Qwen3_30bA3b => "qwen3-30b-a3b",
             Preset::GptOss20b => "gpt-oss-20b",
@@ -84,23 +123,32 @@ impl Preset {
             experts: 8,
             top_k: 2,
             expert_ffn: 32,
+            shared_ffn: 0,
+            window: 0,
             vocab: None,
             context: 4096,
             rope_base: 1e6,
             rms_eps: 1e-6,
             std: 0.125,
         };
+        let dense =
+            Shape { family: Family::Llama, experts: 0, top_k: 0, expert_ffn: 0, rope_base: 1e4, rms_eps: 1e-5, ..tiny };
+        // As wide as its heads together, which some architectures require.
+        let square = |shape: Shape| Shape { hidden: 128, std: 0.09, ..shape };
         match self {
             Preset::Tiny => tiny,
-            Preset::TinyDense => Shape {
-                family: Family::Llama,
-                experts: 0,
-                top_k: 0,
-                expert_ffn: 0,
-                rope_base: 1e4,
-                rms_eps: 1e-5,
-                ..tiny
-            },
+            Preset::TinyDense => dense,
+            Preset::TinyGptOss => Shape { family: Family::GptOss, window: 16, rope_base: 150_000.0, ..tiny },
+            Preset::TinyMixtral => Shape { family: Family::Mixtral, experts: 6, ffn: 64, expert_ffn: 64, ..tiny },
+            Preset::TinyQwen2Moe => Shape { family: Family::Qwen2Moe, shared_ffn: 96, ..square(tiny) },
+            Preset::TinyOlmoe => Shape { family: Family::Olmoe, ffn: 32, kv_heads: 4, ..square(tiny) },
+            Preset::TinyOlmo2 => Shape { family: Family::Olmo2, ..square(dense) },
+            Preset::TinyGranite => Shape { family: Family::Granite, ..dense },
+            Preset::TinyGraniteMoe => {
+                Shape { family: Family::GraniteMoe, ffn: 64, expert_ffn: 64, shared_ffn: 96, ..tiny }
+            }
+            Preset::TinyPhi3 => Shape { family: Family::Phi3, ..square(dense) },
+            Preset::TinyGemma2 => Shape { family: Family::Gemma2, window: 16, ..dense },
             Preset::MoeDeep => Shape {
                 layers: 48,
                 hidden: 1024,
@@ -142,22 +190,14 @@ impl Preset {
                 experts: 32,
                 top_k: 4,
                 expert_ffn: 2880,
+                shared_ffn: 0,
+                window: 128,
                 vocab: Some(201_088),
                 context: 131_072,
                 rope_base: 150_000.0,
                 rms_eps: 1e-5,
                 std: 0.02,
             },
-        }
-    }
-}
-
-impl Family {
-    pub fn architecture(self) -> &'static str {
-        match self {
-            Family::Llama => "llama",
-            Family::Qwen3Moe => "qwen3moe",
-            Family::GptOss => "gpt-oss",
         }
     }
 }

@@ -42,6 +42,12 @@ impl Source {
         if tensor.name.ends_with("norm.weight") {
             return put(tensor, out, &encode(tensor, &vec![1.0; elements])?);
         }
+        if tensor.name.starts_with("rope_factors_") {
+            // Divisors from 1, faster for the long set.
+            let step = if tensor.name.contains("long") { 0.5 } else { 0.05 };
+            let divisors: Vec<f32> = (0..elements).map(|pair| 1.0 + step * pair as f32).collect();
+            return put(tensor, out, &encode(tensor, &divisors)?);
+        }
         // Embeddings and sinks are of the size of hidden states, all else of the size of weights.
         let large = tensor.name == "token_embd.weight" || tensor.name.ends_with("attn_sinks.weight");
         let std = if large { 1.0 } else { self.std };

@@ -69,7 +69,7 @@ pub fn run(args: &EngineBenchArgs, quiet: bool) -> anyhow::Result<()> {
 
     let pool = Pool::new(setup::threads(args.threads));
     let threads = pool.threads();
-    let model = Arc::new(setup::load(&source, &pool, kv_type, None, quiet)?);
+    let model = Arc::new(setup::load(&source, &pool, kv_type, None, None, quiet)?);
     let head = Head {
         model: source.name.clone(),
         architecture: model.config().architecture,

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod inspect;
+pub mod models;
 pub mod run;
 pub mod serve;
 pub mod synth;

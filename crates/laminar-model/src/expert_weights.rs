@@ -1,0 +1,198 @@
+//! The experts of a layer, from the layouts that checkpoints have for them.
+//!
+//! - GGUF: three tensors of `[experts, rows, columns]`; files may have gate and up projections in one, first the gates.
+//! - Most folders: three matrices for each expert.
+//! - Granite's folders: as the second GGUF layout.
+//! - gpt-oss's folders: gate and up projections in turns, in MXFP4 or, as floats, with rows and columns exchanged.
+
+use laminar_kernels::{ExpertBiases, ExpertSet, Matrix};
+
+use crate::checkpoint::{ByteTensor, Checkpoint, Tensor};
+use crate::config::{ExpertConfig, ModelConfig};
+use crate::error::ModelError;
+use crate::layer::{FeedForward, SharedExpert};
+use crate::layer_weights::LayerWeights;
+use crate::stored::{Every, Stored, pick};
+use crate::weights::shape_error;
+
+const GATES: Every = Every { first: 0, step: 2 };
+const UPS: Every = Every { first: 1, step: 2 };
+
+impl LayerWeights<'_> {
+    /// Router, experts and, if the model has one, the expert that every row goes to.
+    pub(crate) fn experts(&self, config: &ModelConfig, shape: &ExpertConfig) -> Result<FeedForward, ModelError> {
+        let hidden = config.hidden;
+        let (gate, up) = match self.find("ffn_gate_up_exps", ".weight") {
+            Some(all) => self.halves(&all, shape, hidden)?,
+            None => (
+                self.expert_matrices("ffn_gate_exps", shape.count, shape.ffn, hidden)?,
+                self.expert_matrices("ffn_up_exps", shape.count, shape.ffn, hidden)?,
+            ),
+        };
+        let down = self.expert_matrices("ffn_down_exps", shape.count, hidden, shape.ffn)?;
+        let shared = match shape.shared_ffn {
+            Some(ffn) => Some(Box::new(self.shared_expert(hidden, ffn)?)),
+            None => None,
+        };
+        self.routed(config, shape, ExpertSet { gate, up, down, biases: None }, shared)
+    }
+
+    /// gpt-oss's experts, which have biases.
+    pub(crate) fn biased_experts(&self, config: &ModelConfig, shape: &ExpertConfig) -> Result<FeedForward, ModelError> {
+        let (count, ffn, hidden) = (shape.count, shape.ffn, config.hidden);
+        let experts = match self.weights.checkpoint {
+            Checkpoint::Gguf(_) => {
+                let bias = |stem: &str, rows: usize| {
+                    let mut tensor = self.weights.require_own(&self.name(stem, ".bias"))?;
+                    if tensor.shape != [count, rows] {
+                        return Err(shape_error(&tensor, vec![count, rows]));
+                    }
+                    tensor.shape = vec![count * rows];
+                    self.weights.vector(&tensor, count * rows, 0.0)
+                };
+                ExpertSet {
+                    gate: self.expert_matrices("ffn_gate_exps", count, ffn, hidden)?,
+                    up: self.expert_matrices("ffn_up_exps", count, ffn, hidden)?,
+                    down: self.expert_matrices("ffn_down_exps", count, hidden, ffn)?,
+                    biases: Some(ExpertBiases {
+                        gate: bias("ffn_gate_exps", ffn)?,
+                        up: bias("ffn_up_exps", ffn)?,
+                        down: bias("ffn_down_exps", hidden)?,
+                    }),
+                }
+            }
+            Checkpoint::HuggingFace(_) => {
+                let bias = |stem: &str, rows: usize| {
+                    let mut tensor = self.weights.require_own(&self.name(stem, "_bias"))?;
+                    if tensor.shape != [count, rows] {
+                        return Err(shape_error(&tensor, vec![count, rows]));
+                    }
+                    tensor.shape = vec![count * rows];
+                    self.weights.vector(&tensor, count * rows, 0.0)
+                };
+                let gate_up = bias("ffn_gate_up_exps", 2 * ffn)?;
+                ExpertSet {
+                    gate: self.in_turns("ffn_gate_up_exps", "gate", count, ffn, hidden, GATES)?,
+                    up: self.in_turns("ffn_gate_up_exps", "up", count, ffn, hidden, UPS)?,
+                    down: self.in_turns("ffn_down_exps", "down", count, hidden, ffn, Every::ONE)?,
+                    biases: Some(ExpertBiases {
+                        gate: pick(&gate_up, GATES),
+                        up: pick(&gate_up, UPS),
+                        down: bias("ffn_down_exps", hidden)?,
+                    }),
+                }
+            }
+        };
+        self.routed(config, shape, experts, None)
+    }
+
+    fn routed(
+        &self,
+        config: &ModelConfig,
+        shape: &ExpertConfig,
+        experts: ExpertSet,
+        shared: Option<Box<SharedExpert>>,
+    ) -> Result<FeedForward, ModelError> {
+        let bytes = |m: &Matrix| m.source_bytes() as u64;
+        let expert_bytes = (0..shape.count)
+            .map(|e| bytes(&experts.gate[e]) + bytes(&experts.up[e]) + bytes(&experts.down[e]))
+            .collect();
+        let router = self.projection("ffn_gate_inp", shape.count, config.hidden)?;
+        Ok(FeedForward::Experts { router, experts, expert_bytes, shared, config: shape.clone() })
+    }
+
+    fn shared_expert(&self, hidden: usize, ffn: usize) -> Result<SharedExpert, ModelError> {
+        let (gate, up) = self.gate_and_up("ffn_gate_shexp", "ffn_up_shexp", ffn, hidden)?;
+        let weight = match self.find("ffn_gate_inp_shexp", ".weight") {
+            Some(_) => Some(self.single("ffn_gate_inp_shexp", hidden)?),
+            None => None,
+        };
+        Ok(SharedExpert { gate, up, down: self.projection("ffn_down_shexp", hidden, ffn)?, weight })
+    }
+
+    /// One matrix an expert: slices of a three-dimensional tensor, or one tensor each.
+    fn expert_matrices(&self, stem: &str, count: usize, rows: usize, cols: usize) -> Result<Vec<Matrix>, ModelError> {
+        let name = self.name(stem, ".weight");
+        let matrices = if name.contains("{}") {
+            let own = |e: usize| {
+                let tensor = self.weights.require_own(&name.replace("{}", &e.to_string()))?;
+                Stored::rows(tensor, rows, cols)
+            };
+            (0..count).map(own).collect::<Result<Vec<_>, _>>()?
+        } else {
+            let all = self.weights.require_own(&name)?;
+            let own = |e: usize| Stored::rows(slice(&all, e, &[count, rows, cols])?, rows, cols);
+            (0..count).map(own).collect::<Result<Vec<_>, _>>()?
+        };
+        self.weights.pack_all(&name, matrices)
+    }
+
+    /// Gate and up projections from the halves of each expert's slice.
+    fn halves(
+        &self,
+        all: &Tensor<'_>,
+        shape: &ExpertConfig,
+        cols: usize,
+    ) -> Result<(Vec<Matrix>, Vec<Matrix>), ModelError> {
+        let (count, rows) = (shape.count, shape.ffn);
+        let half = |first: usize, what: &str| {
+            let own = |e: usize| {
+                let expected = [count, 2 * rows, cols];
+                let slice = slice(all, e, &expected)?;
+                let part = slice.row_range(first..first + rows);
+                Stored::rows(part.ok_or_else(|| shape_error(all, expected.to_vec()))?, rows, cols)
+            };
+            let matrices = (0..count).map(own).collect::<Result<Vec<_>, _>>()?;
+            self.weights.pack_all(&format!("{}[{what}]", all.name), matrices)
+        };
+        Ok((half(0, "gate")?, half(rows, "up")?))
+    }
+
+    /// Every so many rows of each expert, as a folder of gpt-oss has them.
+    fn in_turns(
+        &self,
+        stem: &str,
+        what: &str,
+        count: usize,
+        rows: usize,
+        cols: usize,
+        every: Every,
+    ) -> Result<Vec<Matrix>, ModelError> {
+        let name = self.name(stem, "");
+        let label = format!("{name}[{what}]");
+        if let Checkpoint::HuggingFace(folder) = self.weights.checkpoint
+            && let (Some(blocks), Some(scales)) =
+                (folder.byte_tensor(&format!("{name}_blocks")), folder.byte_tensor(&format!("{name}_scales")))
+        {
+            let own = |e: usize| {
+                let (blocks, scales) = (bytes_of(&blocks, e, count)?, bytes_of(&scales, e, count)?);
+                Stored::mxfp4(blocks, scales, rows, cols, every)
+            };
+            let matrices = (0..count).map(own).collect::<Result<Vec<_>, _>>()?;
+            return self.weights.pack_all(&label, matrices);
+        }
+        let all = self.weights.require_own(&name)?;
+        let own = |e: usize| Stored::columns(slice(&all, e, &[count, cols, rows * every.step])?, rows, cols, every);
+        let matrices = (0..count).map(own).collect::<Result<Vec<_>, _>>()?;
+        self.weights.pack_all(&label, matrices)
+    }
+}
+
+/// An expert's part of a tensor of that shape.
+fn slice<'a>(all: &Tensor<'a>, expert: usize, shape: &[usize]) -> Result<Tensor<'a>, ModelError> {
+    let fault = || shape_error(all, shape.to_vec());
+    if all.shape != shape {
+        return Err(fault());
+    }
+    all.expert(expert).ok_or_else(fault)
+}
+
+/// An expert's part of a tensor of bytes for `count` of them.
+fn bytes_of<'a>(all: &ByteTensor<'a>, expert: usize, count: usize) -> Result<ByteTensor<'a>, ModelError> {
+    let part = all.slice(expert).filter(|_| all.shape.first() == Some(&count));
+    part.ok_or_else(|| {
+        let mut expected = all.shape.clone();
+        expected.iter_mut().take(1).for_each(|experts| *experts = count);
+        ModelError::Shape { name: all.name.to_owned(), expected, found: all.shape.clone() }
+    })
+}

@@ -1,0 +1,205 @@
+//! The tensors of one layer, by their stems (`attn_q`, `ffn_down`, ...), as the layer parts want them.
+
+use std::ops::Range;
+
+use laminar_kernels::Matrix;
+
+use crate::checkpoint::{Checkpoint, Tensor};
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::layer::{Attention, FeedForward, Projection};
+use crate::stored::Stored;
+use crate::weights::{Weights, shape_error};
+
+/// Stems inside a layer: GGUF, Hugging Face. A family's own table comes first.
+const LAYER_NAMES: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+/// The tensors of one layer.
+pub(crate) struct LayerWeights<'a> {
+    pub(crate) weights: &'a Weights<'a>,
+    index: usize,
+}
+
+impl<'a> LayerWeights<'a> {
+    pub(crate) fn new(weights: &'a Weights<'a>, index: usize) -> Self {
+        Self { weights, index }
+    }
+
+    /// The checkpoint's own name of `stem` followed by `suffix` (`.weight`, `.bias`).
+    pub(crate) fn name(&self, stem: &str, suffix: &str) -> String {
+        match self.weights.checkpoint {
+            Checkpoint::Gguf(_) => format!("blk.{}.{stem}{suffix}", self.index),
+            Checkpoint::HuggingFace(_) => {
+                let tables = [self.weights.family.hf_names, LAYER_NAMES];
+                let hf = tables.iter().copied().flatten().find(|(gguf, _)| *gguf == stem).map_or(stem, |(_, hf)| hf);
+                format!("model.layers.{}.{hf}{suffix}", self.index)
+            }
+        }
+    }
+
+    /// The error for a tensor this layer lacks; `name` is a stem with its suffix.
+    pub(crate) fn missing(&self, name: &str) -> ModelError {
+        let (stem, suffix) = name.split_at(name.find('.').unwrap_or(name.len()));
+        ModelError::MissingTensor { name: self.name(stem, suffix), architecture: self.weights.family.name }
+    }
+
+    /// A tensor, if it is there.
+    pub(crate) fn find(&self, stem: &str, suffix: &str) -> Option<Tensor<'a>> {
+        self.weights.checkpoint.tensor(&self.name(stem, suffix))
+    }
+
+    pub(crate) fn norm(&self, stem: &str, config: &ModelConfig) -> Result<Vec<f32>, ModelError> {
+        self.norm_of(stem, config.hidden, config.norm_offset)
+    }
+
+    fn norm_of(&self, stem: &str, len: usize, offset: f32) -> Result<Vec<f32>, ModelError> {
+        let tensor = self.weights.require_own(&self.name(stem, ".weight"))?;
+        self.weights.vector(&tensor, len, offset)
+    }
+
+    /// Numbers whose GGUF name ends in `suffix` and whose name in folders is that of the stem alone.
+    pub(crate) fn bare(&self, stem: &str, suffix: &str, len: usize) -> Result<Vec<f32>, ModelError> {
+        let suffix = if matches!(self.weights.checkpoint, Checkpoint::Gguf(_)) { suffix } else { "" };
+        let tensor = self.weights.require_own(&self.name(stem, suffix))?;
+        self.weights.vector(&tensor, len, 0.0)
+    }
+
+    fn matrix(&self, stem: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
+        let tensor = self.weights.require_own(&self.name(stem, ".weight"))?;
+        self.weights.pack(tensor, rows, cols)
+    }
+
+    /// A matrix and, where the checkpoint has one, its bias.
+    pub(crate) fn projection(&self, stem: &str, rows: usize, cols: usize) -> Result<Projection, ModelError> {
+        let weight = self.matrix(stem, rows, cols)?;
+        let bias = match self.find(stem, ".bias") {
+            Some(tensor) => Some(self.weights.vector(&tensor, rows, 0.0)?),
+            None => None,
+        };
+        Ok(Projection { weight, bias })
+    }
+
+    /// One output a row; its weights may be stored as a vector.
+    pub(crate) fn single(&self, stem: &str, cols: usize) -> Result<Projection, ModelError> {
+        let mut tensor = self.weights.require_own(&self.name(stem, ".weight"))?;
+        if tensor.shape == [cols] {
+            tensor.shape = vec![1, cols];
+        }
+        Ok(Projection { weight: self.weights.pack(tensor, 1, cols)?, bias: None })
+    }
+
+    /// Some rows of a matrix of `all` rows that several projections are stored in.
+    fn part(&self, stem: &str, rows: Range<usize>, all: usize, cols: usize) -> Result<Projection, ModelError> {
+        let whole = self.weights.require_own(&self.name(stem, ".weight"))?;
+        if whole.shape != [all, cols] {
+            return Err(shape_error(&whole, vec![all, cols]));
+        }
+        let name = format!("{}[{rows:?}]", whole.name);
+        let part = whole.row_range(rows.clone()).ok_or_else(|| shape_error(&whole, vec![all, cols]))?;
+        let weight = self.weights.pack_one(&name, Stored::rows(part, rows.len(), cols)?)?;
+        let bias = match self.find(stem, ".bias") {
+            Some(tensor) => self.weights.vector(&tensor, all, 0.0)?.get(rows).map(<[f32]>::to_vec),
+            None => None,
+        };
+        Ok(Projection { weight, bias })
+    }
+
+    /// Queries, keys and values from three matrices or from one (`attn_qkv`).
+    pub(crate) fn attention(&self, config: &ModelConfig, index: usize) -> Result<Attention, ModelError> {
+        let (q_width, kv_width) = (config.q_width(), config.kv_width());
+        let [q, k, v] = if self.find("attn_qkv", ".weight").is_some() {
+            let all = q_width + 2 * kv_width;
+            let part = |from: usize, rows: usize| self.part("attn_qkv", from..from + rows, all, config.hidden);
+            [part(0, q_width)?, part(q_width, kv_width)?, part(q_width + kv_width, kv_width)?]
+        } else {
+            [
+                self.projection("attn_q", q_width, config.hidden)?,
+                self.projection("attn_k", kv_width, config.hidden)?,
+                self.projection("attn_v", kv_width, config.hidden)?,
+            ]
+        };
+        let window = config.windows[index];
+        Ok(Attention {
+            q,
+            k,
+            v,
+            o: self.projection("attn_output", config.hidden, q_width)?,
+            head_norms: None,
+            window,
+            local_rope: config.local_rope.is_some() && window.is_some(),
+            sinks: None,
+        })
+    }
+
+    /// [`LayerWeights::attention`] with a norm on every query and key head.
+    pub(crate) fn attention_with_head_norms(
+        &self,
+        config: &ModelConfig,
+        index: usize,
+    ) -> Result<Attention, ModelError> {
+        self.attention_with_norms(config, index, config.head_dim, config.head_dim)
+    }
+
+    /// [`LayerWeights::attention`] with a norm on all queries and one on all keys of a row.
+    pub(crate) fn attention_with_row_norms(&self, config: &ModelConfig, index: usize) -> Result<Attention, ModelError> {
+        self.attention_with_norms(config, index, config.q_width(), config.kv_width())
+    }
+
+    fn attention_with_norms(
+        &self,
+        config: &ModelConfig,
+        index: usize,
+        q_len: usize,
+        k_len: usize,
+    ) -> Result<Attention, ModelError> {
+        let q_norm = self.norm_of("attn_q_norm", q_len, config.norm_offset)?;
+        let k_norm = self.norm_of("attn_k_norm", k_len, config.norm_offset)?;
+        Ok(Attention { head_norms: Some((q_norm, k_norm)), ..self.attention(config, index)? })
+    }
+
+    /// Experts if the model has some, otherwise one network.
+    pub(crate) fn feed_forward(&self, config: &ModelConfig) -> Result<FeedForward, ModelError> {
+        match &config.experts {
+            Some(experts) => self.experts(config, experts),
+            None => self.dense(config),
+        }
+    }
+
+    /// One gated network.
+    pub(crate) fn dense(&self, config: &ModelConfig) -> Result<FeedForward, ModelError> {
+        if config.ffn == 0 {
+            return Err(ModelError::config("feed_forward_length", "is missing"));
+        }
+        let (gate, up) = self.gate_and_up("ffn_gate", "ffn_up", config.ffn, config.hidden)?;
+        Ok(FeedForward::Dense { gate, up, down: self.projection("ffn_down", config.hidden, config.ffn)? })
+    }
+
+    /// Gate and up projections from two matrices or, where there is none for the gate, from the halves of one.
+    pub(crate) fn gate_and_up(
+        &self,
+        gate: &str,
+        up: &str,
+        rows: usize,
+        cols: usize,
+    ) -> Result<(Projection, Projection), ModelError> {
+        let fused = self.find(gate, ".weight").is_none()
+            && self.find(up, ".weight").is_some_and(|tensor| tensor.rows() == 2 * rows);
+        if fused {
+            let half = |rows: Range<usize>, all| self.part(up, rows, all, cols);
+            return Ok((half(0..rows, 2 * rows)?, half(rows..2 * rows, 2 * rows)?));
+        }
+        Ok((self.projection(gate, rows, cols)?, self.projection(up, rows, cols)?))
+    }
+}
