@@ -1,5 +1,6 @@
 //! One request inside the engine thread.
 
+use crate::guide::{Advance, Guide, MaskThread};
 use crate::logprobs::logprobs;
 use crate::sampler::Sampler;
 use crate::shared::Slot;
@@ -17,6 +18,8 @@ pub(crate) struct Job {
     pub request: GenerateRequest,
     /// Cut to what the context leaves.
     pub max_tokens: usize,
+    /// The parser of the request's grammar.
+    pub guide: Option<Guide>,
     pub events: UnboundedSender<Event>,
     pub submitted: Instant,
     pub slot: Slot,
@@ -36,6 +39,7 @@ pub(crate) struct Active {
     top_logprobs: Option<usize>,
     return_logits: bool,
     sampler: Sampler,
+    guide: Option<Guide>,
     text: AnswerText,
     events: UnboundedSender<Event>,
     submitted: Instant,
@@ -55,14 +59,15 @@ pub(crate) enum End {
 impl Active {
     /// Takes a job in.
     pub fn new(job: Job, tokenizer: &Arc<Tokenizer>) -> Self {
-        let Job { request, max_tokens, events, submitted, slot } = job;
+        let Job { request, max_tokens, guide, events, submitted, slot } = job;
         let mut stop_ids = request.stop_token_ids;
         if !request.ignore_eos {
             stop_ids.extend_from_slice(tokenizer.stop_ids());
         }
         Self {
             sampler: Sampler::new(&request.sampling, &request.prompt),
-            text: AnswerText::new(Arc::clone(tokenizer), &request.stop),
+            text: AnswerText::new(Arc::clone(tokenizer), &request.stop, request.shown_tokens),
+            guide,
             prompt: request.prompt.as_slice().into(),
             tokens: request.prompt,
             cache_salt: request.cache_salt,
@@ -129,11 +134,15 @@ impl Active {
 
     /// Chooses the next token from the model's logits of the row at `position`, tells the client, and says whether the
     /// request ends with it.
-    pub fn advance(&mut self, logits: &[f32], position: usize, now: Instant) -> Option<End> {
+    pub fn advance(&mut self, logits: &[f32], position: usize, masks: &mut MaskThread, now: Instant) -> Option<End> {
         if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
             return Some(End::Failed(EngineError::NonFiniteLogits { id: id as u32, position }));
         }
-        let id = self.sampler.sample(logits);
+        let mask = match self.guide.as_mut().map(Guide::mask).transpose() {
+            Ok(mask) => mask,
+            Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
+        };
+        let id = self.sampler.sample(logits, mask);
         self.tokens.push(id);
         self.first_token.get_or_insert(now);
 
@@ -146,12 +155,19 @@ impl Active {
                 Matched::Stop(text) => (text, true),
             }
         };
+        let complete = match &mut self.guide {
+            Some(guide) if !stopped => match guide.accept(id, masks) {
+                Ok(advance) => advance == Advance::Complete,
+                Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
+            },
+            _ => false,
+        };
         let logprob: Option<TokenLogprobs> = self.top_logprobs.map(|count| logprobs(logits, id, count));
         let logits = self.return_logits.then(|| logits.to_vec());
         // A client that is gone is noticed before the next step.
         let _ = self.events.send(Event::Token(TokenEvent { id, text, ends_text, logprob, logits }));
 
-        if stopped {
+        if stopped || complete {
             return Some(End::Finished(FinishReason::Stop));
         }
         (self.generated() >= self.max_tokens).then_some(End::Finished(FinishReason::Length))

@@ -2,6 +2,7 @@
 
 use crate::active::{Active, End, Job};
 use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
+use crate::guide::MaskThread;
 use crate::shared::Shared;
 use crate::{EngineError, EngineStats, FinishReason, GenerateRequest};
 use laminar_model::ExpertLoads;
@@ -54,6 +55,8 @@ pub(crate) struct Worker {
     mode: Mode,
     stats: EngineStats,
     logits: Vec<f32>,
+    /// Computes masks of grammars.
+    masks: MaskThread,
     started: Instant,
 }
 
@@ -79,6 +82,7 @@ impl Worker {
             mode: Mode::Serving,
             stats: EngineStats::default(),
             logits: Vec::new(),
+            masks: MaskThread::default(),
             started: Instant::now(),
         }
     }
@@ -265,7 +269,7 @@ impl Worker {
         for ((id, position), logits) in sampling.into_iter().zip(self.logits.chunks_exact(vocab)) {
             if let Some(request) = self.requests.get_mut(&id) {
                 let before = request.tokens().len();
-                ended.extend(request.advance(logits, position, now).map(|end| (id, end)));
+                ended.extend(request.advance(logits, position, &mut self.masks, now).map(|end| (id, end)));
                 sampled.extend(request.tokens().get(before).map(|token| (id, *token)));
             }
         }
