@@ -75,7 +75,8 @@ impl AppState {
         config: ServerConfig,
     ) -> AppState {
         let markers = Arc::new(Markers::new(&tokenizer));
-        let template_knows_developer = tokenizer.chat_template().is_some_and(|source| source.contains("developer"));
+        let template_knows_developer =
+            template.as_ref().is_some_and(|template| template.source().contains("developer"));
         AppState {
             template_knows_developer,
             engine,
