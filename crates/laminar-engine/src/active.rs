@@ -6,7 +6,9 @@ use crate::sampler::Sampler;
 use crate::shared::Slot;
 use crate::stop::Matched;
 use crate::text::AnswerText;
-use crate::{EngineError, Event, Finish, FinishReason, GenerateRequest, Timings, TokenEvent, TokenLogprobs, Usage};
+use crate::{
+    EngineError, Event, Finish, FinishReason, GenerateRequest, Pooling, Timings, TokenEvent, TokenLogprobs, Usage,
+};
 use laminar_model::tokenizer::Tokenizer;
 use laminar_schedule::Prefix;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub(crate) struct Active {
     max_tokens: usize,
     /// Token ids that end the answer.
     stop_ids: Vec<u32>,
+    pooling: Option<Pooling>,
+    embedding: Option<Vec<f32>>,
     top_logprobs: Option<usize>,
     return_logits: bool,
     sampler: Sampler,
@@ -74,6 +78,8 @@ impl Active {
             cached_tokens: None,
             max_tokens,
             stop_ids,
+            pooling: request.pooling,
+            embedding: None,
             top_logprobs: request.top_logprobs,
             return_logits: request.return_logits,
             events,
@@ -103,6 +109,23 @@ impl Active {
     /// What the prefix cache may know of the prompt.
     pub fn prefix(&self) -> Prefix {
         Prefix { tokens: Arc::clone(&self.prompt), salt: self.cache_salt, ..Prefix::default() }
+    }
+
+    /// How its prompt is pooled, if it wants a vector and no answer.
+    pub fn pooling(&self) -> Option<Pooling> {
+        self.pooling
+    }
+
+    /// Takes the vector of its prompt, with which it ends.
+    pub fn embed(&mut self, pooled: Option<Vec<f32>>, position: usize) -> End {
+        let Some(vector) = pooled else {
+            return End::Failed(EngineError::NoEmbeddings);
+        };
+        if let Some(id) = vector.iter().position(|value| !value.is_finite()) {
+            return End::Failed(EngineError::NonFiniteLogits { id: id as u32, position });
+        }
+        self.embedding = Some(vector);
+        End::Finished(FinishReason::Stop)
     }
 
     /// Most tokens to generate.
@@ -181,9 +204,14 @@ impl Active {
                 let completion_tokens = self.generated();
                 let since =
                     |then: Option<Instant>| then.unwrap_or(now).saturating_duration_since(self.submitted).as_secs_f64();
+                // The text held back may hold a stop string.
+                let text = self.text.finish();
+                let stop = self.text.stop().map(str::to_owned);
                 Event::Finished(Finish {
                     reason,
-                    text: self.text.finish(),
+                    text,
+                    stop,
+                    embedding: self.embedding,
                     usage: Usage {
                         prompt_tokens: self.prompt.len(),
                         completion_tokens,

@@ -58,6 +58,7 @@ mod logprobs;
 mod model_executor;
 mod parked;
 mod penalties;
+mod pooling;
 mod prior;
 mod request;
 mod rng;
@@ -77,5 +78,6 @@ pub use event::{Event, Finish, FinishReason, Timings, TokenEvent, TokenLogprobs,
 pub use executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
 pub use laminar_schedule::{CohortId, CostPrior, Cursor, Experts, Part, Policy, SequenceId, Stage, Targets};
 pub use model_executor::ModelExecutor;
+pub use pooling::Pooling;
 pub use request::{GenerateRequest, SamplingParams};
 pub use stats::EngineStats;

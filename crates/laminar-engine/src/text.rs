@@ -35,6 +35,11 @@ impl AnswerText {
         matched
     }
 
+    /// The stop string that has ended the answer, if one has.
+    pub fn stop(&self) -> Option<&str> {
+        self.stops.found()
+    }
+
     /// The text held back at the end of the answer; none behind a stop string.
     ///
     /// Bytes of a character that was never completed are dropped rather than shown as U+FFFD.

@@ -4,9 +4,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod embeddings;
+mod endpoints;
+mod generations;
+mod messages;
 mod prompts;
+mod responses;
 mod sampling;
 mod script;
 mod service;
 mod streaming;
+mod structured;
 mod support;
+mod tools;

@@ -137,6 +137,11 @@ impl Script {
         rules.push((mark.to_owned(), wants));
     }
 
+    /// Takes the rule of a mark back.
+    pub fn forget(&self, mark: &str) {
+        self.rules.lock().unwrap().retain(|(known, _)| known != mark);
+    }
+
     fn row(&self, prompt: &[u32], place: usize) -> Result<Vec<f32>, ExecuteError> {
         let text = self.tokenizer.decode(prompt, false);
         let rules = self.rules.lock().unwrap();
