@@ -1,11 +1,14 @@
 //! One request inside the engine thread.
 
+use crate::guide::{Advance, Guide, MaskThread};
 use crate::logprobs::logprobs;
 use crate::sampler::Sampler;
 use crate::shared::Slot;
 use crate::stop::Matched;
 use crate::text::AnswerText;
-use crate::{EngineError, Event, Finish, FinishReason, GenerateRequest, Timings, TokenEvent, TokenLogprobs, Usage};
+use crate::{
+    EngineError, Event, Finish, FinishReason, GenerateRequest, Pooling, Timings, TokenEvent, TokenLogprobs, Usage,
+};
 use laminar_model::tokenizer::Tokenizer;
 use laminar_schedule::Prefix;
 use std::sync::Arc;
@@ -17,6 +20,8 @@ pub(crate) struct Job {
     pub request: GenerateRequest,
     /// Cut to what the context leaves.
     pub max_tokens: usize,
+    /// The parser of the request's grammar.
+    pub guide: Option<Guide>,
     pub events: UnboundedSender<Event>,
     pub submitted: Instant,
     pub slot: Slot,
@@ -33,9 +38,12 @@ pub(crate) struct Active {
     max_tokens: usize,
     /// Token ids that end the answer.
     stop_ids: Vec<u32>,
+    pooling: Option<Pooling>,
+    embedding: Option<Vec<f32>>,
     top_logprobs: Option<usize>,
     return_logits: bool,
     sampler: Sampler,
+    guide: Option<Guide>,
     text: AnswerText,
     events: UnboundedSender<Event>,
     submitted: Instant,
@@ -55,20 +63,23 @@ pub(crate) enum End {
 impl Active {
     /// Takes a job in.
     pub fn new(job: Job, tokenizer: &Arc<Tokenizer>) -> Self {
-        let Job { request, max_tokens, events, submitted, slot } = job;
+        let Job { request, max_tokens, guide, events, submitted, slot } = job;
         let mut stop_ids = request.stop_token_ids;
         if !request.ignore_eos {
             stop_ids.extend_from_slice(tokenizer.stop_ids());
         }
         Self {
             sampler: Sampler::new(&request.sampling, &request.prompt),
-            text: AnswerText::new(Arc::clone(tokenizer), &request.stop),
+            text: AnswerText::new(Arc::clone(tokenizer), &request.stop, request.shown_tokens),
+            guide,
             prompt: request.prompt.as_slice().into(),
             tokens: request.prompt,
             cache_salt: request.cache_salt,
             cached_tokens: None,
             max_tokens,
             stop_ids,
+            pooling: request.pooling,
+            embedding: None,
             top_logprobs: request.top_logprobs,
             return_logits: request.return_logits,
             events,
@@ -100,6 +111,23 @@ impl Active {
         Prefix { tokens: Arc::clone(&self.prompt), salt: self.cache_salt, ..Prefix::default() }
     }
 
+    /// How its prompt is pooled, if it wants a vector and no answer.
+    pub fn pooling(&self) -> Option<Pooling> {
+        self.pooling
+    }
+
+    /// Takes the vector of its prompt, with which it ends.
+    pub fn embed(&mut self, pooled: Option<Vec<f32>>, position: usize) -> End {
+        let Some(vector) = pooled else {
+            return End::Failed(EngineError::NoEmbeddings);
+        };
+        if let Some(id) = vector.iter().position(|value| !value.is_finite()) {
+            return End::Failed(EngineError::NonFiniteLogits { id: id as u32, position });
+        }
+        self.embedding = Some(vector);
+        End::Finished(FinishReason::Stop)
+    }
+
     /// Most tokens to generate.
     pub fn max_tokens(&self) -> usize {
         self.max_tokens
@@ -129,11 +157,15 @@ impl Active {
 
     /// Chooses the next token from the model's logits of the row at `position`, tells the client, and says whether the
     /// request ends with it.
-    pub fn advance(&mut self, logits: &[f32], position: usize, now: Instant) -> Option<End> {
+    pub fn advance(&mut self, logits: &[f32], position: usize, masks: &mut MaskThread, now: Instant) -> Option<End> {
         if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
             return Some(End::Failed(EngineError::NonFiniteLogits { id: id as u32, position }));
         }
-        let id = self.sampler.sample(logits);
+        let mask = match self.guide.as_mut().map(Guide::mask).transpose() {
+            Ok(mask) => mask,
+            Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
+        };
+        let id = self.sampler.sample(logits, mask);
         self.tokens.push(id);
         self.first_token.get_or_insert(now);
 
@@ -146,12 +178,19 @@ impl Active {
                 Matched::Stop(text) => (text, true),
             }
         };
+        let complete = match &mut self.guide {
+            Some(guide) if !stopped => match guide.accept(id, masks) {
+                Ok(advance) => advance == Advance::Complete,
+                Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
+            },
+            _ => false,
+        };
         let logprob: Option<TokenLogprobs> = self.top_logprobs.map(|count| logprobs(logits, id, count));
         let logits = self.return_logits.then(|| logits.to_vec());
         // A client that is gone is noticed before the next step.
         let _ = self.events.send(Event::Token(TokenEvent { id, text, ends_text, logprob, logits }));
 
-        if stopped {
+        if stopped || complete {
             return Some(End::Finished(FinishReason::Stop));
         }
         (self.generated() >= self.max_tokens).then_some(End::Finished(FinishReason::Length))
@@ -165,9 +204,14 @@ impl Active {
                 let completion_tokens = self.generated();
                 let since =
                     |then: Option<Instant>| then.unwrap_or(now).saturating_duration_since(self.submitted).as_secs_f64();
+                // The text held back may hold a stop string.
+                let text = self.text.finish();
+                let stop = self.text.stop().map(str::to_owned);
                 Event::Finished(Finish {
                     reason,
-                    text: self.text.finish(),
+                    text,
+                    stop,
+                    embedding: self.embedding,
                     usage: Usage {
                         prompt_tokens: self.prompt.len(),
                         completion_tokens,

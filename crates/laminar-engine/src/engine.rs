@@ -2,6 +2,7 @@
 
 use crate::active::Job;
 use crate::executor::Executor;
+use crate::guide::Guide;
 use crate::model_executor::ModelExecutor;
 use crate::shared::Shared;
 use crate::validate::validate;
@@ -119,8 +120,10 @@ impl Engine {
         let slot = shared.take_slot(*max_requests).map_err(|requests| EngineError::QueueFull { requests })?;
         let room = context - request.prompt.len();
         let max_tokens = request.max_tokens.map_or(room, |most| most.min(room));
+        // Here, since copying a parser takes a while and the engine thread has others to serve.
+        let guide = request.constraint.as_ref().map(Guide::new);
         let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let job = Job { request, max_tokens, events, submitted: Instant::now(), slot };
+        let job = Job { request, max_tokens, guide, events, submitted: Instant::now(), slot };
         commands.send(Command::Submit(Box::new(job))).map_err(|_| EngineError::ShuttingDown)?;
         Ok(Generation { events: receiver, ended: false })
     }

@@ -46,6 +46,15 @@ pub enum EngineError {
         /// What the model reported, or what the panic said.
         message: String,
     },
+    /// The model in use gives no hidden states.
+    #[error("this model gives no embeddings")]
+    NoEmbeddings,
+    /// The parser of the request's grammar reached one of its limits.
+    #[error("the grammar of this request cannot be followed any further: {message}")]
+    Grammar {
+        /// Which limit.
+        message: String,
+    },
     /// The engine cannot start with this configuration.
     #[error("cannot start the engine: {message}")]
     Start {

@@ -57,8 +57,12 @@ pub struct Finish {
     pub reason: FinishReason,
     /// Text that was held back until now.
     pub text: String,
+    /// The stop string that ended the answer, if one did.
+    pub stop: Option<String>,
     /// Token counts.
     pub usage: Usage,
+    /// The vector of the prompt, if that was asked for.
+    pub embedding: Option<Vec<f32>>,
     /// Times.
     pub timings: Timings,
 }

@@ -1,5 +1,6 @@
 //! What executes a step: the waist between the engine thread and the arithmetic.
 
+use crate::Pooling;
 use laminar_model::ExpertLoads;
 use laminar_schedule::{CohortId, CostPrior, Cursor, Experts, Part, SequenceId};
 
@@ -32,6 +33,14 @@ pub trait Executor: Send {
     ///
     /// An error (or a panic) fails every sequence of the batch, and no other.
     fn execute(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError>;
+
+    /// Asks for the rows of a sequence's prompt to be pooled, from its first row on.
+    fn pool(&mut self, _sequence: SequenceId, _pooling: Pooling) {}
+
+    /// The pooled rows of a sequence whose prompt has passed all layers; none from an executor that has no hidden states.
+    fn take_pooled(&mut self, _sequence: SequenceId) -> Option<Vec<f32>> {
+        None
+    }
 
     /// Drops whatever is kept for a sequence that has ended, or lost its KV blocks and will start anew.
     fn forget(&mut self, sequence: SequenceId);

@@ -10,6 +10,7 @@
 //! - The tokens *and the logits* of a request depend on the request alone, bit for bit: not on the policy, the chunk or
 //!   group sizes, the other requests or the number of threads.
 //! - Under `layered` a prompt's rows meet each layer once; the expert loads are counted.
+//! - An answer with a [`Constraint`] keeps to its grammar, token by token.
 //! - The engine thread never waits for a client; a client that is gone frees its blocks by the next step, also in the
 //!   middle of its prefill.
 //! - Bad input, a failed step, even a panic in one ends as an error of the requests concerned; the engine lives on and
@@ -47,14 +48,17 @@
 
 mod active;
 mod config;
+mod constraint;
 mod engine;
 mod error;
 mod event;
 mod executor;
+mod guide;
 mod logprobs;
 mod model_executor;
 mod parked;
 mod penalties;
+mod pooling;
 mod prior;
 mod request;
 mod rng;
@@ -67,11 +71,13 @@ mod validate;
 mod worker;
 
 pub use config::{EngineConfig, available_memory};
+pub use constraint::{Constraint, Grammar, GrammarCompiler, GrammarError};
 pub use engine::{Engine, Generation};
 pub use error::EngineError;
 pub use event::{Event, Finish, FinishReason, Timings, TokenEvent, TokenLogprobs, TopLogprob, Usage};
 pub use executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
 pub use laminar_schedule::{CohortId, CostPrior, Cursor, Experts, Part, Policy, SequenceId, Stage, Targets};
 pub use model_executor::ModelExecutor;
+pub use pooling::Pooling;
 pub use request::{GenerateRequest, SamplingParams};
 pub use stats::EngineStats;

@@ -13,8 +13,10 @@
 //!
 //! At `...` a tile begins or ends inside a layer, with [`Model::attend`] and [`Model::feed_forward`].
 
+use crate::Pooling;
 use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
 use crate::parked::{CohortRows, Parked};
+use crate::pooling::Pools;
 use crate::prior::prior;
 use laminar_kernels::Pool;
 use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, PartialLayer, RowSpan, Scratch};
@@ -32,6 +34,9 @@ pub struct ModelExecutor {
     kv: KvCache,
     scratch: Scratch,
     parked: Parked,
+    pools: Pools,
+    /// Rows behind the final norm, of prompts that are pooled.
+    normed: Vec<f32>,
     /// The decode rows of the running step.
     decode: Vec<f32>,
     /// The rows of a tile that run, where others between them do not.
@@ -52,6 +57,8 @@ impl ModelExecutor {
             kv,
             scratch: Scratch::default(),
             parked: Parked::default(),
+            pools: Pools::default(),
+            normed: Vec::new(),
             decode: Vec::new(),
             gathered: Vec::new(),
             last: Vec::new(),
@@ -77,19 +84,26 @@ impl ModelExecutor {
     }
 
     /// Keeps the tile's rows, or, at the top of the stack, the last rows of prompts that end here.
-    fn park(&mut self, tile: &TileInput<'_>, rows: CohortRows) {
+    fn park(&mut self, tile: &TileInput<'_>, rows: CohortRows) -> Result<(), ExecuteError> {
         if tile.to.layer < self.model.layers() {
-            return self.parked.park(tile.cohort, tile.to, rows);
+            self.parked.park(tile.cohort, tile.to, rows);
+            return Ok(());
         }
         let width = self.model.config().hidden;
         let mut end = 0;
         for member in &tile.members {
+            let begin = end;
             end += member.rows * width;
+            if self.pools.wants(member.sequence) && !member.dropped {
+                self.model.final_norm(&self.pool, &rows.hidden[begin..end], &mut self.normed)?;
+                self.pools.add(member.sequence, &self.normed, width);
+            }
             if member.ends_prompt && !member.dropped {
                 self.last.extend_from_slice(&rows.hidden[end - width..end]);
             }
         }
         self.parked.recycle(rows);
+        Ok(())
     }
 
     /// Runs the decode rows alone through some layers.
@@ -209,7 +223,7 @@ impl Executor for ModelExecutor {
                     _ => self.part(tile, part, &mut rows)?,
                 }
             }
-            self.park(tile, rows);
+            self.park(tile, rows)?;
         }
         self.decode_alone(&batch.decode, passed..self.model.layers())?;
 
@@ -218,8 +232,17 @@ impl Executor for ModelExecutor {
         Ok(self.loads)
     }
 
+    fn pool(&mut self, sequence: SequenceId, pooling: Pooling) {
+        self.pools.begin(sequence, pooling);
+    }
+
+    fn take_pooled(&mut self, sequence: SequenceId) -> Option<Vec<f32>> {
+        self.pools.take(sequence)
+    }
+
     fn forget(&mut self, sequence: SequenceId) {
         self.parked.forget(sequence);
+        self.pools.forget(sequence);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a client asks for.
 
+use crate::{Constraint, Pooling};
 use std::time::Duration;
 
 /// One generation.
@@ -31,6 +32,13 @@ pub struct GenerateRequest {
     pub tbt_target: Option<Duration>,
     /// Longest time to the first token, at least `tbt_target`, where the policy keeps targets; the policy's own without it.
     pub ttft_target: Option<Duration>,
+    /// The grammar that the answer must follow. When nothing more may come by it, the answer ends.
+    pub constraint: Option<Constraint>,
+    /// Control tokens that are shown in the text by their name, such as `[TOOL_CALLS]`; others are not shown.
+    pub shown_tokens: Vec<u32>,
+    /// Asks for a vector of the prompt instead of an answer: [`Finish::embedding`](crate::Finish::embedding). No token is
+    /// generated, and the prefix cache is not used, since every row is needed.
+    pub pooling: Option<Pooling>,
     /// Puts the model's raw logits into every token event; for tests.
     pub return_logits: bool,
 }

@@ -1,6 +1,6 @@
 //! Choosing a token from logits.
 //!
-//! The order is that of Hugging Face: logit bias, penalties, temperature, top-k, top-p, min-p, draw. (llama.cpp applies
+//! The order is that of Hugging Face: logit bias, penalties, grammar, temperature, top-k, top-p, min-p, draw. (llama.cpp applies
 //! the temperature last, so its top-p and min-p cut at temperature 1.) Each cut works on the probabilities that the cuts
 //! before it have left. Arithmetic on probabilities is in f64 and in a fixed order, so a token depends on the logits, the
 //! parameters and the draw alone.
@@ -9,6 +9,7 @@ use crate::SamplingParams;
 use crate::logprobs::by_rank;
 use crate::penalties::Penalties;
 use crate::rng::Draws;
+use llguidance::toktrie::SimpleVob;
 
 /// Candidates that are sorted at first when the cuts do not say how many they need.
 const FIRST_SORTED: usize = 256;
@@ -49,15 +50,18 @@ impl Sampler {
         }
     }
 
-    /// The next token. The logits are finite and at least one.
-    pub fn sample(&mut self, logits: &[f32]) -> u32 {
+    /// The next token. The logits are finite and at least one. Of a mask, if there is one, at least one token is allowed.
+    pub fn sample(&mut self, logits: &[f32], mask: Option<&SimpleVob>) -> u32 {
         let mut changed = std::mem::take(&mut self.changed);
-        let values = if self.penalties.is_off() {
+        let values = if self.penalties.is_off() && mask.is_none() {
             logits
         } else {
             changed.clear();
             changed.extend_from_slice(logits);
             self.penalties.apply(&mut changed);
+            if let Some(mask) = mask {
+                forbid(&mut changed, mask);
+            }
             &changed
         };
         let id = if self.temperature == 0.0 { greedy(values) } else { self.draw(values) };
@@ -103,6 +107,22 @@ impl Sampler {
         // Rounding may leave the sum at the target.
         let possible = candidates.iter().rev().find(|candidate| candidate.weight > 0.0);
         possible.map_or_else(|| greedy(logits), |candidate| candidate.id)
+    }
+}
+
+/// Takes all probability from the tokens that a mask does not allow, and from those beyond it.
+fn forbid(logits: &mut [f32], mask: &SimpleVob) {
+    for (word, logits) in mask.as_slice().iter().zip(logits.chunks_mut(u32::BITS as usize)) {
+        if *word != u32::MAX {
+            for (bit, logit) in logits.iter_mut().enumerate() {
+                if word & (1 << bit) == 0 {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+    }
+    if let Some(beyond) = logits.get_mut(mask.as_slice().len() * u32::BITS as usize..) {
+        beyond.fill(f32::NEG_INFINITY);
     }
 }
 
@@ -159,7 +179,7 @@ mod tests {
     fn histogram(params: SamplingParams, logits: &[f32]) -> Vec<f64> {
         let mut sampler = sampler(SamplingParams { seed: Some(7), ..params });
         let mut counts = vec![0.0; logits.len()];
-        (0..20_000).for_each(|_| counts[sampler.sample(logits) as usize] += 1.0 / 20_000.0);
+        (0..20_000).for_each(|_| counts[sampler.sample(logits, None) as usize] += 1.0 / 20_000.0);
         counts
     }
 
@@ -176,8 +196,8 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_lowest_id_among_equals() {
-        assert_eq!(sampler(SamplingParams::greedy()).sample(&[1.0, 3.0, 3.0, 2.0]), 1);
-        assert_eq!(sampler(SamplingParams::greedy()).sample(&[0.0, 0.0]), 0);
+        assert_eq!(sampler(SamplingParams::greedy()).sample(&[1.0, 3.0, 3.0, 2.0], None), 1);
+        assert_eq!(sampler(SamplingParams::greedy()).sample(&[0.0, 0.0], None), 0);
     }
 
     #[test]
@@ -244,7 +264,7 @@ mod tests {
         let flat = vec![0.0f32; 1000];
         let run = |seed| {
             let mut sampler = sampler(SamplingParams { seed, ..Default::default() });
-            (0..16).map(|_| sampler.sample(&flat)).collect::<Vec<_>>()
+            (0..16).map(|_| sampler.sample(&flat, None)).collect::<Vec<_>>()
         };
         assert_eq!(run(Some(1)), run(Some(1)));
         assert_ne!(run(Some(1)), run(Some(2)));

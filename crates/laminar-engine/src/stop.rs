@@ -8,6 +8,8 @@
 pub(crate) struct StopMatcher {
     stops: Vec<String>,
     held: String,
+    /// The stop string that was complete.
+    found: Option<String>,
 }
 
 /// What a piece of text came to.
@@ -23,7 +25,7 @@ impl StopMatcher {
     /// A matcher for these strings; empty ones are ignored.
     pub fn new(stops: &[String]) -> Self {
         let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
-        Self { stops, held: String::new() }
+        Self { stops, held: String::new(), found: None }
     }
 
     /// Takes the next piece of text.
@@ -33,13 +35,19 @@ impl StopMatcher {
         }
         self.held.push_str(piece);
         let ends = |stop: &String| self.held.find(stop.as_str()).map(|start| (start + stop.len(), start));
-        if let Some((_, start)) = self.stops.iter().filter_map(ends).min() {
+        if let Some((end, start)) = self.stops.iter().filter_map(ends).min() {
+            self.found = self.held.get(start..end).map(str::to_owned);
             self.held.truncate(start);
             return Matched::Stop(std::mem::take(&mut self.held));
         }
         let kept = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - kept);
         Matched::Text(std::mem::replace(&mut self.held, rest))
+    }
+
+    /// The stop string that has ended the text, if one has.
+    pub fn found(&self) -> Option<&str> {
+        self.found.as_deref()
     }
 
     /// The text has ended; what was held back was no stop string after all.

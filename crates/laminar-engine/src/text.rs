@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 /// The text of one answer: whole characters only, and nothing of a stop string.
 pub(crate) struct AnswerText {
+    tokenizer: Arc<Tokenizer>,
     decoder: StreamDecoder,
+    /// Control tokens that are shown by their name.
+    shown: Vec<u32>,
     stops: StopMatcher,
     /// A stop string has ended the answer.
     stopped: bool,
@@ -14,17 +17,27 @@ pub(crate) struct AnswerText {
 
 impl AnswerText {
     /// An empty answer behind a prompt.
-    pub fn new(tokenizer: Arc<Tokenizer>, stops: &[String]) -> Self {
-        let decoder = StreamDecoder::continuation(tokenizer);
-        Self { decoder, stops: StopMatcher::new(stops), stopped: false }
+    pub fn new(tokenizer: Arc<Tokenizer>, stops: &[String], shown: Vec<u32>) -> Self {
+        let decoder = StreamDecoder::continuation(Arc::clone(&tokenizer));
+        Self { tokenizer, decoder, shown, stops: StopMatcher::new(stops), stopped: false }
     }
 
     /// Takes a token; [`Matched::Stop`] ends the answer.
     pub fn push(&mut self, id: u32) -> Matched {
-        let piece = self.decoder.push(id);
+        let piece = if self.shown.contains(&id) {
+            // A control token ends whatever character was begun before it.
+            self.decoder.finish() + &self.tokenizer.token_text(id)
+        } else {
+            self.decoder.push(id)
+        };
         let matched = self.stops.push(&piece);
         self.stopped |= matches!(matched, Matched::Stop(_));
         matched
+    }
+
+    /// The stop string that has ended the answer, if one has.
+    pub fn stop(&self) -> Option<&str> {
+        self.stops.found()
     }
 
     /// The text held back at the end of the answer; none behind a stop string.

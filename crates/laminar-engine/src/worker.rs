@@ -2,6 +2,7 @@
 
 use crate::active::{Active, End, Job};
 use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
+use crate::guide::MaskThread;
 use crate::shared::Shared;
 use crate::{EngineError, EngineStats, FinishReason, GenerateRequest};
 use laminar_model::ExpertLoads;
@@ -54,6 +55,8 @@ pub(crate) struct Worker {
     mode: Mode,
     stats: EngineStats,
     logits: Vec<f32>,
+    /// Computes masks of grammars.
+    masks: MaskThread,
     started: Instant,
 }
 
@@ -79,6 +82,7 @@ impl Worker {
             mode: Mode::Serving,
             stats: EngineStats::default(),
             logits: Vec::new(),
+            masks: MaskThread::default(),
             started: Instant::now(),
         }
     }
@@ -143,11 +147,15 @@ impl Worker {
         }
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        let prefix = self.prefix_cache.then(|| active.prefix());
+        let pooling = active.pooling();
+        let prefix = (self.prefix_cache && pooling.is_none()).then(|| active.prefix());
         let (prompt_tokens, max_tokens, tenant) = (active.prompt().len(), active.max_tokens(), TenantId(tenant));
         let new = NewSequence { id, prompt_tokens, max_tokens, prefix, tenant, priority, tbt_target, ttft_target };
         match self.scheduler.submit(new, self.started.elapsed()) {
             Ok(()) => {
+                if let Some(pooling) = pooling {
+                    self.executor.pool(id, pooling);
+                }
                 self.requests.insert(id, active);
                 self.publish();
             }
@@ -188,7 +196,13 @@ impl Worker {
         let begun = Instant::now();
         let step = self.scheduler.plan(begun - self.started);
         let planned = begun.elapsed();
-        step.preempted.iter().for_each(|id| self.executor.forget(*id));
+        for id in &step.preempted {
+            self.executor.forget(*id);
+            // It starts anew.
+            if let Some(pooling) = self.requests.get(id).and_then(Active::pooling) {
+                self.executor.pool(*id, pooling);
+            }
+        }
         let result = catch_unwind(AssertUnwindSafe(|| self.execute(&step, begun)));
         let result = result.unwrap_or_else(|panic| Err(panic_message(&*panic).into()));
         let Outcome { ended, sampled, loads } = result.unwrap_or_else(|error| {
@@ -264,12 +278,16 @@ impl Worker {
         let (mut ended, mut sampled) = (Vec::new(), Vec::new());
         for ((id, position), logits) in sampling.into_iter().zip(self.logits.chunks_exact(vocab)) {
             if let Some(request) = self.requests.get_mut(&id) {
+                if request.pooling().is_some() {
+                    ended.push((id, request.embed(self.executor.take_pooled(id), position)));
+                    continue;
+                }
                 let before = request.tokens().len();
-                ended.extend(request.advance(logits, position, now).map(|end| (id, end)));
+                ended.extend(request.advance(logits, position, &mut self.masks, now).map(|end| (id, end)));
                 sampled.extend(request.tokens().get(before).map(|token| (id, *token)));
             }
         }
-        self.stats.tokens_generated += (self.logits.len() / vocab) as u64;
+        self.stats.tokens_generated += sampled.len() as u64;
         let through = step.tiles.iter().filter(|tile| tile.to.layer >= layers);
         self.stats.prompt_tokens += through.map(|tile| tile.rows() as u64).sum::<u64>();
         Ok(Outcome { ended, sampled, loads })

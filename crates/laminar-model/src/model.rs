@@ -162,6 +162,23 @@ impl Model {
         Ok(())
     }
 
+    /// The final norm of each row of `hidden`, replacing `out`: what the output matrix sees, and what embeddings are made
+    /// of.
+    ///
+    /// # Errors
+    /// `hidden` is not a whole number of rows.
+    pub fn final_norm(&self, pool: &Pool, hidden: &[f32], out: &mut Vec<f32>) -> Result<(), ModelError> {
+        let width = self.config.hidden;
+        if !hidden.len().is_multiple_of(width) {
+            return Err(ModelError::Call(format!("{} hidden values are not rows of {width}", hidden.len())));
+        }
+        out.resize(hidden.len(), 0.0);
+        if !hidden.is_empty() {
+            rms_norm(pool, hidden, &self.output_norm, self.config.rms_eps, out);
+        }
+        Ok(())
+    }
+
     /// Final norm and output matrix: `vocab_size` logits for each row of `hidden`, replacing `out`.
     ///
     /// # Errors

@@ -40,6 +40,14 @@ pub enum ApiError {
         /// The name served.
         served: String,
     },
+    /// A response that is not kept, or not any more.
+    #[error("there is no response `{id}` here; responses are kept in memory and the oldest go first")]
+    ResponseNotFound {
+        /// Its id.
+        id: String,
+        /// The field or the part of the path that named it.
+        param: &'static str,
+    },
     /// No such route.
     #[error("unknown route {method} {path}; see GET /v1/models and POST /v1/chat/completions")]
     UnknownRoute {
@@ -103,6 +111,7 @@ impl ApiError {
             ApiError::Invalid { .. } => (StatusCode::BAD_REQUEST, REQUEST, None),
             ApiError::ContextLength { .. } => (StatusCode::BAD_REQUEST, REQUEST, Some("context_length_exceeded")),
             ApiError::ModelNotFound { .. } => (StatusCode::NOT_FOUND, REQUEST, Some("model_not_found")),
+            ApiError::ResponseNotFound { .. } => (StatusCode::NOT_FOUND, REQUEST, Some("response_not_found")),
             ApiError::UnknownRoute { .. } => (StatusCode::NOT_FOUND, REQUEST, Some("unknown_url")),
             ApiError::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, Some("method_not_allowed")),
             ApiError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, Some("request_too_large")),
@@ -123,7 +132,7 @@ impl ApiError {
         let face = self.face();
         let param = match self {
             ApiError::Invalid { param, .. } => param.as_deref(),
-            ApiError::ContextLength { param, .. } => Some(*param),
+            ApiError::ContextLength { param, .. } | ApiError::ResponseNotFound { param, .. } => Some(*param),
             ApiError::ModelNotFound { .. } => Some("model"),
             _ => None,
         };
@@ -146,6 +155,7 @@ impl From<EngineError> for ApiError {
             EngineError::QueueFull { requests } => {
                 ApiError::Overloaded { message: format!("{requests} requests are running or waiting") }
             }
+            EngineError::NoEmbeddings => ApiError::invalid("model", "this model gives no embeddings"),
             EngineError::ShuttingDown => ApiError::Unavailable { message: "it is shutting down".to_owned() },
             other => ApiError::Internal { message: other.to_string() },
         }

@@ -77,6 +77,8 @@ fn nothing(index: usize, request: &GenerateRequest) -> Updates {
     let finish = Finish {
         reason: FinishReason::Length,
         text: String::new(),
+        embedding: None,
+        stop: None,
         usage: Usage { prompt_tokens: request.prompt.len(), completion_tokens: 0, cached_tokens: 0 },
         timings: Timings::default(),
     };

@@ -1,11 +1,12 @@
-//! The HTTP face of Laminar: an OpenAI-compatible API over the engine.
+//! The HTTP face of Laminar: an OpenAI-compatible API over the engine, and Anthropic's messages.
 //!
 //! A request passes through four rooms, each a module of its own:
 //!
 //! 1. [`openai`]: the wire types, parsed and checked; whatever is wrong is named by field.
 //! 2. [`prompt`]: messages or raw prompts become token ids, off the async threads.
+//!    [`grammar`] compiles what the answer must look like, [`family`] knows how the model spells calls and reasoning.
 //! 3. [`generation`]: the request is submitted to the engine; its events become one stream.
-//! 4. [`stream`] or the whole-response assembly beside the wire types turns events into JSON.
+//! 4. [`answer`] tells reasoning, content and tool calls apart; [`stream`] or the whole-response assembly beside the wire types turns events into JSON.
 //!
 //! Every failure is an [`ApiError`], and that type's one table decides its HTTP status and its
 //! OpenAI error code. A client that leaves drops its response, the response owns the
@@ -23,8 +24,13 @@
 //! # }
 //! ```
 
+pub mod answer;
+pub mod anthropic;
 pub mod error;
+mod events;
+pub mod family;
 pub mod generation;
+pub mod grammar;
 pub mod health;
 pub mod markers;
 pub mod openai;

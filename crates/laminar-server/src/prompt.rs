@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use laminar_engine::Constraint;
 use laminar_model::tokenizer::{EncodeOptions, Tokenizer, TokenizerError};
 use serde_json::{Map, Value};
 
+use crate::answer::Thinking;
 use crate::error::ApiError;
+use crate::family::{Family, describe_tools};
+use crate::grammar::Wanted;
 use crate::markers::Markers;
 use crate::state::AppState;
 use crate::template::ChatTemplate;
@@ -30,32 +34,83 @@ pub fn encode_chat(
     tokenizer: &Tokenizer,
     markers: &Markers,
     template: &ChatTemplate,
-    mut messages: Value,
+    messages: Value,
     extra: &Map<String, Value>,
     add_generation_prompt: bool,
 ) -> Result<Vec<u32>, ApiError> {
-    let breaker = markers.protect(&mut messages);
-    let text = template
-        .render(&messages, None, add_generation_prompt, extra)
-        .map_err(|error| ApiError::invalid("messages", error.to_string()))?;
-    let ids = match breaker {
-        Some(breaker) => markers.encode(tokenizer, &text, breaker),
-        None => tokenizer.encode(&text, EncodeOptions { add_special: false, parse_special: true }),
-    };
-    ids.map_err(|error| refused("messages", &error))
+    let family = Family::of(template.source(), tokenizer);
+    let chat = Chat { messages, tools: None, extra: extra.clone(), add_generation_prompt };
+    Ok(chat.encode(tokenizer, markers, template, &family)?.ids)
 }
 
-/// [`encode_chat`] for a request, off the async threads.
+/// What a chat prompt is made of.
+#[derive(Debug, Clone)]
+pub struct Chat {
+    /// The conversation as templates take it.
+    pub messages: Value,
+    /// The tools that the model is told of.
+    pub tools: Option<Arc<[Value]>>,
+    /// Further variables of the template.
+    pub extra: Map<String, Value>,
+    /// Whether the assistant's turn is opened at the end.
+    pub add_generation_prompt: bool,
+}
+
+/// A chat prompt.
+#[derive(Debug, Clone)]
+pub struct ChatPrompt {
+    /// The text, without the marks that protect user text.
+    pub text: String,
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// Where the answer begins, for models that reason.
+    pub thinking: Option<Thinking>,
+}
+
+impl Chat {
+    /// Renders and tokenises the conversation; see [`encode_chat`].
+    ///
+    /// # Errors
+    /// As [`encode_chat`].
+    pub fn encode(
+        mut self,
+        tokenizer: &Tokenizer,
+        markers: &Markers,
+        template: &ChatTemplate,
+        family: &Family,
+    ) -> Result<ChatPrompt, ApiError> {
+        if !family.template_shows_tools {
+            describe_tools(&mut self.messages, self.tools.as_deref().unwrap_or_default());
+        }
+        // Tools are a client's text too.
+        let tools = self.tools.filter(|_| family.template_shows_tools).map(|tools| Value::from(tools.to_vec()));
+        let mut parts = Value::from(vec![self.messages, tools.unwrap_or_default()]);
+        let breaker = markers.protect(&mut parts);
+        let tools = Some(&parts[1]).filter(|tools| !tools.is_null());
+        let mut text = template
+            .render(&parts[0], tools, self.add_generation_prompt, &self.extra)
+            .map_err(|error| ApiError::invalid("messages", error.to_string()))?;
+        let ids = match breaker {
+            Some(breaker) => markers.encode(tokenizer, &text, breaker),
+            None => tokenizer.encode(&text, EncodeOptions { add_special: false, parse_special: true }),
+        };
+        let ids = ids.map_err(|error| refused("messages", &error))?;
+        text.retain(|c| Some(c) != breaker);
+        let end = text.trim_end();
+        let thinking = family.thinks.then(|| match self.add_generation_prompt {
+            true if end.ends_with("<think>") => Thinking::Opened,
+            true if end.ends_with("</think>") => Thinking::Closed,
+            _ => Thinking::NotOpened,
+        });
+        Ok(ChatPrompt { text, ids, thinking })
+    }
+}
+
+/// [`Chat::encode`] for a request, off the async threads.
 ///
 /// # Errors
-/// No template in the model, what [`encode_chat`] refuses, a prompt too long for the context; all
-/// are the client's to solve (400).
-pub(crate) async fn chat(
-    state: &AppState,
-    messages: Value,
-    extra: Map<String, Value>,
-    add_generation_prompt: bool,
-) -> Result<Vec<u32>, ApiError> {
+/// No template in the model, or what [`Chat::encode`] refuses; all are the client's to solve (400).
+pub(crate) async fn chat(state: &AppState, chat: Chat) -> Result<ChatPrompt, ApiError> {
     let Some(template) = state.template.clone() else {
         return Err(ApiError::invalid(
             "messages",
@@ -63,12 +118,23 @@ pub(crate) async fn chat(
         ));
     };
     let shared = state.clone();
-    let ids = blocking(state, move || {
-        encode_chat(&shared.tokenizer, &shared.markers, &template, messages, &extra, add_generation_prompt)
-    })
-    .await?;
-    check_length(state, &ids, "messages")?;
-    Ok(ids)
+    blocking(state, move || chat.encode(&shared.tokenizer, &shared.markers, &template, &shared.family)).await
+}
+
+/// Compiles what an answer must look like, off the async threads.
+///
+/// # Errors
+/// What is wrong with the schema, the expression or the grammar (400).
+pub(crate) async fn compile(
+    state: &AppState,
+    wanted: Wanted,
+    thinking: Option<Thinking>,
+) -> Result<Option<Constraint>, ApiError> {
+    if wanted.grammar(&state.family, thinking).is_none() {
+        return Ok(None);
+    }
+    let shared = state.clone();
+    blocking(state, move || wanted.compile(&shared.grammars, &shared.tokenizer, &shared.family, thinking)).await
 }
 
 /// Tokenises one raw prompt.
@@ -76,25 +142,43 @@ pub(crate) async fn chat(
 /// # Errors
 /// An id outside the vocabulary, an empty prompt, or one too long for the context (400).
 pub(crate) async fn raw(state: &AppState, prompt: RawPrompt) -> Result<Vec<u32>, ApiError> {
+    raw_for(state, prompt, "prompt").await
+}
+
+/// [`raw`] for the field `param`.
+///
+/// # Errors
+/// As [`raw`].
+pub(crate) async fn raw_for(state: &AppState, prompt: RawPrompt, param: &'static str) -> Result<Vec<u32>, ApiError> {
     let ids = match prompt {
         RawPrompt::Ids(ids) => {
             let size = state.tokenizer.vocab_size();
             if let Some(id) = ids.iter().find(|id| **id as usize >= size) {
-                return Err(ApiError::invalid("prompt", format!("token id {id} is outside the vocabulary of {size}")));
+                return Err(ApiError::invalid(param, format!("token id {id} is outside the vocabulary of {size}")));
             }
             ids
         }
         RawPrompt::Text(text) => {
-            let tokenizer = Arc::clone(&state.tokenizer);
-            blocking(state, move || {
-                let options = EncodeOptions { add_special: true, parse_special: true };
-                tokenizer.encode(&text, options).map_err(|error| refused("prompt", &error))
-            })
-            .await?
+            let options = EncodeOptions { add_special: true, parse_special: true };
+            tokens(state, text, options, param).await?
         }
     };
-    check_length(state, &ids, "prompt")?;
+    check_length(state, &ids, param)?;
     Ok(ids)
+}
+
+/// Tokenises a text, off the async threads.
+///
+/// # Errors
+/// A text that the vocabulary cannot spell (400).
+pub(crate) async fn tokens(
+    state: &AppState,
+    text: String,
+    options: EncodeOptions,
+    param: &'static str,
+) -> Result<Vec<u32>, ApiError> {
+    let tokenizer = Arc::clone(&state.tokenizer);
+    blocking(state, move || tokenizer.encode(&text, options).map_err(|error| refused(param, &error))).await
 }
 
 fn refused(param: &str, error: &TokenizerError) -> ApiError {
@@ -102,7 +186,7 @@ fn refused(param: &str, error: &TokenizerError) -> ApiError {
 }
 
 /// A prompt needs at least one token and must leave room for one more in the context.
-fn check_length(state: &AppState, ids: &[u32], param: &'static str) -> Result<(), ApiError> {
+pub(crate) fn check_length(state: &AppState, ids: &[u32], param: &'static str) -> Result<(), ApiError> {
     if ids.is_empty() {
         return Err(ApiError::invalid(param, "the prompt has no tokens; give it at least one character"));
     }
@@ -114,7 +198,7 @@ fn check_length(state: &AppState, ids: &[u32], param: &'static str) -> Result<()
 }
 
 /// Runs CPU-heavy work on a blocking thread; at most a few such jobs run at once.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     state: &AppState,
     job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {

@@ -8,9 +8,12 @@ use laminar_model::tokenizer::Tokenizer;
 use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
+use crate::family::Family;
+use crate::grammar::Grammars;
 use crate::markers::Markers;
 use crate::openai::caller::Tenants;
 use crate::openai::options::Limits;
+use crate::openai::responses::Store;
 use crate::template::ChatTemplate;
 
 /// Tokenising and rendering jobs that may run at once: enough to hide one long prompt behind
@@ -56,6 +59,12 @@ pub struct AppState {
     pub(crate) config: Arc<ServerConfig>,
     /// Whether the template has a `developer` role of its own.
     pub(crate) template_knows_developer: bool,
+    /// How the model spells calls and reasoning.
+    pub(crate) family: Arc<Family>,
+    /// The grammars that answers follow.
+    pub(crate) grammars: Arc<Grammars>,
+    /// Responses that later ones may continue.
+    pub(crate) responses: Arc<Store>,
     /// The control markers of the vocabulary.
     pub(crate) markers: Arc<Markers>,
     /// Bounds the blocking jobs that build prompts.
@@ -75,8 +84,13 @@ impl AppState {
         config: ServerConfig,
     ) -> AppState {
         let markers = Arc::new(Markers::new(&tokenizer));
-        let template_knows_developer = tokenizer.chat_template().is_some_and(|source| source.contains("developer"));
+        let template_knows_developer =
+            template.as_ref().is_some_and(|template| template.source().contains("developer"));
+        let source = template.as_ref().map_or("", |template| template.source());
         AppState {
+            family: Arc::new(Family::of(source, &tokenizer)),
+            grammars: Arc::default(),
+            responses: Arc::default(),
             template_knows_developer,
             engine,
             tokenizer,

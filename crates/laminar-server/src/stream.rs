@@ -17,8 +17,8 @@ use crate::generation::{Update, Updates, UsageSum};
 pub(crate) trait Chunks: Send + 'static {
     /// The chunk that opens choice `index`, before its first token.
     fn opening(&mut self, index: usize) -> Option<Value>;
-    /// The chunk of one token; `None` if it has nothing to show.
-    fn token(&mut self, index: usize, token: &TokenEvent) -> Option<Value>;
+    /// The chunks of one token; none if it has nothing to show.
+    fn token(&mut self, index: usize, token: &TokenEvent) -> Vec<Value>;
     /// The chunks that end choice `index`.
     fn finish(&mut self, index: usize, finish: &Finish) -> Vec<Value>;
     /// The last chunk, with no choices.
@@ -86,8 +86,8 @@ impl<C: Chunks> State<C> {
         while frames.is_empty() {
             match self.updates.next().await {
                 Some((index, Update::Token(token))) => {
-                    let chunk = self.chunks.token(index, &token);
-                    frames.extend(chunk.map(|chunk| self.text(chunk)));
+                    let chunks = self.chunks.token(index, &token);
+                    frames.extend(chunks.into_iter().map(|chunk| self.text(chunk)));
                 }
                 Some((index, Update::Finished(finish))) => {
                     self.usage.add(index, self.plan.per_prompt, &finish.usage);
@@ -142,9 +142,13 @@ impl<C: Chunks> State<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::chat_response::ChatChunks;
+    use crate::answer::AnswerFormat;
+    use crate::family::Family;
+    use crate::openai::chat_response::{ChatChunks, Writer};
     use crate::openai::head::Head;
     use laminar_engine::{FinishReason, Timings, Usage};
+    use laminar_model::tokenizer::Tokenizer;
+    use std::sync::Arc;
 
     fn token(text: &str) -> Update {
         Update::Token(TokenEvent { id: 1, text: text.to_owned(), ends_text: false, logprob: None, logits: None })
@@ -154,9 +158,20 @@ mod tests {
         Update::Finished(Finish {
             reason,
             text: text.to_owned(),
+            embedding: None,
+            stop: None,
             usage: Usage { prompt_tokens: 10, completion_tokens, cached_tokens: 8 },
             timings: Timings::default(),
         })
+    }
+
+    fn writers(choices: usize) -> Vec<Writer> {
+        (0..choices).map(|_| Writer::new(&AnswerFormat::default(), &family())).collect()
+    }
+
+    fn family() -> Arc<Family> {
+        let tokenizer = Tokenizer::from_gguf(&laminar_model::synth::byte_tokenizer()).unwrap();
+        Arc::new(Family::of("", &tokenizer))
     }
 
     fn plan(choices: usize, include_usage: bool) -> StreamPlan {
@@ -165,7 +180,7 @@ mod tests {
 
     async fn run(updates: Vec<(usize, Update)>, plan: StreamPlan) -> Vec<Value> {
         let head = Head::new("chatcmpl", "chat.completion.chunk", "m");
-        let chunks = ChatChunks::new(head, None);
+        let chunks = ChatChunks::new(head, None, writers(plan.choices));
         let updates: Updates = Box::pin(stream::iter(updates));
         let mut frames: Vec<String> = frames(updates, chunks, plan).collect().await;
         assert_eq!(frames.pop().as_deref(), Some("[DONE]"));
@@ -235,7 +250,7 @@ mod tests {
         let head = Head::new("chatcmpl", "chat.completion.chunk", "m");
         let updates: Updates = Box::pin(stream::iter([(0, token("a"))]).chain(stream::pending()));
         let plan = StreamPlan { keep_alive: Duration::from_millis(5), ..plan(1, false) };
-        let mut body = respond(updates, ChatChunks::new(head, None), plan).into_body();
+        let mut body = respond(updates, ChatChunks::new(head, None, writers(1)), plan).into_body();
         let mut frames = Vec::new();
         while frames.last().is_none_or(|frame| frame != ": waiting\n\n") {
             let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();

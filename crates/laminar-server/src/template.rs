@@ -54,6 +54,8 @@ pub enum TemplateError {
 /// A compiled chat template.
 #[derive(Debug)]
 pub struct ChatTemplate {
+    /// As the checkpoint spells it.
+    source: String,
     environment: Arc<Environment<'static>>,
     bos: String,
     eos: String,
@@ -71,12 +73,18 @@ impl ChatTemplate {
         if source.len() > SOURCE_LIMIT {
             return Err(TemplateError::Parse(format!("it has {} bytes; we accept {SOURCE_LIMIT}", source.len())));
         }
-        let source =
+        let guarded =
             source::with_guarded_namespaces(&source::without_generation_tags(source)).map_err(TemplateError::Parse)?;
-        let environment = stack::with_room(&Arc::default(), move || environment(source))
+        let environment = stack::with_room(&Arc::default(), move || environment(guarded))
             .map_err(|failure| TemplateError::Parse(failure.to_string()))?
             .map_err(|error| TemplateError::Parse(describe(&error)))?;
-        Ok(Self { environment: Arc::new(environment), bos: bos.to_owned(), eos: eos.to_owned(), late: Arc::default() })
+        Ok(Self {
+            source: source.to_owned(),
+            environment: Arc::new(environment),
+            bos: bos.to_owned(),
+            eos: eos.to_owned(),
+            late: Arc::default(),
+        })
     }
 
     /// The template that comes with the tokenizer, if there is one.
@@ -89,6 +97,11 @@ impl ChatTemplate {
             .chat_template()
             .map(|source| Self::new(source, &text(tokenizer.bos()), &text(tokenizer.eos())))
             .transpose()
+    }
+
+    /// The template as the checkpoint spells it.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Renders messages (an array of objects with `role` and `content`) and the tools the model may call into a

@@ -8,18 +8,23 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use laminar_model::tokenizer::Tokenizer;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::caller::Caller;
-use super::chat_response::{ChatChunks, whole};
+use super::chat_response::{ChatChunks, Writer, whole};
 use super::head::Head;
 use super::message::{Message, template_messages};
 use super::options::{Limits, MAX_TOP_LOGPROBS, Options, Plan, unsupported};
 use super::parse::{from_json, read_body};
+use super::structured::FormatFields;
+use super::tools::Tools;
+use crate::answer::AnswerFormat;
 use crate::error::ApiError;
-use crate::generation;
-use crate::prompt;
+use crate::generation::{self, Updates};
+use crate::grammar::Wanted;
+use crate::prompt::{self, Chat};
 use crate::state::AppState;
 use crate::stream::{self, StreamPlan};
 
@@ -30,6 +35,8 @@ pub struct ChatCompletionRequest {
     pub options: Options,
     /// The fields of chat alone.
     pub chat: ChatFields,
+    /// The form of the answer.
+    pub format: FormatFields,
 }
 
 /// The fields of a chat request that plain completions do not have.
@@ -43,21 +50,30 @@ pub struct ChatFields {
     /// Alternatives per token: 0 to 20; needs `logprobs`.
     #[serde(default)]
     pub top_logprobs: Option<i64>,
-    /// Not supported yet, unless empty or switched off by `tool_choice: "none"`.
+    /// Functions that the model may call.
     #[serde(default)]
     pub tools: Option<Vec<Value>>,
-    /// `"none"` switches tools off.
+    /// `"none"`, `"auto"`, `"required"`, or one tool by name.
     #[serde(default)]
     pub tool_choice: Option<Value>,
-    /// The older name of `tools`.
+    /// Whether several tools may be called at once; true unless said otherwise.
+    #[serde(default)]
+    pub parallel_tool_calls: Option<bool>,
+    /// The older name of `tools`; not supported.
     #[serde(default)]
     pub functions: Option<Vec<Value>>,
     /// The older name of `tool_choice`.
     #[serde(default)]
     pub function_call: Option<Value>,
-    /// Only `{"type": "text"}` is supported yet.
+    /// How much to reason, for templates that know it; `"none"` also switches `enable_thinking` off.
     #[serde(default)]
-    pub response_format: Option<Value>,
+    pub reasoning_effort: Option<String>,
+    /// Whether to reason, for templates that know it.
+    #[serde(default)]
+    pub enable_thinking: Option<bool>,
+    /// Whether reasoning is kept out of the content; true unless said otherwise (as SGLang).
+    #[serde(default)]
+    pub separate_reasoning: Option<bool>,
     /// Whether the template opens the assistant's turn; true unless said otherwise (as vLLM).
     #[serde(default)]
     pub add_generation_prompt: Option<bool>,
@@ -75,6 +91,10 @@ pub struct ChatPlan {
     pub plan: Plan,
     /// Whether log-probabilities are reported.
     pub logprobs: bool,
+    /// What the answer must look like.
+    pub wanted: Wanted,
+    /// Variables for the chat template.
+    pub extra: Map<String, Value>,
 }
 
 impl ChatCompletionRequest {
@@ -83,8 +103,8 @@ impl ChatCompletionRequest {
     /// # Errors
     /// [`ApiError::Invalid`] for text that is not JSON or a field of the wrong type.
     pub fn from_json(bytes: &[u8]) -> Result<ChatCompletionRequest, ApiError> {
-        // Two passes over the same bytes: serde's `flatten` would lose the path of an error.
-        Ok(ChatCompletionRequest { chat: from_json(bytes)?, options: from_json(bytes)? })
+        // Several passes over the same bytes: serde's `flatten` would lose the path of an error.
+        Ok(ChatCompletionRequest { chat: from_json(bytes)?, options: from_json(bytes)?, format: from_json(bytes)? })
     }
 
     /// Checks every field. Pure: no model, no engine.
@@ -94,33 +114,50 @@ impl ChatCompletionRequest {
     pub fn validate(&self, limits: &Limits, template_knows_developer: bool) -> Result<ChatPlan, ApiError> {
         self.refuse_unsupported()?;
         let top_logprobs = self.top_logprobs()?;
+        let chat = &self.chat;
+        let tools = Tools::new(chat.tools.as_deref(), chat.tool_choice.as_ref(), chat.parallel_tool_calls)?;
         Ok(ChatPlan {
+            wanted: Wanted { format: self.format.format()?, tools },
+            extra: self.extra(),
             messages: template_messages(&self.chat.messages, template_knows_developer)?,
             plan: Plan::new(&self.options, limits, 1, 1, top_logprobs)?,
             logprobs: top_logprobs.is_some(),
         })
     }
 
+    /// What the prompt is made of.
+    pub(crate) fn conversation(&self, checked: &ChatPlan) -> Chat {
+        Chat {
+            messages: checked.messages.clone(),
+            tools: checked.wanted.tools.as_ref().map(|tools| Arc::clone(&tools.list)),
+            extra: checked.extra.clone(),
+            add_generation_prompt: self.chat.add_generation_prompt != Some(false),
+        }
+    }
+
     fn refuse_unsupported(&self) -> Result<(), ApiError> {
         let chat = &self.chat;
-        let given = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|list| !list.is_empty());
-        let off = |choice: &Option<Value>| choice.as_ref().is_some_and(|choice| choice == "none");
-        if given(&chat.tools) && !off(&chat.tool_choice) {
-            return Err(unsupported("tools", "leave it out or set `tool_choice` to \"none\""));
-        }
-        if given(&chat.functions) && !off(&chat.function_call) {
-            return Err(unsupported("functions", "leave it out or set `function_call` to \"none\""));
-        }
-        let free = |choice: &Value| choice.is_null() || choice == "none" || choice == "auto";
-        if chat.tool_choice.as_ref().is_some_and(|choice| !free(choice)) {
-            return Err(unsupported("tool_choice", "use \"none\" or \"auto\""));
-        }
-        if let Some(format) = chat.response_format.as_ref().filter(|f| !f.is_null())
-            && format.get("type").and_then(Value::as_str) != Some("text")
-        {
-            return Err(unsupported("response_format", "only {\"type\": \"text\"} is"));
+        let off = chat.function_call.as_ref().is_some_and(|choice| choice == "none");
+        if chat.functions.as_ref().is_some_and(|list| !list.is_empty()) && !off {
+            return Err(unsupported("functions", "use `tools` instead"));
         }
         Ok(())
+    }
+
+    /// The template's variables: those given by name, then the short forms.
+    fn extra(&self) -> Map<String, Value> {
+        let chat = &self.chat;
+        let mut extra = chat.chat_template_kwargs.clone().unwrap_or_default();
+        if let Some(effort) = &chat.reasoning_effort {
+            if effort == "none" {
+                extra.entry("enable_thinking").or_insert(Value::from(false));
+            }
+            extra.entry("reasoning_effort").or_insert(Value::from(effort.as_str()));
+        }
+        if let Some(thinks) = chat.enable_thinking {
+            extra.entry("enable_thinking").or_insert(Value::from(thinks));
+        }
+        extra
     }
 
     fn top_logprobs(&self) -> Result<Option<usize>, ApiError> {
@@ -139,25 +176,70 @@ impl ChatCompletionRequest {
     }
 }
 
+/// A chat whose first token is there.
+pub(crate) struct Begun {
+    /// What comes.
+    pub(crate) updates: Updates,
+    /// Choices in it.
+    pub(crate) choices: usize,
+    /// Tokens of the prompt.
+    pub(crate) prompt_tokens: usize,
+    /// How the answers are to be read.
+    pub(crate) format: AnswerFormat,
+    /// The tokenizer, if log-probabilities were asked for.
+    pub(crate) scorer: Option<Arc<Tokenizer>>,
+}
+
+impl Begun {
+    /// A writer for each choice.
+    pub(crate) fn writers(&self, state: &AppState) -> Vec<Writer> {
+        (0..self.choices).map(|_| Writer::new(&self.format, &state.family)).collect()
+    }
+}
+
+/// Takes a chat request as far as its first token.
+///
+/// # Errors
+/// Whatever is wrong before the first token.
+pub(crate) async fn begin(
+    state: &AppState,
+    request: &ChatCompletionRequest,
+    caller: Caller,
+) -> Result<Begun, ApiError> {
+    state.check_model(request.options.model.as_deref())?;
+    let checked = request.validate(&state.limits(), state.template_knows_developer)?;
+    let tools = checked.wanted.tools.as_ref().map(|tools| Arc::clone(&tools.list));
+    let prompt = prompt::chat(state, request.conversation(&checked)).await?;
+    prompt::check_length(state, &prompt.ids, "messages")?;
+    let constraint = prompt::compile(state, checked.wanted, prompt.thinking).await?;
+
+    let format = AnswerFormat {
+        thinking: prompt.thinking.filter(|_| request.chat.separate_reasoning != Some(false)),
+        calls: tools.map(|tools| (state.family.dialect, tools)),
+    };
+    let reads_tags = format.thinking.is_some() || format.calls.is_some();
+    let shown = if reads_tags { state.family.shown_tokens() } else { Vec::new() };
+    let choices = checked.plan.choices;
+    let prompt_tokens = prompt.ids.len();
+    let requests = checked.plan.asked_by(caller).in_form(constraint, shown).requests(vec![prompt.ids]);
+    let updates = generation::start(&state.engine, requests).await?;
+    let scorer = checked.logprobs.then(|| Arc::clone(&state.tokenizer));
+    Ok(Begun { updates, choices, prompt_tokens, format, scorer })
+}
+
 /// The handler.
 ///
 /// # Errors
 /// Whatever is wrong before the first token, as plain HTTP, also for a stream.
 pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let bytes = read_body(&headers, body, state.config.max_body_bytes).await?;
-    let mut request = ChatCompletionRequest::from_json(&bytes)?;
+    let request = ChatCompletionRequest::from_json(&bytes)?;
     drop(bytes);
     let caller = Caller::new(&headers, &state.tenants)?;
-    state.check_model(request.options.model.as_deref())?;
-    let checked = request.validate(&state.limits(), state.template_knows_developer)?;
-    let extra = request.chat.chat_template_kwargs.take().unwrap_or_default();
-    let open_turn = request.chat.add_generation_prompt != Some(false);
-    let prompt = prompt::chat(&state, checked.messages, extra, open_turn).await?;
+    let begun = begin(&state, &request, caller).await?;
 
-    let choices = checked.plan.choices;
-    let requests = checked.plan.asked_by(caller).requests(vec![prompt]);
-    let updates = generation::start(&state.engine, requests).await?;
-    let scorer = checked.logprobs.then(|| Arc::clone(&state.tokenizer));
+    let writers = begun.writers(&state);
+    let Begun { updates, choices, scorer, .. } = begun;
     let name = &state.config.model_name;
     if request.options.streams() {
         let head = Head::new("chatcmpl", "chat.completion.chunk", name);
@@ -167,11 +249,11 @@ pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Bod
             include_usage: request.options.includes_usage(),
             keep_alive: Duration::from_secs(state.config.keep_alive_seconds),
         };
-        return Ok(stream::respond(updates, ChatChunks::new(head, scorer), plan));
+        return Ok(stream::respond(updates, ChatChunks::new(head, scorer, writers), plan));
     }
-    let done = generation::collect(updates, choices, checked.logprobs).await?;
+    let done = generation::collect(updates, choices, scorer.is_some()).await?;
     let head = Head::new("chatcmpl", "chat.completion", name);
-    Ok(Json(whole(&head, &done, scorer.as_deref())).into_response())
+    Ok(Json(whole(&head, &done, scorer.as_deref(), writers)).into_response())
 }
 
 #[cfg(test)]
@@ -197,17 +279,18 @@ mod tests {
     fn what_is_not_supported_is_refused_by_name() {
         let tool = json!([{"type": "function", "function": {"name": "f"}}]);
         for (body, param) in [
-            (json!({"tools": tool}), "tools"),
-            (json!({"tools": tool, "tool_choice": "required"}), "tools"),
+            (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
             (json!({"tool_choice": "required"}), "tool_choice"),
             (json!({"functions": tool}), "functions"),
-            (json!({"response_format": {"type": "json_object"}}), "response_format"),
+            (json!({"response_format": {"type": "xml"}}), "response_format.type"),
         ] {
             assert_eq!(refused(body.clone()).as_deref(), Some(param), "{body}");
         }
         for body in [
             json!({"tools": [], "response_format": {"type": "text"}}),
             json!({"tools": tool, "tool_choice": "none"}),
+            json!({"tools": tool, "response_format": {"type": "json_object"}}),
+            json!({"reasoning_effort": "low", "enable_thinking": false}),
             json!({"tools": null, "tool_choice": null, "response_format": null}),
             json!({"some_future_field": {"a": [1]}}),
         ] {

@@ -2,31 +2,124 @@
 
 use std::sync::Arc;
 
-use laminar_engine::{Finish, TokenEvent};
+use laminar_engine::{Finish, FinishReason, TokenEvent};
 use laminar_model::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
-use super::head::Head;
+use super::head::{Head, random};
 use super::logprobs::{ChatLogprob, ChatLogprobs, chat_entry};
+use crate::answer::{AnswerFormat, AnswerParser, Piece};
+use crate::family::Family;
 use crate::generation::{Choice, UsageSum};
 use crate::stream::Chunks;
 
-/// The complete response. `scorer` is the tokenizer if log-probabilities were asked for.
-pub(crate) fn whole(head: &Head, choices: &[Choice], scorer: Option<&Tokenizer>) -> Value {
+/// Turns the text of one choice into deltas.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    parser: AnswerParser,
+    family: Arc<Family>,
+    /// Calls begun so far.
+    calls: usize,
+}
+
+impl Writer {
+    /// A writer at the beginning of an answer.
+    pub(crate) fn new(format: &AnswerFormat, family: &Arc<Family>) -> Writer {
+        Writer { parser: AnswerParser::new(format), family: Arc::clone(family), calls: 0 }
+    }
+
+    /// The deltas of more text.
+    fn push(&mut self, text: &str) -> Vec<Value> {
+        self.parser.push(text).into_iter().map(|piece| self.delta(piece)).collect()
+    }
+
+    /// The deltas of the last text.
+    fn finish(&mut self, text: &str) -> Vec<Value> {
+        let mut pieces = self.parser.push(text);
+        pieces.extend(self.parser.finish());
+        pieces.into_iter().map(|piece| self.delta(piece)).collect()
+    }
+
+    fn delta(&mut self, piece: Piece) -> Value {
+        match piece {
+            Piece::Content(text) => json!({"content": text}),
+            Piece::Reasoning(text) => json!({"reasoning_content": text}),
+            Piece::Call { name } => {
+                let index = self.calls;
+                self.calls += 1;
+                let id = self.family.call_id(random());
+                let function = json!({"name": name, "arguments": ""});
+                json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": function}]})
+            }
+            Piece::Arguments(text) => {
+                json!({"tool_calls": [{"index": self.calls.saturating_sub(1), "function": {"arguments": text}}]})
+            }
+        }
+    }
+
+    /// The whole message of a text.
+    fn message(&mut self, text: &str) -> Value {
+        let (mut content, mut reasoning, mut calls) = (String::new(), String::new(), Vec::<Value>::new());
+        let mut pieces = self.parser.push(text);
+        pieces.extend(self.parser.finish());
+        let mut arguments = String::new();
+        let close = |calls: &mut Vec<Value>, arguments: &mut String| {
+            if let Some(call) = calls.last_mut() {
+                call["function"]["arguments"] = Value::from(std::mem::take(arguments));
+            }
+        };
+        for piece in pieces {
+            match piece {
+                Piece::Content(text) => content += &text,
+                Piece::Reasoning(text) => reasoning += &text,
+                Piece::Arguments(text) => arguments += &text,
+                Piece::Call { name } => {
+                    close(&mut calls, &mut arguments);
+                    let id = self.family.call_id(random());
+                    calls.push(json!({"id": id, "type": "function", "function": {"name": name, "arguments": ""}}));
+                }
+            }
+        }
+        close(&mut calls, &mut arguments);
+        self.calls = calls.len();
+        let content = if content.is_empty() && !calls.is_empty() { Value::Null } else { Value::from(content) };
+        let mut message = json!({"role": "assistant", "content": content, "refusal": null});
+        if !reasoning.is_empty() {
+            message["reasoning_content"] = Value::from(reasoning);
+        }
+        if !calls.is_empty() {
+            message["tool_calls"] = Value::from(calls);
+        }
+        message
+    }
+
+    /// Why the choice ended: a model that stops behind calls waits for their results.
+    fn reason(&self, finish: &Finish) -> &'static str {
+        match finish.reason {
+            FinishReason::Stop if self.calls > 0 => "tool_calls",
+            reason => reason.as_str(),
+        }
+    }
+}
+
+/// The complete response. `scorer` is the tokenizer if log-probabilities were asked for; there is a writer for each
+/// choice.
+pub(crate) fn whole(head: &Head, choices: &[Choice], scorer: Option<&Tokenizer>, writers: Vec<Writer>) -> Value {
     let mut usage = UsageSum::default();
     let mut list = Vec::with_capacity(choices.len());
-    for (index, choice) in choices.iter().enumerate() {
+    for (index, (choice, mut writer)) in choices.iter().zip(writers).enumerate() {
         if let Some(finish) = &choice.finish {
             usage.add(index, choices.len(), &finish.usage);
         }
         let logprobs = scorer.map(|tokenizer| ChatLogprobs {
             content: choice.tokens.iter().filter_map(|token| chat_entry(tokenizer, token)).collect(),
         });
+        let message = writer.message(&choice.text);
         list.push(json!({
             "index": index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": null},
+            "message": message,
             "logprobs": logprobs,
-            "finish_reason": choice.finish.as_ref().map(|finish| finish.reason.as_str()),
+            "finish_reason": choice.finish.as_ref().map(|finish| writer.reason(finish)),
         }));
     }
     let mut response = head.with_choices(list);
@@ -38,12 +131,13 @@ pub(crate) fn whole(head: &Head, choices: &[Choice], scorer: Option<&Tokenizer>)
 pub(crate) struct ChatChunks {
     head: Head,
     scorer: Option<Arc<Tokenizer>>,
+    writers: Vec<Writer>,
 }
 
 impl ChatChunks {
-    /// `scorer` is the tokenizer if log-probabilities were asked for.
-    pub(crate) fn new(head: Head, scorer: Option<Arc<Tokenizer>>) -> ChatChunks {
-        ChatChunks { head, scorer }
+    /// `scorer` is the tokenizer if log-probabilities were asked for; there is a writer for each choice.
+    pub(crate) fn new(head: Head, scorer: Option<Arc<Tokenizer>>, writers: Vec<Writer>) -> ChatChunks {
+        ChatChunks { head, scorer, writers }
     }
 
     fn chunk(&self, index: usize, delta: Value, logprobs: Option<ChatLogprob>, end: Value) -> Value {
@@ -63,20 +157,25 @@ impl Chunks for ChatChunks {
         Some(self.chunk(index, delta, None, Value::Null))
     }
 
-    fn token(&mut self, index: usize, token: &TokenEvent) -> Option<Value> {
-        let entry = self.scorer.as_ref().and_then(|tokenizer| chat_entry(tokenizer, token));
-        if token.text.is_empty() && entry.is_none() {
-            return None;
+    fn token(&mut self, index: usize, token: &TokenEvent) -> Vec<Value> {
+        let mut entry = self.scorer.as_ref().and_then(|tokenizer| chat_entry(tokenizer, token));
+        let mut deltas = self.writers.get_mut(index).map(|writer| writer.push(&token.text)).unwrap_or_default();
+        if deltas.is_empty() && entry.is_some() {
+            deltas.push(json!({"content": ""}));
         }
-        Some(self.chunk(index, json!({"content": token.text}), entry, Value::Null))
+        // The scores of a token go with the first of its chunks.
+        deltas.into_iter().map(|delta| self.chunk(index, delta, entry.take(), Value::Null)).collect()
     }
 
     fn finish(&mut self, index: usize, finish: &Finish) -> Vec<Value> {
-        let mut chunks = Vec::with_capacity(2);
-        if !finish.text.is_empty() {
-            chunks.push(self.chunk(index, json!({"content": finish.text}), None, Value::Null));
-        }
-        chunks.push(self.chunk(index, json!({}), None, Value::from(finish.reason.as_str())));
+        let Some(writer) = self.writers.get_mut(index) else {
+            return Vec::new();
+        };
+        let deltas = writer.finish(&finish.text);
+        let reason = writer.reason(finish);
+        let mut chunks: Vec<Value> =
+            deltas.into_iter().map(|delta| self.chunk(index, delta, None, Value::Null)).collect();
+        chunks.push(self.chunk(index, json!({}), None, Value::from(reason)));
         chunks
     }
 

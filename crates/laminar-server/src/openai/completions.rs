@@ -16,8 +16,10 @@ use super::completions_response::{CompletionChunks, whole};
 use super::head::Head;
 use super::options::{Limits, MAX_TOP_LOGPROBS, Options, Plan, unsupported};
 use super::parse::{from_json, read_body};
+use super::structured::FormatFields;
 use crate::error::ApiError;
 use crate::generation;
+use crate::grammar::Wanted;
 use crate::prompt::{self, RawPrompt};
 use crate::state::AppState;
 use crate::stream::{self, StreamPlan};
@@ -32,6 +34,8 @@ pub struct CompletionRequest {
     pub options: Options,
     /// The fields of this endpoint alone.
     pub completion: CompletionFields,
+    /// The form of the answer.
+    pub format: FormatFields,
 }
 
 /// The fields of a completion request that chat does not have.
@@ -64,6 +68,8 @@ pub struct CompletionPlan {
     pub logprobs: bool,
     /// Whether the text begins with the prompt.
     pub echo: bool,
+    /// What the text must look like.
+    pub wanted: Wanted,
 }
 
 impl CompletionRequest {
@@ -72,8 +78,8 @@ impl CompletionRequest {
     /// # Errors
     /// [`ApiError::Invalid`] for text that is not JSON or a field of the wrong type.
     pub fn from_json(bytes: &[u8]) -> Result<CompletionRequest, ApiError> {
-        // Two passes over the same bytes: serde's `flatten` would lose the path of an error.
-        Ok(CompletionRequest { completion: from_json(bytes)?, options: from_json(bytes)? })
+        // Several passes over the same bytes: serde's `flatten` would lose the path of an error.
+        Ok(CompletionRequest { completion: from_json(bytes)?, options: from_json(bytes)?, format: from_json(bytes)? })
     }
 
     /// Checks every field. Pure: no model, no engine.
@@ -82,7 +88,7 @@ impl CompletionRequest {
     /// [`ApiError::Invalid`] naming the first field that is out of range or not supported.
     pub fn validate(&self, limits: &Limits) -> Result<CompletionPlan, ApiError> {
         let fields = &self.completion;
-        let prompts = prompts(&fields.prompt)?;
+        let prompts = prompts(&fields.prompt, "prompt")?;
         if prompts.len() > limits.max_choices {
             return Err(ApiError::invalid(
                 "prompt",
@@ -106,7 +112,8 @@ impl CompletionRequest {
         if fields.best_of.is_some_and(|best| best != choices) {
             return Err(ApiError::invalid("best_of", "`best_of` other than `n` is not supported; leave it out"));
         }
-        Ok(CompletionPlan { prompts, plan, logprobs: top_logprobs.is_some(), echo })
+        let wanted = Wanted { format: self.format.format()?, tools: None };
+        Ok(CompletionPlan { prompts, plan, logprobs: top_logprobs.is_some(), echo, wanted })
     }
 
     fn top_logprobs(&self) -> Result<Option<usize>, ApiError> {
@@ -123,31 +130,33 @@ impl CompletionRequest {
     }
 }
 
-/// The four forms of the prompt field.
-fn prompts(value: &Value) -> Result<Vec<RawPrompt>, ApiError> {
+/// The four forms of the field `name`, which holds prompts.
+///
+/// # Errors
+/// Anything else, by its path.
+pub(super) fn prompts(value: &Value, name: &str) -> Result<Vec<RawPrompt>, ApiError> {
     let wrong = |path: String| {
-        ApiError::invalid(
-            path,
-            "`prompt` must be a string, a list of strings, a list of token ids or a list of lists \
-             of token ids",
-        )
+        let message = format!(
+            "`{name}` must be a string, a list of strings, a list of token ids or a list of lists of token ids"
+        );
+        ApiError::invalid(path, message)
     };
     match value {
         Value::String(text) => Ok(vec![RawPrompt::Text(text.clone())]),
         Value::Array(items) => match items.first() {
-            None => Err(ApiError::invalid("prompt", "`prompt` must not be empty")),
-            Some(Value::Number(_)) => Ok(vec![ids(items, "prompt").map_err(wrong)?]),
+            None => Err(ApiError::invalid(name, format!("`{name}` must not be empty"))),
+            Some(Value::Number(_)) => Ok(vec![ids(items, name).map_err(wrong)?]),
             Some(_) => items
                 .iter()
                 .enumerate()
                 .map(|(index, item)| match item {
                     Value::String(text) => Ok(RawPrompt::Text(text.clone())),
-                    Value::Array(items) => ids(items, &format!("prompt[{index}]")).map_err(wrong),
-                    _ => Err(wrong(format!("prompt[{index}]"))),
+                    Value::Array(items) => ids(items, &format!("{name}[{index}]")).map_err(wrong),
+                    _ => Err(wrong(format!("{name}[{index}]"))),
                 })
                 .collect(),
         },
-        _ => Err(wrong("prompt".to_owned())),
+        _ => Err(wrong(name.to_owned())),
     }
 }
 
@@ -185,7 +194,9 @@ pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Bod
         }
         prompts.push(prompt::raw(&state, raw).await?);
     }
-    let requests = checked.plan.asked_by(caller).requests(prompts);
+    let constraint = prompt::compile(&state, checked.wanted, None).await?;
+    let plan = checked.plan.asked_by(caller).in_form(constraint, Vec::new());
+    let requests = plan.requests(prompts);
     let updates = generation::start(&state.engine, requests).await?;
     let scorer = checked.logprobs.then(|| Arc::clone(&state.tokenizer));
     let head = Head::new("cmpl", "text_completion", &state.config.model_name);

@@ -92,16 +92,16 @@ impl Chunks for CompletionChunks {
         Some(self.chunk(index, echo, None, Value::Null))
     }
 
-    fn token(&mut self, index: usize, token: &TokenEvent) -> Option<Value> {
+    fn token(&mut self, index: usize, token: &TokenEvent) -> Vec<Value> {
         let mut lists = LegacyLogprobs::default();
         if let (Some(tokenizer), Some(writer)) = (&self.scorer, self.writers.get_mut(index)) {
             writer.push(tokenizer, token, &mut lists);
         }
         let lists = (!lists.tokens.is_empty()).then_some(lists);
         if token.text.is_empty() && lists.is_none() {
-            return None;
+            return Vec::new();
         }
-        Some(self.chunk(index, &token.text, lists, Value::Null))
+        vec![self.chunk(index, &token.text, lists, Value::Null)]
     }
 
     fn finish(&mut self, index: usize, finish: &Finish) -> Vec<Value> {

@@ -42,7 +42,7 @@ impl Head {
 
 /// 64 random bits. The standard library seeds its hashers from the operating system; ids need to be
 /// distinct, not secret, so that is enough.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use laminar_engine::{GenerateRequest, SamplingParams};
+use laminar_engine::{Constraint, GenerateRequest, SamplingParams};
 use serde::Deserialize;
 
 use super::caller::Caller;
@@ -298,6 +298,12 @@ impl Plan {
     pub fn asked_by(mut self, caller: Caller) -> Plan {
         let Caller { tenant, tbt_target, ttft_target } = caller;
         self.template = GenerateRequest { tenant, tbt_target, ttft_target, ..self.template };
+        self
+    }
+
+    /// Binds the answers to a grammar, and has them show some control tokens.
+    pub fn in_form(mut self, constraint: Option<Constraint>, shown_tokens: Vec<u32>) -> Plan {
+        self.template = GenerateRequest { constraint, shown_tokens, ..self.template };
         self
     }
 

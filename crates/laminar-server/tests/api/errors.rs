@@ -31,8 +31,8 @@ async fn a_wrong_type_is_named_by_its_path() {
         (json!({"stop": {"a": 1}}), "stop"),
         (json!({"seed": 1.5}), "seed"),
         (json!({"max_tokens": "many"}), "max_tokens"),
-        (json!({"tools": [{"type": "function"}]}), "tools"),
-        (json!({"response_format": {"type": "json_schema"}}), "response_format"),
+        (json!({"tools": [{"type": "function"}]}), "tools[0].function.name"),
+        (json!({"response_format": {"type": "json_schema"}}), "response_format.json_schema"),
         (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "messages[0].content[0].type"),
     ] {
         let request = with(chat("Hello"), fields);

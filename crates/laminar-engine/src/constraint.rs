@@ -1,0 +1,196 @@
+//! Answers that must follow a grammar: JSON schemas, regular expressions, choices, Lark grammars.
+//!
+//! A [`Grammar`] says what an answer may look like. A [`GrammarCompiler`] turns it into a [`Constraint`], away from the
+//! engine thread, and whatever is wrong with the grammar is told there. A request with a constraint gets tokens that keep
+//! to the grammar and no others: before each token the ids that may come next are known as a mask, computed beside the
+//! forward pass that makes the logits.
+//!
+//! The masks depend on the grammar and the tokens so far alone, and every limit of the parser behind them counts work, not
+//! time, so a constrained answer depends on its request alone as any other does.
+//!
+//! The parser is that of the `llguidance` crate; nothing outside this file and its runtime half knows it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use laminar_model::tokenizer::Tokenizer;
+use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
+use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
+use llguidance::{Matcher, ParserFactory, regex_to_lark};
+use serde_json::{Value, json};
+
+/// White space between the tokens of constrained JSON: one space, or a line break and the indentation behind it. A grammar
+/// that allowed any amount would let a model that has lost its way write blanks for ever.
+const WHITESPACE: &str = "[ ]|\n[ ]{0,60}|\n\t{0,15}";
+
+/// Bytes of a grammar.
+const MAX_BYTES: usize = 1 << 20;
+
+/// What an answer may look like.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Grammar {
+    /// JSON that a schema accepts.
+    Json(Value),
+    /// A text that a regular expression matches as a whole.
+    Regex(String),
+    /// A grammar in llguidance's variant of Lark, with a rule `start`.
+    Lark(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+    /// A Lark grammar that refers to others by name, as `@name`.
+    Nested {
+        /// The outer grammar.
+        outer: String,
+        /// The inner ones with their names.
+        inner: Vec<(String, Grammar)>,
+    },
+}
+
+/// Why a grammar cannot be followed, in words for whoever wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct GrammarError(String);
+
+/// Compiles grammars for one vocabulary.
+pub struct GrammarCompiler {
+    factory: ParserFactory,
+}
+
+impl fmt::Debug for GrammarCompiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrammarCompiler").finish_non_exhaustive()
+    }
+}
+
+impl GrammarCompiler {
+    /// Sorts the vocabulary into a tree; takes a while for a large one.
+    ///
+    /// # Errors
+    /// A vocabulary without a token that ends a text.
+    pub fn new(tokenizer: &Tokenizer) -> Result<Self, GrammarError> {
+        let wrong = |error: &dyn fmt::Display| GrammarError(error.to_string());
+        let ends = tokenizer.stop_ids();
+        let first = *ends.first().ok_or_else(|| wrong(&"this vocabulary has no token that ends a text"))?;
+        let size = u32::try_from(tokenizer.vocab_size()).map_err(|error| wrong(&error))?;
+        let words: Vec<Vec<u8>> = (0..size).map(|id| word(tokenizer, id)).collect();
+        let trie = TokTrie::from(&TokRxInfo::new(size, first), &words).with_eos_tokens(ends);
+        let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        let mut factory = ParserFactory::new_simple(&env).map_err(|error| wrong(&error))?;
+        factory.quiet();
+        factory.limits_mut().verbose_errors = false;
+        Ok(Self { factory })
+    }
+
+    /// Compiles a grammar and computes its first mask.
+    ///
+    /// # Errors
+    /// What is wrong with the grammar: it does not parse, uses a keyword that is not supported, can never match, or is too
+    /// large.
+    pub fn compile(&self, grammar: &Grammar) -> Result<Constraint, GrammarError> {
+        let mut parts = Vec::new();
+        lower(grammar, None, &mut parts)?;
+        let size: usize = parts.iter().map(size_of_part).sum();
+        if size > MAX_BYTES {
+            return Err(GrammarError(format!("the grammar has {size} bytes; at most {MAX_BYTES} are accepted")));
+        }
+        let top = TopLevelGrammar { grammars: parts, max_tokens: None };
+        let parser = self.factory.create_parser(top);
+        let mut matcher = Matcher::new(parser);
+        match matcher.get_error() {
+            Some(error) => Err(GrammarError(error)),
+            None => {
+                let mask = matcher.compute_mask().map_err(|error| GrammarError(first_line(&error.to_string())))?;
+                Ok(Constraint(Arc::new(Compiled { matcher: Mutex::new(matcher), mask })))
+            }
+        }
+    }
+}
+
+/// What stands for a token in the tree: its bytes, or for a control token a mark and its name.
+fn word(tokenizer: &Tokenizer, id: u32) -> Vec<u8> {
+    if !tokenizer.is_control(id) {
+        return tokenizer.token_bytes(id);
+    }
+    let mut word = vec![TokTrie::SPECIAL_TOKEN_MARKER];
+    word.extend_from_slice(tokenizer.token_text(id).as_bytes());
+    word
+}
+
+/// Appends the grammar, under a name if it has one, and then those nested in it.
+fn lower(grammar: &Grammar, name: Option<&str>, parts: &mut Vec<GrammarWithLexer>) -> Result<(), GrammarError> {
+    let lark = |text: String| GrammarWithLexer { lark_grammar: Some(text), ..GrammarWithLexer::default() };
+    let part = match grammar {
+        Grammar::Json(schema) => {
+            GrammarWithLexer { json_schema: Some(with_whitespace(schema)?), ..GrammarWithLexer::default() }
+        }
+        Grammar::Regex(regex) => lark(format!("start: /{}/", regex_to_lark(regex, ""))),
+        Grammar::Lark(text) => lark(text.clone()),
+        Grammar::Choice(choices) => {
+            if choices.is_empty() {
+                return Err(GrammarError("there is nothing to choose from".to_owned()));
+            }
+            let quoted: Vec<String> = choices.iter().map(|choice| Value::from(choice.as_str()).to_string()).collect();
+            lark(format!("start: {}", quoted.join(" | ")))
+        }
+        Grammar::Nested { outer, .. } => lark(outer.clone()),
+    };
+    parts.push(GrammarWithLexer { name: name.map(str::to_owned), ..part });
+    if let Grammar::Nested { inner, .. } = grammar {
+        for (name, grammar) in inner {
+            lower(grammar, Some(name), parts)?;
+        }
+    }
+    Ok(())
+}
+
+/// A schema with our white space; options that the sender may have put there are dropped.
+fn with_whitespace(schema: &Value) -> Result<Value, GrammarError> {
+    let mut schema = match schema {
+        Value::Object(fields) => Value::Object(fields.clone()),
+        Value::Bool(true) => json!({}),
+        _ => return Err(GrammarError("a JSON schema must be an object".to_owned())),
+    };
+    schema["x-guidance"] = json!({ "whitespace_pattern": WHITESPACE });
+    Ok(schema)
+}
+
+fn size_of_part(part: &GrammarWithLexer) -> usize {
+    let schema = part.json_schema.as_ref().map_or(0, |schema| schema.to_string().len());
+    schema + part.lark_grammar.as_ref().map_or(0, String::len)
+}
+
+pub(crate) fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// A compiled grammar; clones share it.
+#[derive(Clone)]
+pub struct Constraint(Arc<Compiled>);
+
+struct Compiled {
+    matcher: Mutex<Matcher>,
+    /// The tokens that may come first.
+    mask: SimpleVob,
+}
+
+impl Constraint {
+    /// A parser of its own for one answer, and the mask of its first token.
+    pub(crate) fn begin(&self) -> (Matcher, SimpleVob) {
+        let matcher = self.0.matcher.lock().unwrap_or_else(PoisonError::into_inner);
+        // A shallow clone would share caches whose limits another answer could use up.
+        (matcher.deep_clone(), self.0.mask.clone())
+    }
+}
+
+impl fmt::Debug for Constraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Constraint").finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Constraint {
+    /// Whether both are the same compilation.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}

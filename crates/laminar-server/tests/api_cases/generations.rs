@@ -1,0 +1,114 @@
+//! Random answers: what is streamed is what is not.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+/// Answers that are compared.
+const GENERATIONS: u64 = 1000;
+/// Clients that ask for them side by side.
+const CLIENTS: u64 = 8;
+
+/// SplitMix64: the same dice every time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 33) as usize % sides
+    }
+
+    fn pick(&mut self, list: &[&'static str]) -> &'static str {
+        list[self.roll(list.len())]
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.roll(100) < percent
+    }
+}
+
+const WORDS: [&str; 14] =
+    ["The ", "name", "🙂", "👩‍🚀", "日本語", "né", "\n", "  ", "\n\n", "DEFGHIJ", "ABC", "<", "{\"a\": 1}", "end."];
+const TAGS: [&str; 6] = ["<think>", "</think>", "\n</think>\n\n", "<tool_call>", "</tool_call>", "<thi"];
+const CALLS: [&str; 4] = [
+    "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"q\": \"日本 🙂 \\\"x\\\"\"}}\n</tool_call>",
+    "<tool_call>{\"arguments\": {\"a\": [1, {}]}, \"name\": \"g\"}</tool_call>",
+    "\n<tool_call>\n{\"name\": \"f\"}\n</tool_call>\n",
+    "<tool_call>{\"name\": \"f\", \"arguments\": {\"q\": </tool_call>",
+];
+const STOPS: [&str; 8] = ["DEFGHIJ", "🙂", "語", "\n\n", "end", "ABCn", "</think>", "}}"];
+
+fn answer(dice: &mut Dice) -> String {
+    let mut text = String::new();
+    for _ in 0..dice.roll(14) {
+        text += match dice.roll(10) {
+            0..6 => dice.pick(&WORDS),
+            6..8 => dice.pick(&TAGS),
+            _ => dice.pick(&CALLS),
+        };
+    }
+    text
+}
+
+/// What a reader of the whole text would keep of it: all before the stop string that is complete first.
+fn kept<'t>(text: &'t str, stops: &[&str]) -> &'t str {
+    let ends = stops.iter().filter_map(|stop| text.find(stop).map(|start| (start + stop.len(), start)));
+    ends.min().map_or(text, |(_, start)| &text[..start])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_equal_whole_answers_on_1000_random_generations() {
+    let server = Arc::new(start(Setup::template(QWEN)).await);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move {
+                for number in (0..GENERATIONS).filter(|number| number % CLIENTS == client) {
+                    generation(&server, number).await;
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    server.until_idle().await;
+}
+
+async fn generation(server: &Server, number: u64) {
+    let mut dice = Dice(number);
+    // The number alone could be a part of another one's.
+    let mark = format!("[generation {number}]");
+    let text = answer(&mut dice);
+    server.script.cut(&mark, &text, |sides| dice.roll(sides));
+    let stops: Vec<&str> = (0..dice.roll(3)).map(|_| dice.pick(&STOPS)).collect();
+    let plain = dice.chance(30);
+    let mut request = with(chat(&mark), json!({"stop": stops, "separate_reasoning": !plain}));
+    if dice.chance(30) {
+        request["max_tokens"] = Value::from(1 + dice.roll(40));
+    }
+    if dice.chance(20) {
+        request["logprobs"] = Value::from(true);
+    }
+    if !plain {
+        let function = |name: &str| json!({"type": "function", "function": {"name": name}});
+        request["tools"] = json!([function("f"), function("g")]);
+    }
+    let (whole, _) = server.both(&request).await;
+    server.script.forget(&mark);
+
+    let message = &whole["choices"][0]["message"];
+    let content = message["content"].as_str().unwrap_or_default();
+    if plain && request["max_tokens"].is_null() {
+        assert_eq!(content, kept(&text, &stops), "{request}");
+    }
+    if !plain {
+        assert!(!content.contains("<think>") && !content.contains("</think>"), "{content:?}");
+    }
+    assert!(!whole.to_string().contains('\u{fffd}'), "{whole}");
+}
