@@ -12,15 +12,20 @@
 //! ```
 //!
 //! At `...` a tile begins or ends inside a layer, with [`Model::attend`] and [`Model::feed_forward`].
+//!
+//! What the decode rows do not share they run as early as they can: then all that is left of the step is pieces of prompts,
+//! which may stop when the time is over ([`crate::pace`]).
 
 use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
+use crate::pace::{Pace, behind};
 use crate::parked::{CohortRows, Parked};
 use crate::prior::prior;
 use laminar_kernels::Pool;
 use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, PartialLayer, RowSpan, Scratch};
-use laminar_schedule::{CostPrior, Experts, Extent, Part, ROW_STEP, SequenceId};
+use laminar_schedule::{CostPrior, Cursor, Experts, Extent, Part, ROW_STEP, SequenceId};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const _: () = assert!(ROW_STEP.is_multiple_of(PartialLayer::ROW_STEP), "the scheduler cuts rows where a model can");
 
@@ -38,6 +43,11 @@ pub struct ModelExecutor {
     gathered: Vec<f32>,
     /// Rows of ended prompts that logits are wanted of.
     last: Vec<f32>,
+    pace: Pace,
+    /// Layers that the decode rows have passed.
+    passed: usize,
+    /// What the newest step's logits took.
+    head: Duration,
     loads: ExpertLoads,
 }
 
@@ -55,6 +65,9 @@ impl ModelExecutor {
             decode: Vec::new(),
             gathered: Vec::new(),
             last: Vec::new(),
+            pace: Pace::default(),
+            passed: 0,
+            head: Duration::ZERO,
             loads: ExpertLoads::default(),
         }
     }
@@ -79,7 +92,11 @@ impl ModelExecutor {
     /// Keeps the tile's rows, or, at the top of the stack, the last rows of prompts that end here.
     fn park(&mut self, tile: &TileInput<'_>, rows: CohortRows) {
         if tile.to.layer < self.model.layers() {
-            return self.parked.park(tile.cohort, tile.to, rows);
+            // Where nothing has run there is nothing to keep.
+            return match tile.to == Cursor::at_layer(0) {
+                true => self.parked.recycle(rows),
+                false => self.parked.park(tile.cohort, tile.to, rows),
+            };
         }
         let width = self.model.config().hidden;
         let mut end = 0;
@@ -92,8 +109,10 @@ impl ModelExecutor {
         self.parked.recycle(rows);
     }
 
-    /// Runs the decode rows alone through some layers.
-    fn decode_alone(&mut self, decode: &[DecodeInput<'_>], layers: Range<usize>) -> Result<(), ExecuteError> {
+    /// Runs the decode rows alone up to a layer.
+    fn decode_alone(&mut self, decode: &[DecodeInput<'_>], layer: usize) -> Result<(), ExecuteError> {
+        let layers = self.passed..layer;
+        self.passed = self.passed.max(layer);
         if decode.is_empty() || layers.is_empty() {
             return Ok(());
         }
@@ -144,6 +163,54 @@ impl ModelExecutor {
         Ok(())
     }
 
+    /// Runs a tile; the first one of a step meets the decode rows. Returns the place that it has reached, which is the place
+    /// it was to reach unless the time was over before.
+    fn tile(
+        &mut self,
+        tile: &TileInput<'_>,
+        decode: &[DecodeInput<'_>],
+        is_first: bool,
+        rows: &mut CohortRows,
+    ) -> Result<Cursor, ExecuteError> {
+        let all = self.model.layers();
+        let is_shared = |part: &Part| is_first && matches!(part, Part::Layers(_));
+        let mixture = self.experts();
+        let count = tile.members.iter().map(|member| member.rows).sum();
+        let extent = Extent { rows: count, units: mixture.map_or(count, |experts| experts.count) };
+        if !tile.parts.iter().any(is_shared) {
+            self.decode_alone(decode, all)?;
+        }
+        self.pace.meets(tile.cohort);
+        let mut at = tile.from;
+        for part in &tile.parts {
+            let shared = is_shared(part);
+            if let (true, Part::Layers(layers)) = (shared, part) {
+                self.decode_alone(decode, layers.start)?;
+            }
+            for piece in self.pace.pieces(part, mixture.is_some()) {
+                let passed = if shared { behind(&piece, extent).layer } else { self.passed };
+                let decoding = self.pace.decode().mul_f64((all - passed.min(all)) as f64 / all.max(1) as f64);
+                if !self.pace.allows(&piece, decoding + self.head) {
+                    return Ok(at);
+                }
+                let begun = Instant::now();
+                match &piece {
+                    Part::Layers(layers) if shared => {
+                        self.layers(tile, decode, layers.clone(), rows)?;
+                        self.passed = layers.end;
+                    }
+                    _ => self.part(tile, &piece, rows)?,
+                }
+                self.pace.ran(&piece, begun);
+                at = behind(&piece, extent);
+            }
+            if shared {
+                self.decode_alone(decode, all)?;
+            }
+        }
+        Ok(at)
+    }
+
     /// Runs a tile through a part of one layer.
     fn part(&mut self, tile: &TileInput<'_>, part: &Part, rows: &mut CohortRows) -> Result<(), ExecuteError> {
         let Self { model, pool, kv, scratch, loads, .. } = self;
@@ -176,6 +243,10 @@ impl Executor for ModelExecutor {
         self.costs.clone()
     }
 
+    fn ends_early(&self) -> bool {
+        true
+    }
+
     fn vocab_size(&self) -> usize {
         self.model.vocab_size()
     }
@@ -188,33 +259,34 @@ impl Executor for ModelExecutor {
         self.kv.blocks()
     }
 
-    fn execute(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError> {
+    fn execute(&mut self, batch: &mut Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError> {
         self.loads = ExpertLoads::default();
         self.decode.clear();
         self.last.clear();
         let tokens: Vec<u32> = batch.decode.iter().map(|row| row.token).collect();
         self.model.embed(&tokens, &mut self.decode)?;
 
-        // Layers that the decode rows have passed.
-        let mut passed = 0;
-        for (index, tile) in batch.tiles.iter().enumerate() {
-            let mut rows = self.unpark(tile)?;
-            for part in &tile.parts {
-                match part {
-                    Part::Layers(layers) if index == 0 => {
-                        self.decode_alone(&batch.decode, passed..layers.start)?;
-                        self.layers(tile, &batch.decode, layers.clone(), &mut rows)?;
-                        passed = layers.end;
-                    }
-                    _ => self.part(tile, part, &mut rows)?,
-                }
+        self.pace.begin(batch.end);
+        let mut over = false;
+        self.passed = 0;
+        for (index, tile) in batch.tiles.iter_mut().enumerate() {
+            if over {
+                tile.to = tile.from;
+                continue;
             }
+            let mut rows = self.unpark(tile)?;
+            let reached = self.tile(tile, &batch.decode, index == 0, &mut rows)?;
+            over = reached < tile.to;
+            tile.to = reached;
             self.park(tile, rows);
         }
-        self.decode_alone(&batch.decode, passed..self.model.layers())?;
+        self.pace.ends(!batch.tiles.is_empty());
+        self.decode_alone(&batch.decode, self.model.layers())?;
 
+        let begun = Instant::now();
         self.decode.extend_from_slice(&self.last);
         self.model.logits(&self.pool, &mut self.scratch, &self.decode, logits)?;
+        self.head = begun.elapsed();
         Ok(self.loads)
     }
 

@@ -129,6 +129,11 @@ impl Costs {
         self.model.tail_factor(StepKind::Prefill)
     }
 
+    /// The same among the steps of decode rows alone.
+    pub fn decode_tail(&self) -> f64 {
+        self.model.tail_factor(StepKind::Decode)
+    }
+
     /// Median seconds.
     pub fn seconds(&self, estimate: &Estimate) -> f64 {
         self.model.predict(&estimate.work)

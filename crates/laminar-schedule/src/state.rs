@@ -3,7 +3,7 @@
 use crate::cohort::{Cohort, Member};
 use crate::costs::{Batch, Costs, Estimate};
 use crate::queues::{Queues, Slot};
-use crate::{CohortId, DecodeRow, Report, SchedulerConfig, SequenceId, Tile};
+use crate::{CohortId, Cursor, DecodeRow, Report, SchedulerConfig, SequenceId, Step, Tile};
 
 /// The scheduler's state, less the step in flight.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub(crate) struct State {
     /// In the order in which they were formed.
     pub cohorts: Vec<Cohort>,
     pub costs: Costs,
+    /// Whether the executor ends tiles early when a step's deadline comes.
+    pub ends_early: bool,
     batch: Batch,
     next_cohort: u64,
 }
@@ -23,6 +25,7 @@ impl State {
             queues: Queues::new(config),
             cohorts: Vec::new(),
             costs: Costs::new(config.costs.clone(), config.experts, config.layers),
+            ends_early: false,
             batch: Batch::default(),
             next_cohort: 0,
         }
@@ -98,6 +101,15 @@ impl State {
             }
         }
         ended
+    }
+
+    /// Whether a tile of the step takes this cohort past this place, or to it or from it.
+    pub fn passes(&self, step: &Step, cohort: CohortId, at: Cursor) -> bool {
+        let on_its_way = |tile: &Tile| {
+            let extent = self.costs.extent(tile.rows());
+            tile.from <= at && at <= tile.to && at.is_stop(extent, self.costs.is_mixture())
+        };
+        step.tiles.iter().find(|tile| tile.cohort == cohort).is_some_and(on_its_way)
     }
 
     /// Admits a waiting sequence.

@@ -1,6 +1,7 @@
 //! Until when a step has to end.
 
-use crate::costs::Batch;
+use crate::Deadline;
+use crate::costs::{Batch, Costs};
 use crate::state::State;
 use std::fmt;
 use std::time::Duration;
@@ -17,6 +18,10 @@ const AUTOMATIC_AT_LEAST: f64 = 0.05;
 
 /// However regular the steps are, predictions are no better than this.
 const MARGIN: f64 = 1.02;
+
+/// Share of the limit after which a step should really be over: its tokens still have to get to their clients, some a
+/// little faster than others.
+const ARRIVAL: f64 = 0.97;
 
 /// Where the decode rows alone leave less than this share of the target, it cannot be kept in any useful way, ..
 const HOPELESS: f64 = 0.03;
@@ -50,12 +55,12 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// The limit beside these decode rows.
-    pub fn new(state: &State, target: Option<Duration>, batch: Batch) -> Self {
+    /// The limit beside these decode rows. `is_watched` steps end their tiles early when they turn out slow.
+    pub fn new(state: &State, target: Option<Duration>, batch: Batch, is_watched: bool) -> Self {
         let costs = &state.costs;
         let decode = costs.seconds(&costs.decode(batch));
         // The slow ones among the steps have to end in time too.
-        let tail = costs.prefill_tail().max(MARGIN);
+        let tail = if is_watched { 1.0 / ARRIVAL } else { costs.prefill_tail().max(MARGIN) };
         if batch.rows == 0 {
             return Self {
                 until: IDLE_STEP,
@@ -79,6 +84,16 @@ impl Limit {
             };
         }
         Self { until, decode, room, reason }
+    }
+
+    /// When the step should be over, if there are streams that wait for it.
+    pub fn deadline(&self, costs: &Costs) -> Option<Deadline> {
+        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
+        let decode = self.decode * costs.decode_tail();
+        match self.reason {
+            Reason::Interruptible => None,
+            _ => Some(Deadline { until: seconds(self.until * ARRIVAL)?, decode: seconds(decode)? }),
+        }
     }
 
     /// How many times longer prefill takes for the time that the decode rows get.

@@ -37,7 +37,7 @@ const WORTH_BEGINNING: f64 = 0.15;
 /// The prefill tiles of the next step, newcomers admitted.
 pub(super) fn tiles(state: &mut State, targets: Targets, cohort_tokens: usize, now: Duration) -> (Limit, Vec<Tile>) {
     let batch = state.batch();
-    let limit = Limit::new(state, targets.tbt, batch);
+    let limit = Limit::new(state, targets.tbt, batch, state.ends_early);
     let mut tiles: Vec<Tile> = Vec::new();
     let mut left = limit.room;
     while let Some(index) = next_cohort(state, targets, cohort_tokens, batch, &limit, now, &tiles)
