@@ -31,6 +31,11 @@ pub trait Executor: Send {
         false
     }
 
+    /// What the decode rows of the newest batch took, logits included, where they ran apart from all tiles.
+    fn decode_time(&self) -> Option<Duration> {
+        None
+    }
+
     /// Executes one step and replaces `logits` with one row of [`vocab_size`](Self::vocab_size) logits for each row of
     /// [`Batch::sampling`], in that order.
     ///

@@ -17,7 +17,7 @@
 //! which may stop when the time is over ([`crate::pace`]).
 
 use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
-use crate::pace::{Pace, behind};
+use crate::pace::{Pace, behind, rest};
 use crate::parked::{CohortRows, Parked};
 use crate::prior::prior;
 use laminar_kernels::Pool;
@@ -26,6 +26,9 @@ use laminar_schedule::{CostPrior, Cursor, Experts, Extent, Part, ROW_STEP, Seque
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// An expert with fewer rows takes as long as with so many: its weights have to be read.
+const LEAST_EXPERT_ROWS: u32 = 8;
 
 const _: () = assert!(ROW_STEP.is_multiple_of(PartialLayer::ROW_STEP), "the scheduler cuts rows where a model can");
 
@@ -46,8 +49,17 @@ pub struct ModelExecutor {
     pace: Pace,
     /// Layers that the decode rows have passed.
     passed: usize,
-    /// What the newest step's logits took.
+    /// Whether the decode rows have their logits.
+    decoded: bool,
+    /// What their logits took.
     head: Duration,
+    /// What they took in all, where no tile shared their way.
+    alone: Option<Duration>,
+    /// Rows of each expert in the layer a cohort is in, and what each costs beside the others.
+    expert_rows: Vec<u32>,
+    weights: Vec<f64>,
+    /// Logits of ended prompts.
+    last_logits: Vec<f32>,
     loads: ExpertLoads,
 }
 
@@ -67,7 +79,12 @@ impl ModelExecutor {
             last: Vec::new(),
             pace: Pace::default(),
             passed: 0,
+            decoded: false,
             head: Duration::ZERO,
+            alone: None,
+            expert_rows: Vec::new(),
+            weights: Vec::new(),
+            last_logits: Vec::new(),
             loads: ExpertLoads::default(),
         }
     }
@@ -163,6 +180,21 @@ impl ModelExecutor {
         Ok(())
     }
 
+    /// Takes the decode rows to the end of their way, from wherever they are, and computes their logits.
+    fn finish_decode(&mut self, decode: &[DecodeInput<'_>], logits: &mut Vec<f32>) -> Result<(), ExecuteError> {
+        if std::mem::replace(&mut self.decoded, true) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let alone = self.passed == 0;
+        self.decode_alone(decode, self.model.layers())?;
+        let passed = Instant::now();
+        self.model.logits(&self.pool, &mut self.scratch, &self.decode, logits)?;
+        self.head = passed.elapsed();
+        self.alone = alone.then(|| begun.elapsed());
+        Ok(())
+    }
+
     /// Runs a tile; the first one of a step meets the decode rows. Returns the place that it has reached, which is the place
     /// it was to reach unless the time was over before.
     fn tile(
@@ -171,6 +203,7 @@ impl ModelExecutor {
         decode: &[DecodeInput<'_>],
         is_first: bool,
         rows: &mut CohortRows,
+        logits: &mut Vec<f32>,
     ) -> Result<Cursor, ExecuteError> {
         let all = self.model.layers();
         let is_shared = |part: &Part| is_first && matches!(part, Part::Layers(_));
@@ -178,7 +211,7 @@ impl ModelExecutor {
         let count = tile.members.iter().map(|member| member.rows).sum();
         let extent = Extent { rows: count, units: mixture.map_or(count, |experts| experts.count) };
         if !tile.parts.iter().any(is_shared) {
-            self.decode_alone(decode, all)?;
+            self.finish_decode(decode, logits)?;
         }
         self.pace.meets(tile.cohort);
         let mut at = tile.from;
@@ -187,12 +220,21 @@ impl ModelExecutor {
             if let (true, Part::Layers(layers)) = (shared, part) {
                 self.decode_alone(decode, layers.start)?;
             }
-            for piece in self.pace.pieces(part, mixture.is_some()) {
-                let passed = if shared { behind(&piece, extent).layer } else { self.passed };
-                let decoding = self.pace.decode().mul_f64((all - passed.min(all)) as f64 / all.max(1) as f64);
-                if !self.pace.allows(&piece, decoding + self.head) {
+            self.weights.clear();
+            if let (Part::FeedForward { .. }, Some(experts), true) = (part, mixture, self.pace.is_set()) {
+                rows.partial.rows_by_expert(experts.count, &mut self.expert_rows);
+                self.weights.extend(self.expert_rows.iter().map(|rows| f64::from((*rows).max(LEAST_EXPERT_ROWS))));
+            }
+            let mut left = Some(part.clone());
+            while let Some(part) = left {
+                // What the decode rows have before them, unless they go along.
+                let layer = self.pace.decode() / all.max(1) as u32;
+                let decoding = layer * (all - self.passed.min(all)) as u32;
+                let after = decoding + if self.decoded { Duration::ZERO } else { self.head };
+                let spared = if shared { layer } else { Duration::ZERO };
+                let Some(piece) = self.pace.piece(&part, after, spared, &self.weights) else {
                     return Ok(at);
-                }
+                };
                 let begun = Instant::now();
                 match &piece {
                     Part::Layers(layers) if shared => {
@@ -201,11 +243,12 @@ impl ModelExecutor {
                     }
                     _ => self.part(tile, &piece, rows)?,
                 }
-                self.pace.ran(&piece, begun);
+                self.pace.ran(&piece, begun, &self.weights);
                 at = behind(&piece, extent);
+                left = rest(&part, &piece);
             }
             if shared {
-                self.decode_alone(decode, all)?;
+                self.finish_decode(decode, logits)?;
             }
         }
         Ok(at)
@@ -247,6 +290,10 @@ impl Executor for ModelExecutor {
         true
     }
 
+    fn decode_time(&self) -> Option<Duration> {
+        self.alone
+    }
+
     fn vocab_size(&self) -> usize {
         self.model.vocab_size()
     }
@@ -269,24 +316,25 @@ impl Executor for ModelExecutor {
         self.pace.begin(batch.end);
         let mut over = false;
         self.passed = 0;
+        self.decoded = false;
+        self.alone = None;
         for (index, tile) in batch.tiles.iter_mut().enumerate() {
             if over {
                 tile.to = tile.from;
                 continue;
             }
             let mut rows = self.unpark(tile)?;
-            let reached = self.tile(tile, &batch.decode, index == 0, &mut rows)?;
+            let reached = self.tile(tile, &batch.decode, index == 0, &mut rows, logits)?;
             over = reached < tile.to;
             tile.to = reached;
             self.park(tile, rows);
         }
         self.pace.ends(!batch.tiles.is_empty());
-        self.decode_alone(&batch.decode, self.model.layers())?;
-
-        let begun = Instant::now();
-        self.decode.extend_from_slice(&self.last);
-        self.model.logits(&self.pool, &mut self.scratch, &self.decode, logits)?;
-        self.head = begun.elapsed();
+        self.finish_decode(&batch.decode, logits)?;
+        if !self.last.is_empty() {
+            self.model.logits(&self.pool, &mut self.scratch, &self.last, &mut self.last_logits)?;
+            logits.extend_from_slice(&self.last_logits);
+        }
         Ok(self.loads)
     }
 

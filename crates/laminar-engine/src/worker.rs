@@ -225,6 +225,7 @@ impl Worker {
             sampled,
             reached,
             duration: executed,
+            decode: self.executor.decode_time(),
             prefill_expert_loads: loads.prefill,
             total_expert_loads: loads.total,
         })?;

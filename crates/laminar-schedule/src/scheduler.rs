@@ -25,8 +25,10 @@ pub struct Scheduler {
 #[derive(Debug)]
 struct InFlight {
     step: Step,
-    /// What it should cost.
-    estimate: Estimate,
+    /// What its decode rows should cost alone.
+    decode: Estimate,
+    /// What its tiles should add.
+    tiles: Estimate,
     /// Whether a sequence of it was cancelled meanwhile.
     cancelled: bool,
 }
@@ -117,14 +119,16 @@ impl Scheduler {
         let decode = self.state.decode_rows(self.next_step);
         let (limit, tiles) = self.config.policy.tiles(&mut self.state, now);
         let costs = &self.state.costs;
-        let deadline = limit.filter(|_| self.config.policy.can_end_early()).and_then(|limit| limit.deadline(costs));
+        let can_end_early = self.config.policy.can_end_early();
+        let deadline = limit.filter(|_| can_end_early).and_then(|limit| limit.deadline(costs));
         let step = Step { number: self.next_step, preempted, decode, tiles, deadline };
         if !step.is_empty() {
             self.next_step += 1;
             self.state.queues.mark(step.number, &step.tiles);
-            let estimate = self.state.estimate(self.state.batch(), &step.tiles);
-            self.explanation = Explanation::new(&step, limit, &self.state.costs, &estimate);
-            self.in_flight = Some(InFlight { step: step.clone(), estimate, cancelled: false });
+            let decode = self.state.costs.decode(self.state.batch());
+            let tiles = self.state.estimate(&step.tiles);
+            self.explanation = Explanation::new(&step, limit, &self.state.costs, &decode.and(tiles));
+            self.in_flight = Some(InFlight { step: step.clone(), decode, tiles, cancelled: false });
         }
         step
     }
@@ -159,10 +163,10 @@ impl Scheduler {
         {
             return Err(CommitError::NotOnItsWay { cohort: *cohort, step: report.step });
         }
-        let Some(InFlight { mut step, mut estimate, cancelled }) = self.in_flight.take() else {
+        let Some(InFlight { mut step, decode, mut tiles, cancelled }) = self.in_flight.take() else {
             return Err(CommitError::NoStep { reported: report.step });
         };
-        self.state.ends_early |= report.reached.is_some();
+        self.state.learn_lateness(&step, report);
         if let Some(reached) = report.reached.as_ref().filter(|reached| !reached.is_empty()) {
             for tile in &mut step.tiles {
                 let reached = reached.iter().find(|(cohort, _)| *cohort == tile.cohort);
@@ -170,12 +174,12 @@ impl Scheduler {
             }
             // What has not run costs nothing and teaches nothing.
             let ran: Vec<_> = step.tiles.iter().filter(|tile| tile.from < tile.to).cloned().collect();
-            estimate = self.state.estimate(self.state.batch(), &ran);
+            tiles = self.state.estimate(&ran);
             step.tiles = ran;
         }
         // A step that failed has not done its work.
         if report.failed.is_empty() {
-            self.state.costs.learn(&step, &estimate, report);
+            self.state.costs.learn(&step, &decode, &tiles, report);
         }
 
         // What decoded in the step still decodes: nobody has left since, and whoever begins comes behind.

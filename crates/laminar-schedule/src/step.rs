@@ -120,6 +120,8 @@ pub struct Report {
     pub reached: Option<Vec<(CohortId, Cursor)>>,
     /// How long the step took.
     pub duration: Duration,
+    /// Part of it that the decode rows took, where they ran apart from all tiles and were timed.
+    pub decode: Option<Duration>,
     /// Distinct experts touched by prefill rows, summed over layers.
     pub prefill_expert_loads: u64,
     /// Distinct experts touched by all rows, summed over layers.

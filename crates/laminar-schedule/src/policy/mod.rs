@@ -118,7 +118,7 @@ impl Policy {
                 (None, one_cohort(state, gather, count))
             }
             Policy::ChunkedDeadline { tbt, tokens } => {
-                let limit = Limit::new(state, tbt, state.batch(), false);
+                let limit = Limit::new(state, tbt, state.batch(), None);
                 (Some(limit), one_cohort(state, |state| chunked::gather_within(state, &limit, tokens), |_| 1))
             }
             Policy::Adaptive { targets, cohort_tokens } => {
