@@ -3,6 +3,7 @@
 use crate::Pooling;
 use laminar_model::ExpertLoads;
 use laminar_schedule::{CohortId, CostPrior, Cursor, Experts, Part, SequenceId};
+use std::time::{Duration, Instant};
 
 /// Executes batches of rows. [`ModelExecutor`](crate::ModelExecutor) does it with a model; tests use others.
 pub trait Executor: Send {
@@ -26,13 +27,27 @@ pub trait Executor: Send {
         CostPrior::default()
     }
 
+    /// Whether [`execute`](Self::execute) ends tiles early when a batch's [`end`](Batch::end) comes.
+    fn ends_early(&self) -> bool {
+        false
+    }
+
+    /// What the decode rows of the newest batch took, logits included, where they ran apart from all tiles.
+    fn decode_time(&self) -> Option<Duration> {
+        None
+    }
+
     /// Executes one step and replaces `logits` with one row of [`vocab_size`](Self::vocab_size) logits for each row of
     /// [`Batch::sampling`], in that order.
+    ///
+    /// A batch with an [`end`](Batch::end) that comes too soon for all of its tiles may be shortened: `to` of a tile becomes
+    /// the place that it has reached, and that of a tile that has not run is where it begins. The decode rows run in any
+    /// case, and prompts move at least once in a few steps.
     ///
     /// # Errors
     ///
     /// An error (or a panic) fails every sequence of the batch, and no other.
-    fn execute(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError>;
+    fn execute(&mut self, batch: &mut Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError>;
 
     /// Asks for the rows of a sequence's prompt to be pooled, from its first row on.
     fn pool(&mut self, _sequence: SequenceId, _pooling: Pooling) {}
@@ -56,6 +71,17 @@ pub struct Batch<'a> {
     pub decode: Vec<DecodeInput<'a>>,
     /// Prompt rows, in the order to run them.
     pub tiles: Vec<TileInput<'a>>,
+    /// When the step should be over, if streams wait for it.
+    pub end: Option<StepEnd>,
+}
+
+/// When a step should be over.
+#[derive(Clone, Copy, Debug)]
+pub struct StepEnd {
+    /// The moment.
+    pub at: Instant,
+    /// What the decode rows take alone when they are slow.
+    pub decode: Duration,
 }
 
 /// A decode row.

@@ -12,17 +12,25 @@
 //! ```
 //!
 //! At `...` a tile begins or ends inside a layer, with [`Model::attend`] and [`Model::feed_forward`].
+//!
+//! What the decode rows do not share they run as early as they can: then all that is left of the step is pieces of prompts,
+//! which may stop when the time is over ([`crate::pace`]).
 
 use crate::Pooling;
 use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
+use crate::pace::{Pace, behind, rest};
 use crate::parked::{CohortRows, Parked};
 use crate::pooling::Pools;
 use crate::prior::prior;
 use laminar_kernels::Pool;
 use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, PartialLayer, RowSpan, Scratch};
-use laminar_schedule::{CostPrior, Experts, Extent, Part, ROW_STEP, SequenceId};
+use laminar_schedule::{CostPrior, Cursor, Experts, Extent, Part, ROW_STEP, SequenceId};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An expert with fewer rows takes as long as with so many: its weights have to be read.
+const LEAST_EXPERT_ROWS: u32 = 8;
 
 const _: () = assert!(ROW_STEP.is_multiple_of(PartialLayer::ROW_STEP), "the scheduler cuts rows where a model can");
 
@@ -43,6 +51,20 @@ pub struct ModelExecutor {
     gathered: Vec<f32>,
     /// Rows of ended prompts that logits are wanted of.
     last: Vec<f32>,
+    pace: Pace,
+    /// Layers that the decode rows have passed.
+    passed: usize,
+    /// Whether the decode rows have their logits.
+    decoded: bool,
+    /// What their logits took.
+    head: Duration,
+    /// What they took in all, where no tile shared their way.
+    alone: Option<Duration>,
+    /// Rows of each expert in the layer a cohort is in, and what each costs beside the others.
+    expert_rows: Vec<u32>,
+    weights: Vec<f64>,
+    /// Logits of ended prompts.
+    last_logits: Vec<f32>,
     loads: ExpertLoads,
 }
 
@@ -62,6 +84,14 @@ impl ModelExecutor {
             decode: Vec::new(),
             gathered: Vec::new(),
             last: Vec::new(),
+            pace: Pace::default(),
+            passed: 0,
+            decoded: false,
+            head: Duration::ZERO,
+            alone: None,
+            expert_rows: Vec::new(),
+            weights: Vec::new(),
+            last_logits: Vec::new(),
             loads: ExpertLoads::default(),
         }
     }
@@ -86,7 +116,11 @@ impl ModelExecutor {
     /// Keeps the tile's rows, or, at the top of the stack, the last rows of prompts that end here.
     fn park(&mut self, tile: &TileInput<'_>, rows: CohortRows) -> Result<(), ExecuteError> {
         if tile.to.layer < self.model.layers() {
-            self.parked.park(tile.cohort, tile.to, rows);
+            // Where nothing has run there is nothing to keep.
+            match tile.to == Cursor::at_layer(0) {
+                true => self.parked.recycle(rows),
+                false => self.parked.park(tile.cohort, tile.to, rows),
+            }
             return Ok(());
         }
         let width = self.model.config().hidden;
@@ -106,8 +140,10 @@ impl ModelExecutor {
         Ok(())
     }
 
-    /// Runs the decode rows alone through some layers.
-    fn decode_alone(&mut self, decode: &[DecodeInput<'_>], layers: Range<usize>) -> Result<(), ExecuteError> {
+    /// Runs the decode rows alone up to a layer.
+    fn decode_alone(&mut self, decode: &[DecodeInput<'_>], layer: usize) -> Result<(), ExecuteError> {
+        let layers = self.passed..layer;
+        self.passed = self.passed.max(layer);
         if decode.is_empty() || layers.is_empty() {
             return Ok(());
         }
@@ -158,6 +194,80 @@ impl ModelExecutor {
         Ok(())
     }
 
+    /// Takes the decode rows to the end of their way, from wherever they are, and computes their logits.
+    fn finish_decode(&mut self, decode: &[DecodeInput<'_>], logits: &mut Vec<f32>) -> Result<(), ExecuteError> {
+        if std::mem::replace(&mut self.decoded, true) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let alone = self.passed == 0;
+        self.decode_alone(decode, self.model.layers())?;
+        let passed = Instant::now();
+        self.model.logits(&self.pool, &mut self.scratch, &self.decode, logits)?;
+        self.head = passed.elapsed();
+        self.alone = alone.then(|| begun.elapsed());
+        Ok(())
+    }
+
+    /// Runs a tile; the first one of a step meets the decode rows. Returns the place that it has reached, which is the place
+    /// it was to reach unless the time was over before.
+    fn tile(
+        &mut self,
+        tile: &TileInput<'_>,
+        decode: &[DecodeInput<'_>],
+        is_first: bool,
+        rows: &mut CohortRows,
+        logits: &mut Vec<f32>,
+    ) -> Result<Cursor, ExecuteError> {
+        let all = self.model.layers();
+        let is_shared = |part: &Part| is_first && matches!(part, Part::Layers(_));
+        let mixture = self.experts();
+        let count = tile.members.iter().map(|member| member.rows).sum();
+        let extent = Extent { rows: count, units: mixture.map_or(count, |experts| experts.count) };
+        if !tile.parts.iter().any(is_shared) {
+            self.finish_decode(decode, logits)?;
+        }
+        self.pace.meets(tile.cohort);
+        let mut at = tile.from;
+        for part in &tile.parts {
+            let shared = is_shared(part);
+            if let (true, Part::Layers(layers)) = (shared, part) {
+                self.decode_alone(decode, layers.start)?;
+            }
+            self.weights.clear();
+            if let (Part::FeedForward { .. }, Some(experts), true) = (part, mixture, self.pace.is_set()) {
+                rows.partial.rows_by_expert(experts.count, &mut self.expert_rows);
+                self.weights.extend(self.expert_rows.iter().map(|rows| f64::from((*rows).max(LEAST_EXPERT_ROWS))));
+            }
+            let mut left = Some(part.clone());
+            while let Some(part) = left {
+                // What the decode rows have before them, unless they go along.
+                let layer = self.pace.decode() / all.max(1) as u32;
+                let decoding = layer * (all - self.passed.min(all)) as u32;
+                let after = decoding + if self.decoded { Duration::ZERO } else { self.head };
+                let spared = if shared { layer } else { Duration::ZERO };
+                let Some(piece) = self.pace.piece(&part, after, spared, &self.weights) else {
+                    return Ok(at);
+                };
+                let begun = Instant::now();
+                match &piece {
+                    Part::Layers(layers) if shared => {
+                        self.layers(tile, decode, layers.clone(), rows)?;
+                        self.passed = layers.end;
+                    }
+                    _ => self.part(tile, &piece, rows)?,
+                }
+                self.pace.ran(&piece, begun, &self.weights);
+                at = behind(&piece, extent);
+                left = rest(&part, &piece);
+            }
+            if shared {
+                self.finish_decode(decode, logits)?;
+            }
+        }
+        Ok(at)
+    }
+
     /// Runs a tile through a part of one layer.
     fn part(&mut self, tile: &TileInput<'_>, part: &Part, rows: &mut CohortRows) -> Result<(), ExecuteError> {
         let Self { model, pool, kv, scratch, loads, .. } = self;
@@ -190,6 +300,14 @@ impl Executor for ModelExecutor {
         self.costs.clone()
     }
 
+    fn ends_early(&self) -> bool {
+        true
+    }
+
+    fn decode_time(&self) -> Option<Duration> {
+        self.alone
+    }
+
     fn vocab_size(&self) -> usize {
         self.model.vocab_size()
     }
@@ -202,33 +320,35 @@ impl Executor for ModelExecutor {
         self.kv.blocks()
     }
 
-    fn execute(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError> {
+    fn execute(&mut self, batch: &mut Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError> {
         self.loads = ExpertLoads::default();
         self.decode.clear();
         self.last.clear();
         let tokens: Vec<u32> = batch.decode.iter().map(|row| row.token).collect();
         self.model.embed(&tokens, &mut self.decode)?;
 
-        // Layers that the decode rows have passed.
-        let mut passed = 0;
-        for (index, tile) in batch.tiles.iter().enumerate() {
-            let mut rows = self.unpark(tile)?;
-            for part in &tile.parts {
-                match part {
-                    Part::Layers(layers) if index == 0 => {
-                        self.decode_alone(&batch.decode, passed..layers.start)?;
-                        self.layers(tile, &batch.decode, layers.clone(), &mut rows)?;
-                        passed = layers.end;
-                    }
-                    _ => self.part(tile, part, &mut rows)?,
-                }
+        self.pace.begin(batch.end);
+        let mut over = false;
+        self.passed = 0;
+        self.decoded = false;
+        self.alone = None;
+        for (index, tile) in batch.tiles.iter_mut().enumerate() {
+            if over {
+                tile.to = tile.from;
+                continue;
             }
+            let mut rows = self.unpark(tile)?;
+            let reached = self.tile(tile, &batch.decode, index == 0, &mut rows, logits)?;
+            over = reached < tile.to;
+            tile.to = reached;
             self.park(tile, rows)?;
         }
-        self.decode_alone(&batch.decode, passed..self.model.layers())?;
-
-        self.decode.extend_from_slice(&self.last);
-        self.model.logits(&self.pool, &mut self.scratch, &self.decode, logits)?;
+        self.pace.ends(!batch.tiles.is_empty());
+        self.finish_decode(&batch.decode, logits)?;
+        if !self.last.is_empty() {
+            self.model.logits(&self.pool, &mut self.scratch, &self.last, &mut self.last_logits)?;
+            logits.extend_from_slice(&self.last_logits);
+        }
         Ok(self.loads)
     }
 

@@ -1,19 +1,21 @@
 //! The engine thread: commands, plan, execute, sample, commit, and again.
 
 use crate::active::{Active, End, Job};
-use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
+use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, StepEnd, TileInput};
 use crate::guide::MaskThread;
 use crate::shared::Shared;
 use crate::{EngineError, EngineStats, FinishReason, GenerateRequest};
 use laminar_model::ExpertLoads;
 use laminar_model::tokenizer::Tokenizer;
-use laminar_schedule::{NewSequence, Report, Scheduler, SequenceId, Step, SubmitError, TenantId, TileRows};
+use laminar_schedule::{
+    CohortId, Cursor, NewSequence, Report, Scheduler, SequenceId, Step, SubmitError, TenantId, TileRows,
+};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a handle asks of the thread.
 pub(crate) enum Command {
@@ -39,8 +41,13 @@ struct Outcome {
     ended: Vec<(SequenceId, End)>,
     /// The tokens it yielded.
     sampled: Vec<(SequenceId, u32)>,
+    /// The tiles that ended early, and where.
+    reached: Option<Vec<(CohortId, Cursor)>>,
     loads: ExpertLoads,
 }
+
+/// Time between the tokens of one step and the begin of the next one, beyond which somebody else has taken it.
+const BETWEEN_STEPS: Duration = Duration::from_millis(20);
 
 /// Everything the engine thread owns.
 pub(crate) struct Worker {
@@ -58,6 +65,10 @@ pub(crate) struct Worker {
     /// Computes masks of grammars.
     masks: MaskThread,
     started: Instant,
+    /// When the newest tokens were handed out.
+    emitted: Option<Instant>,
+    /// What choosing and handing out the tokens of the newest step took.
+    handing_out: Duration,
 }
 
 impl Worker {
@@ -84,6 +95,8 @@ impl Worker {
             logits: Vec::new(),
             masks: MaskThread::default(),
             started: Instant::now(),
+            emitted: None,
+            handing_out: Duration::ZERO,
         }
     }
 
@@ -205,15 +218,16 @@ impl Worker {
         }
         let result = catch_unwind(AssertUnwindSafe(|| self.execute(&step, begun)));
         let result = result.unwrap_or_else(|panic| Err(panic_message(&*panic).into()));
-        let Outcome { ended, sampled, loads } = result.unwrap_or_else(|error| {
+        let Outcome { ended, sampled, reached, loads } = result.unwrap_or_else(|error| {
             tracing::error!("step {} failed: {error}", step.number);
             let end = End::Failed(EngineError::StepFailed { message: error.to_string() });
             let ended = step.sequences().map(|id| (id, end.clone())).collect();
-            Outcome { ended, sampled: Vec::new(), loads: ExpertLoads::default() }
+            Outcome { ended, sampled: Vec::new(), reached: None, loads: ExpertLoads::default() }
         });
 
         let executed = begun.elapsed();
-        tracing::debug!("{}; took {:.1} ms", self.scheduler.explain(), executed.as_secs_f64() * 1e3);
+        let early = if reached.as_ref().is_some_and(|tiles| !tiles.is_empty()) { ", ended early" } else { "" };
+        tracing::debug!("{}; took {:.1} ms{early}", self.scheduler.explain(), executed.as_secs_f64() * 1e3);
         let of_kind = |failed| {
             let ends = ended.iter().filter(move |(_, end)| matches!(end, End::Failed(_)) == failed);
             ends.map(|(id, _)| *id).collect()
@@ -223,7 +237,9 @@ impl Worker {
             finished: of_kind(false),
             failed: of_kind(true),
             sampled,
+            reached,
             duration: executed,
+            decode: self.executor.decode_time(),
             prefill_expert_loads: loads.prefill,
             total_expert_loads: loads.total,
         })?;
@@ -260,9 +276,19 @@ impl Worker {
             }
         }
         let experts = self.executor.experts().map(|experts| experts.count);
-        let batch = batch(step, experts, &self.requests, &self.scheduler).ok_or("a sequence of the step is unknown")?;
+        let mut batch =
+            batch(step, experts, &self.requests, &self.scheduler).ok_or("a sequence of the step is unknown")?;
+        batch.end = step.deadline.map(|deadline| {
+            // The streams wait since their last tokens, not since the step was planned.
+            let since = self.emitted.filter(|emitted| begun.duration_since(*emitted) < BETWEEN_STEPS).unwrap_or(begun);
+            StepEnd { at: since + deadline.until.saturating_sub(self.handing_out), decode: deadline.decode }
+        });
+        let loads = self.executor.execute(&mut batch, &mut self.logits)?;
         let sampling = batch.sampling(layers);
-        let loads = self.executor.execute(&batch, &mut self.logits)?;
+        let ends = batch.tiles.iter().zip(&step.tiles).filter(|(tile, planned)| tile.to != planned.to);
+        let reached = self.executor.ends_early().then(|| ends.map(|(tile, _)| (tile.cohort, tile.to)).collect());
+        let through = batch.tiles.iter().zip(&step.tiles).filter(|(tile, _)| tile.to.layer >= layers);
+        self.stats.prompt_tokens += through.map(|(_, tile)| tile.rows() as u64).sum::<u64>();
 
         let vocab = self.executor.vocab_size();
         if self.logits.len() != sampling.len() * vocab {
@@ -287,10 +313,10 @@ impl Worker {
                 sampled.extend(request.tokens().get(before).map(|token| (id, *token)));
             }
         }
+        self.handing_out = now.elapsed();
+        self.emitted = (!sampled.is_empty()).then(Instant::now);
         self.stats.tokens_generated += sampled.len() as u64;
-        let through = step.tiles.iter().filter(|tile| tile.to.layer >= layers);
-        self.stats.prompt_tokens += through.map(|tile| tile.rows() as u64).sum::<u64>();
-        Ok(Outcome { ended, sampled, loads })
+        Ok(Outcome { ended, sampled, reached, loads })
     }
 
     /// Counts the end of a request and tells its client.
@@ -344,7 +370,7 @@ fn batch<'a>(
         let parts = tile.parts(experts);
         Some(TileInput { cohort: tile.cohort, members, from: tile.from, to: tile.to, parts })
     });
-    Some(Batch { decode: decode.collect::<Option<_>>()?, tiles: tiles.collect::<Option<_>>()? })
+    Some(Batch { decode: decode.collect::<Option<_>>()?, tiles: tiles.collect::<Option<_>>()?, end: None })
 }
 
 /// The scheduler's refusal in the words of the engine. Most of these the handle has told the client already.

@@ -8,7 +8,8 @@ mod common;
 
 use common::model::tiny;
 use laminar_engine::{
-    Batch, CohortId, Cursor, DecodeInput, Executor, MemberInput, ModelExecutor, Part, SequenceId, Stage, TileInput,
+    Batch, CohortId, Cursor, DecodeInput, Executor, MemberInput, ModelExecutor, Part, SequenceId, Stage, StepEnd,
+    TileInput,
 };
 use laminar_kernels::{Pool, WeightType};
 use laminar_model::synth::Preset;
@@ -17,6 +18,7 @@ use laminar_schedule::Extent;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Blocks of a sequence, which is never longer than they are.
 const TABLE: usize = 4;
@@ -170,6 +172,11 @@ impl World {
 
     /// Every stream decodes, and some cohorts walk to some places.
     fn step(&mut self, walks: &[(usize, Cursor)]) {
+        self.step_until(walks, None);
+    }
+
+    /// The same, with tiles that end early when there is no time.
+    fn step_until(&mut self, walks: &[(usize, Cursor)], end: Option<StepEnd>) {
         let decoding = self.sequences.iter().enumerate().filter(|(_, sequence)| sequence.decodes());
         let decode = decoding.map(|(index, sequence)| DecodeInput {
             sequence: SequenceId(index as u64),
@@ -178,10 +185,12 @@ impl World {
             blocks: &sequence.blocks,
         });
         let tiles = walks.iter().map(|(cohort, to)| self.cohorts[*cohort].tile(*to, &self.sequences, self.experts));
-        let batch = Batch { decode: decode.collect(), tiles: tiles.collect() };
+        let mut batch = Batch { decode: decode.collect(), tiles: tiles.collect(), end };
         let mut logits = Vec::new();
-        self.prefill_loads += self.executor.execute(&batch, &mut logits).unwrap().prefill;
+        self.prefill_loads += self.executor.execute(&mut batch, &mut logits).unwrap().prefill;
         let sampling = batch.sampling(LAYERS);
+        let reached: Vec<(usize, Cursor)> =
+            walks.iter().zip(&batch.tiles).map(|((cohort, _), tile)| (*cohort, tile.to)).collect();
         let decoded: Vec<usize> = batch.decode.iter().map(|row| row.sequence.0 as usize).collect();
         assert_eq!(logits.len(), sampling.len() * self.executor.vocab_size());
         for ((id, position), row) in sampling.iter().zip(logits.chunks(self.executor.vocab_size())) {
@@ -193,7 +202,7 @@ impl World {
         for sequence in decoded {
             self.sequences[sequence].filled += 1;
         }
-        for (cohort, to) in walks {
+        for (cohort, to) in &reached {
             let cohort = &mut self.cohorts[*cohort];
             cohort.at = *to;
             if to.is_between_layers() {
@@ -388,7 +397,8 @@ fn two_tiles_of_a_step_may_be_of_one_cohort() {
         tile
     });
     let mut logits = Vec::new();
-    world.executor.execute(&Batch { decode: Vec::new(), tiles: tiles.to_vec() }, &mut logits).unwrap();
+    let mut batch = Batch { tiles: tiles.to_vec(), ..Batch::default() };
+    world.executor.execute(&mut batch, &mut logits).unwrap();
     assert!(logits == whole.logits[&(0, 29)]);
 }
 
@@ -403,8 +413,8 @@ fn steps_that_make_no_sense_are_errors_and_the_executor_lives_on() {
         world.step(&[(0, inside)]);
         let mut tile = world.cohorts[0].tile(at(3), &world.sequences, world.experts);
         change(&mut tile);
-        let batch = Batch { decode: Vec::new(), tiles: vec![tile] };
-        let error = world.executor.execute(&batch, &mut Vec::new()).unwrap_err().to_string();
+        let mut batch = Batch { tiles: vec![tile], ..Batch::default() };
+        let error = world.executor.execute(&mut batch, &mut Vec::new()).unwrap_err().to_string();
         // As the engine does it: all sequences of the step fail.
         (0..2).for_each(|id| world.executor.forget(SequenceId(id)));
         world.cohorts.clear();
@@ -438,4 +448,57 @@ fn steps_that_make_no_sense_are_errors_and_the_executor_lives_on() {
     let mut fresh = World::new(&model, 1, KvType::F16, &[(30, 2), (9, 2)]);
     fresh.run_whole();
     assert!(world.logits == fresh.logits);
+}
+
+#[test]
+fn tiles_that_run_out_of_time_move_on_step_by_step_to_the_same_bits() {
+    for model in [moe(), dense()] {
+        let sequences = [(70, 3), (41, 2), (5, 100)];
+        let mut whole = World::new(&model, 2, KvType::F16, &sequences);
+        whole.run_whole();
+        let mut world = World::new(&model, 2, KvType::F16, &sequences);
+        world.begin(&[(2, 5)]);
+        world.step(&[(0, Cursor::at_layer(LAYERS))]);
+        world.begin(&[(0, 70)]);
+        world.begin(&[(1, 41)]);
+        let (mut steps, mut moved) = (0, false);
+        while !world.cohorts.is_empty() {
+            let from: Vec<Cursor> = world.cohorts.iter().map(|cohort| cohort.at).collect();
+            // Through attention and all but the last unit of a layer, and then to the layer's end and through the next one.
+            let far = |cohort: &Cohort| match cohort.at {
+                at if at.is_between_layers() => {
+                    let rows = cohort.members.iter().map(|member| member.rows).sum::<usize>();
+                    let units = world.experts.map_or((rows - 1) / 4 * 4, |experts| experts - 1);
+                    Cursor { layer: at.layer, stage: Stage::FeedForward { units } }
+                }
+                at => Cursor::at_layer((at.layer + 2).min(LAYERS)),
+            };
+            let walks: Vec<_> = world.cohorts.iter().map(far).enumerate().collect();
+            let end = StepEnd { at: Instant::now(), decode: Duration::ZERO };
+            let cohorts = from.len();
+            world.step_until(&walks, Some(end));
+            steps += 1;
+            if world.cohorts.len() == cohorts {
+                moved |= world.cohorts[0].at > from[0];
+                assert_eq!(world.cohorts.iter().skip(1).map(|c| c.at).collect::<Vec<_>>(), from[1..], "no other does");
+            }
+        }
+        assert!(moved && steps > 8 * LAYERS, "{steps}");
+        while world.sequences.iter().any(Sequence::decodes) {
+            world.step(&[]);
+        }
+        assert!(whole.logits.iter().all(|(place, row)| world.logits[place] == *row));
+    }
+}
+
+#[test]
+fn with_time_enough_no_tile_ends_early() {
+    let model = moe();
+    let mut world = World::new(&model, 1, KvType::F16, &[(30, 1)]);
+    world.begin(&[(0, 30)]);
+    let end = StepEnd { at: Instant::now() + Duration::from_secs(3600), decode: Duration::ZERO };
+    world.step_until(&[(0, Cursor { layer: 1, stage: Stage::FeedForward { units: 3 } })], Some(end));
+    assert_eq!(world.cohorts[0].at, Cursor { layer: 1, stage: Stage::FeedForward { units: 3 } });
+    world.step_until(&[(0, Cursor::at_layer(LAYERS))], Some(end));
+    assert!(world.cohorts.is_empty());
 }

@@ -53,6 +53,17 @@ impl PartialLayer {
         self.place.map(|place| place.layer)
     }
 
+    /// Rows that each expert of the layer has, in `rows`; nothing of a dense network.
+    pub fn rows_by_expert(&self, experts: usize, rows: &mut Vec<u32>) {
+        rows.clear();
+        rows.resize(experts, 0);
+        for id in &self.routing.ids {
+            if let Some(rows) = rows.get_mut(*id as usize) {
+                *rows += 1;
+            }
+        }
+    }
+
     fn expect(&self, place: Place) -> Result<(), ModelError> {
         match self.place {
             Some(found) if found == place => Ok(()),

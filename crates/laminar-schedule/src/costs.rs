@@ -44,6 +44,12 @@ impl AddAssign for Estimate {
 }
 
 impl Estimate {
+    /// This and more.
+    pub fn and(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+
     fn times(self, times: f64) -> Self {
         Self {
             work: self.work * times,
@@ -127,6 +133,11 @@ impl Costs {
     /// How many times longer than the median the slow ones take among the steps with prefill.
     pub fn prefill_tail(&self) -> f64 {
         self.model.tail_factor(StepKind::Prefill)
+    }
+
+    /// The same among the steps of decode rows alone.
+    pub fn decode_tail(&self) -> f64 {
+        self.model.tail_factor(StepKind::Decode)
     }
 
     /// Median seconds.
@@ -253,16 +264,19 @@ impl Costs {
         self.model.predict(&(layer * self.layers as f64 + Work::STEP + Work::head(1, knees)))
     }
 
-    /// Learns from a step that went well.
-    pub fn learn(&mut self, step: &Step, estimate: &Estimate, report: &Report) {
-        let [whole, attention, feed_forward] = estimate.shares;
+    /// Learns from a step that went well: its decode rows and what its tiles added, each by itself where they were timed
+    /// apart.
+    pub fn learn(&mut self, step: &Step, decode: &Estimate, tiles: &Estimate, report: &Report) {
+        let [whole, attention, feed_forward] = tiles.shares;
         let kind = match step.tiles.is_empty() {
             true => StepKind::Decode,
             false if whole > 0.0 => StepKind::Prefill,
             false if attention > feed_forward => StepKind::Attention,
             false => StepKind::FeedForward,
         };
-        let mut work = estimate.work;
+        let apart = report.decode.filter(|_| !step.tiles.is_empty() && !step.decode.is_empty());
+        let estimate = decode.and(*tiles);
+        let mut work = if apart.is_some() { tiles.work } else { estimate.work };
         if let Some((_, coverage)) = &mut self.coverage {
             let (prefill, total) = (report.prefill_expert_loads as f64, report.total_expert_loads as f64);
             match kind {
@@ -270,10 +284,16 @@ impl Costs {
                 _ => coverage.learn(StepKind::Prefill, estimate.prefill_loads, prefill),
             }
             if total > 0.0 {
-                work = work.with_loads(total - estimate.total_loads, self.model.knees());
+                let more = if apart.is_some() { prefill - tiles.prefill_loads } else { total - estimate.total_loads };
+                work = work.with_loads(more, self.model.knees());
             }
         }
-        self.model.learn(&work, kind, report.duration.as_secs_f64());
+        let mut duration = report.duration;
+        if let Some(apart) = apart {
+            self.model.learn(&decode.work, StepKind::Decode, apart.as_secs_f64());
+            duration = duration.saturating_sub(apart);
+        }
+        self.model.learn(&work, kind, duration.as_secs_f64());
     }
 
     fn loads(&self, rows: usize, kind: StepKind) -> f64 {

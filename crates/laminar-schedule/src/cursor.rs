@@ -92,6 +92,14 @@ impl Cursor {
         }
     }
 
+    /// Whether a walk of this extent may stop here. In a mixture it may stop between any two experts.
+    pub(crate) fn is_stop(&self, extent: Extent, is_mixture: bool) -> bool {
+        match self.stage {
+            Stage::Attention { rows } => rows.is_multiple_of(ROW_STEP) && (rows == 0 || rows < extent.rows),
+            Stage::FeedForward { units } => (is_mixture || units.is_multiple_of(ROW_STEP)) && units < extent.units,
+        }
+    }
+
     /// The work from here to a later place, in order: what is left of a layer, whole layers, the begin of a layer.
     pub fn parts(self, to: Cursor, extent: Extent) -> Vec<Part> {
         let mut parts = Vec::with_capacity(4);

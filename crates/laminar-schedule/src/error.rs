@@ -1,6 +1,6 @@
 //! The scheduler's errors: one type for each of its doors.
 
-use crate::SequenceId;
+use crate::{CohortId, SequenceId};
 use std::time::Duration;
 
 /// A configuration that cannot work.
@@ -113,6 +113,14 @@ pub enum CommitError {
     NotInStep {
         /// The sequence.
         id: SequenceId,
+        /// The step.
+        step: u64,
+    },
+    /// The report says that a cohort has reached a place that its tile does not pass.
+    #[error("the report of step {step} says that cohort {} has reached a place that is not on its way", .cohort.0)]
+    NotOnItsWay {
+        /// The cohort.
+        cohort: CohortId,
         /// The step.
         step: u64,
     },

@@ -80,5 +80,5 @@ pub use prefix::{ExtraKey, Prefix};
 pub use scheduler::Scheduler;
 pub use sequence::{NewSequence, PRIORITY_LEVEL, SequenceId, TenantId};
 pub use stats::SchedulerStats;
-pub use step::{CohortId, DecodeRow, Report, Step, Tile, TileRows};
+pub use step::{CohortId, Deadline, DecodeRow, Report, Step, Tile, TileRows};
 pub use trace::{Event, Recorder, replay};

@@ -25,8 +25,10 @@ pub struct Scheduler {
 #[derive(Debug)]
 struct InFlight {
     step: Step,
-    /// What it should cost.
-    estimate: Estimate,
+    /// What its decode rows should cost alone.
+    decode: Estimate,
+    /// What its tiles should add.
+    tiles: Estimate,
     /// Whether a sequence of it was cancelled meanwhile.
     cancelled: bool,
 }
@@ -116,13 +118,17 @@ impl Scheduler {
         let preempted = self.state.grow();
         let decode = self.state.decode_rows(self.next_step);
         let (limit, tiles) = self.config.policy.tiles(&mut self.state, now);
-        let step = Step { number: self.next_step, preempted, decode, tiles };
+        let costs = &self.state.costs;
+        let can_end_early = self.config.policy.can_end_early();
+        let deadline = limit.filter(|_| can_end_early).and_then(|limit| limit.deadline(costs));
+        let step = Step { number: self.next_step, preempted, decode, tiles, deadline };
         if !step.is_empty() {
             self.next_step += 1;
             self.state.queues.mark(step.number, &step.tiles);
-            let estimate = self.state.estimate(self.state.batch(), &step.tiles);
-            self.explanation = Explanation::new(&step, limit, &self.state.costs, &estimate);
-            self.in_flight = Some(InFlight { step: step.clone(), estimate, cancelled: false });
+            let decode = self.state.costs.decode(self.state.batch());
+            let tiles = self.state.estimate(&step.tiles);
+            self.explanation = Explanation::new(&step, limit, &self.state.costs, &decode.and(tiles));
+            self.in_flight = Some(InFlight { step: step.clone(), decode, tiles, cancelled: false });
         }
         step
     }
@@ -133,7 +139,8 @@ impl Scheduler {
     ///
     /// # Errors
     ///
-    /// A report of another step than the one in flight, or one that names a sequence that is not in it. Nothing changes.
+    /// A report of another step than the one in flight, or one that names a sequence that is not in it or a place that no
+    /// tile of it passes. Nothing changes.
     pub fn commit(&mut self, report: &Report) -> Result<(), CommitError> {
         let Some(flight) = &self.in_flight else {
             return Err(CommitError::NoStep { reported: report.step });
@@ -151,12 +158,28 @@ impl Scheduler {
         if let Some((id, _)) = ending.chain(sampling).find(|(_, slot)| !in_step(*slot)) {
             return Err(CommitError::NotInStep { id, step: report.step });
         }
-        let Some(InFlight { step, estimate, cancelled }) = self.in_flight.take() else {
+        if let Some((cohort, _)) =
+            report.reached.iter().flatten().find(|(cohort, at)| !self.state.passes(&flight.step, *cohort, *at))
+        {
+            return Err(CommitError::NotOnItsWay { cohort: *cohort, step: report.step });
+        }
+        let Some(InFlight { mut step, decode, mut tiles, cancelled }) = self.in_flight.take() else {
             return Err(CommitError::NoStep { reported: report.step });
         };
+        self.state.learn_lateness(&step, report);
+        if let Some(reached) = report.reached.as_ref().filter(|reached| !reached.is_empty()) {
+            for tile in &mut step.tiles {
+                let reached = reached.iter().find(|(cohort, _)| *cohort == tile.cohort);
+                tile.to = reached.map_or(tile.to, |(_, at)| *at);
+            }
+            // What has not run costs nothing and teaches nothing.
+            let ran: Vec<_> = step.tiles.iter().filter(|tile| tile.from < tile.to).cloned().collect();
+            tiles = self.state.estimate(&ran);
+            step.tiles = ran;
+        }
         // A step that failed has not done its work.
         if report.failed.is_empty() {
-            self.state.costs.learn(&step, &estimate, report);
+            self.state.costs.learn(&step, &decode, &tiles, report);
         }
 
         // What decoded in the step still decodes: nobody has left since, and whoever begins comes behind.

@@ -1,9 +1,14 @@
 //! What the policies work on: the sequences, and the cohorts under way.
 
 use crate::cohort::{Cohort, Member};
+use crate::cost::{Tail, TailBounds};
 use crate::costs::{Batch, Costs, Estimate};
 use crate::queues::{Queues, Slot};
-use crate::{CohortId, DecodeRow, Report, SchedulerConfig, SequenceId, Tile};
+use crate::{CohortId, Cursor, DecodeRow, Report, SchedulerConfig, SequenceId, Step, Tile};
+
+/// How late steps may be beside their deadlines before these are set earlier: two of a hundred. By no more than a tenth, since
+/// where somebody else takes the machine now and then no deadline helps, and prompts pay for it.
+const LATENESS: TailBounds = TailBounds { quantile: 0.98, default: 1.0, largest: 1.1 };
 
 /// The scheduler's state, less the step in flight.
 #[derive(Debug)]
@@ -12,6 +17,8 @@ pub(crate) struct State {
     /// In the order in which they were formed.
     pub cohorts: Vec<Cohort>,
     pub costs: Costs,
+    /// How long steps take beside their deadlines, where the executor ends tiles early when these come.
+    pub lateness: Option<Tail>,
     batch: Batch,
     next_cohort: u64,
 }
@@ -23,6 +30,7 @@ impl State {
             queues: Queues::new(config),
             cohorts: Vec::new(),
             costs: Costs::new(config.costs.clone(), config.experts, config.layers),
+            lateness: None,
             batch: Batch::default(),
             next_cohort: 0,
         }
@@ -41,15 +49,15 @@ impl State {
         self.batch
     }
 
-    /// What a step costs; its tiles begin where their cohorts stand.
-    pub fn estimate(&self, batch: Batch, tiles: &[Tile]) -> Estimate {
-        let mut step = self.costs.decode(batch);
+    /// What tiles add to the decode rows of the step that is being planned; they begin where their cohorts stand.
+    pub fn estimate(&self, tiles: &[Tile]) -> Estimate {
+        let mut sum = Estimate::default();
         for (index, tile) in tiles.iter().enumerate() {
             if let Some(cohort) = self.cohorts.iter().find(|cohort| cohort.id() == tile.cohort) {
-                step += self.costs.tile(cohort, tile.to, batch, index == 0);
+                sum += self.costs.tile(cohort, tile.to, self.batch, index == 0);
             }
         }
-        step
+        sum
     }
 
     /// Lets rows set out together, with steps that end at these layers if there are any; without rows, nothing happens.
@@ -98,6 +106,26 @@ impl State {
             }
         }
         ended
+    }
+
+    /// Learns how near to its deadline a step has ended, from an executor that minds.
+    pub fn learn_lateness(&mut self, step: &Step, report: &Report) {
+        if report.reached.is_none() {
+            return;
+        }
+        let lateness = self.lateness.get_or_insert_with(|| Tail::new(LATENESS));
+        if let Some(deadline) = step.deadline.filter(|_| !step.tiles.is_empty()) {
+            lateness.push(report.duration.as_secs_f64() / deadline.until.as_secs_f64().max(1e-9));
+        }
+    }
+
+    /// Whether a tile of the step takes this cohort past this place, or to it or from it.
+    pub fn passes(&self, step: &Step, cohort: CohortId, at: Cursor) -> bool {
+        let on_its_way = |tile: &Tile| {
+            let extent = self.costs.extent(tile.rows());
+            tile.from <= at && at <= tile.to && at.is_stop(extent, self.costs.is_mixture())
+        };
+        step.tiles.iter().find(|tile| tile.cohort == cohort).is_some_and(on_its_way)
     }
 
     /// Admits a waiting sequence.

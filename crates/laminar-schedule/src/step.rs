@@ -19,6 +19,18 @@ pub struct Step {
     pub decode: Vec<DecodeRow>,
     /// Prefill beside them, in the order to execute it.
     pub tiles: Vec<Tile>,
+    /// Until when the step should be over, where a policy minds and streams wait. Its tiles are as long as predictions say
+    /// that there is time; an executor that sees that they take longer may end them early ([`Report::reached`]).
+    pub deadline: Option<Deadline>,
+}
+
+/// Until when a step should be over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// Time for the whole step, from the tokens before it to its own.
+    pub until: Duration,
+    /// What the step's decode rows take alone when they are slow: time to keep free as long as they have not run.
+    pub decode: Duration,
 }
 
 impl Step {
@@ -100,8 +112,16 @@ pub struct Report {
     /// The tokens that the step yielded, for the prefix cache: a sequence whose tokens are not told publishes blocks of its
     /// prompt alone.
     pub sampled: Vec<(SequenceId, u32)>,
+    /// Cohorts whose tiles ended early, and the places that they reached, somewhere from where the tile began (then it did
+    /// not run) to where it was to end. Rows inside a layer are cut at multiples of [`ROW_STEP`](crate::ROW_STEP).
+    ///
+    /// `None` where the executor never ends tiles early. Of one that does so when [`Step::deadline`] comes, steps need not be
+    /// planned for the worst.
+    pub reached: Option<Vec<(CohortId, Cursor)>>,
     /// How long the step took.
     pub duration: Duration,
+    /// Part of it that the decode rows took, where they ran apart from all tiles and were timed.
+    pub decode: Option<Duration>,
     /// Distinct experts touched by prefill rows, summed over layers.
     pub prefill_expert_loads: u64,
     /// Distinct experts touched by all rows, summed over layers.

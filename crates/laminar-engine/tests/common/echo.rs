@@ -88,7 +88,7 @@ impl Executor for Echo {
         BLOCKS
     }
 
-    fn execute(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError> {
+    fn execute(&mut self, batch: &mut Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError> {
         if let Some(gate) = &self.gate {
             let _ = gate.recv();
         }

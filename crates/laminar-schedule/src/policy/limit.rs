@@ -1,6 +1,7 @@
 //! Until when a step has to end.
 
-use crate::costs::Batch;
+use crate::Deadline;
+use crate::costs::{Batch, Costs};
 use crate::state::State;
 use std::fmt;
 use std::time::Duration;
@@ -17,6 +18,13 @@ const AUTOMATIC_AT_LEAST: f64 = 0.05;
 
 /// However regular the steps are, predictions are no better than this.
 const MARGIN: f64 = 1.02;
+
+/// Share of the limit after which a step should really be over: its tokens still have to get to their clients, some a
+/// little faster than others.
+const ARRIVAL: f64 = 0.97;
+
+/// Share of the prompts' time by which a deadline may be set earlier because steps are late.
+const GIVEN_UP: f64 = 0.12;
 
 /// Where the decode rows alone leave less than this share of the target, it cannot be kept in any useful way, ..
 const HOPELESS: f64 = 0.03;
@@ -42,6 +50,8 @@ pub(crate) enum Reason {
 pub(crate) struct Limit {
     /// Seconds after which the step should be over, also when it is one of the slow ones.
     pub until: f64,
+    /// Seconds after which to end tiles early, so that it is.
+    deadline: f64,
     /// Median seconds of the decode rows alone.
     pub decode: f64,
     /// Median seconds that prefill may add.
@@ -50,8 +60,9 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// The limit beside these decode rows.
-    pub fn new(state: &State, target: Option<Duration>, batch: Batch) -> Self {
+    /// The limit beside these decode rows. `lateness` is how many times longer than to their deadlines steps take that end
+    /// their tiles early when they turn out slow.
+    pub fn new(state: &State, target: Option<Duration>, batch: Batch, lateness: Option<f64>) -> Self {
         let costs = &state.costs;
         let decode = costs.seconds(&costs.decode(batch));
         // The slow ones among the steps have to end in time too.
@@ -59,6 +70,7 @@ impl Limit {
         if batch.rows == 0 {
             return Self {
                 until: IDLE_STEP,
+                deadline: IDLE_STEP,
                 decode,
                 room: (IDLE_STEP - decode).max(SHARE * IDLE_STEP),
                 reason: Reason::Interruptible,
@@ -69,16 +81,31 @@ impl Limit {
             Some(target) => (target.as_secs_f64(), Reason::Target),
             None => ((AUTOMATIC * decode).max(AUTOMATIC_AT_LEAST), Reason::Automatic),
         };
+        // The earlier a deadline is, the less is gained by it and the more prompts pay.
+        let latest = until * ARRIVAL;
+        let lateness = lateness.map(|late| late.min(latest / (latest - GIVEN_UP * (latest - decode)).max(decode)));
+        let tail = lateness.map_or(tail, |late| late.max(1.0) / ARRIVAL);
         let room = until / tail - decode;
         if room < HOPELESS * until {
             return Self {
                 until: decode * (1.0 + SHARE) * tail,
+                deadline: decode * (1.0 + SHARE),
                 decode,
                 room: decode * SHARE,
                 reason: Reason::Starving,
             };
         }
-        Self { until, decode, room, reason }
+        Self { until, deadline: until / tail, decode, room, reason }
+    }
+
+    /// When the step should be over, if there are streams that wait for it.
+    pub fn deadline(&self, costs: &Costs) -> Option<Deadline> {
+        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
+        let decode = self.decode * costs.decode_tail();
+        match self.reason {
+            Reason::Interruptible => None,
+            _ => Some(Deadline { until: seconds(self.deadline)?, decode: seconds(decode)? }),
+        }
     }
 
     /// How many times longer prefill takes for the time that the decode rows get.

@@ -83,6 +83,11 @@ impl Policy {
         }
     }
 
+    /// Whether the tiles of a step may end earlier than planned. Those of the other policies end where their words say.
+    pub(crate) fn can_end_early(&self) -> bool {
+        matches!(self, Policy::Adaptive { .. })
+    }
+
     pub(crate) fn check(&self, layers: usize) -> Result<(), ConfigError> {
         match *self {
             Policy::Chunked { tokens: 0 } => Err(ConfigError::Zero { field: "chunked tokens" }),
@@ -113,7 +118,7 @@ impl Policy {
                 (None, one_cohort(state, gather, count))
             }
             Policy::ChunkedDeadline { tbt, tokens } => {
-                let limit = Limit::new(state, tbt, state.batch());
+                let limit = Limit::new(state, tbt, state.batch(), None);
                 (Some(limit), one_cohort(state, |state| chunked::gather_within(state, &limit, tokens), |_| 1))
             }
             Policy::Adaptive { targets, cohort_tokens } => {

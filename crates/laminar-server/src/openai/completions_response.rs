@@ -98,9 +98,7 @@ impl Chunks for CompletionChunks {
             writer.push(tokenizer, token, &mut lists);
         }
         let lists = (!lists.tokens.is_empty()).then_some(lists);
-        if token.text.is_empty() && lists.is_none() {
-            return Vec::new();
-        }
+        // A token that has no text yet is told too: whoever watches the beat of a stream sees that it flows.
         vec![self.chunk(index, &token.text, lists, Value::Null)]
     }
 

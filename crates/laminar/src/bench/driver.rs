@@ -86,7 +86,7 @@ impl<E: Executor> Driver<E> {
     /// Runs a prompt of so many tokens, up to the logits of its last one.
     pub fn prefill(&mut self, rows: usize) -> anyhow::Result<Ran> {
         let tile = tile(&self.executor, &mut self.cohorts, vec![member(0, &self.prompt[..rows], &self.prompt_blocks)]);
-        execute(&mut self.executor, Batch { decode: Vec::new(), tiles: vec![tile] }, &mut self.logits)
+        execute(&mut self.executor, Batch { tiles: vec![tile], ..Batch::default() }, &mut self.logits)
     }
 
     /// Runs the tokens that stand before those to decode, in every sequence that decodes.
@@ -98,7 +98,7 @@ impl<E: Executor> Driver<E> {
                 member(number, &self.prompt[..context], &sequence.blocks)
             });
             let tile = tile(&self.executor, &mut self.cohorts, members.collect());
-            execute(&mut self.executor, Batch { decode: Vec::new(), tiles: vec![tile] }, &mut self.logits)?;
+            execute(&mut self.executor, Batch { tiles: vec![tile], ..Batch::default() }, &mut self.logits)?;
         }
         Ok(())
     }
@@ -111,7 +111,7 @@ impl<E: Executor> Driver<E> {
             position: context + step,
             blocks: &sequence.blocks,
         });
-        execute(&mut self.executor, Batch { decode: rows.collect(), tiles: Vec::new() }, &mut self.logits)
+        execute(&mut self.executor, Batch { decode: rows.collect(), ..Batch::default() }, &mut self.logits)
     }
 }
 
@@ -136,10 +136,10 @@ fn tile<'a>(executor: &impl Executor, cohorts: &mut u64, members: Vec<MemberInpu
     TileInput { cohort: CohortId(*cohorts), members, from, to, parts: from.parts(to, Extent { rows, units }) }
 }
 
-fn execute(executor: &mut impl Executor, batch: Batch<'_>, logits: &mut Vec<f32>) -> anyhow::Result<Ran> {
+fn execute(executor: &mut impl Executor, mut batch: Batch<'_>, logits: &mut Vec<f32>) -> anyhow::Result<Ran> {
     let begin = Instant::now();
     let loads = executor
-        .execute(&batch, logits)
+        .execute(&mut batch, logits)
         .map_err(|error| anyhow!(error))
         .context(Internal("the engine could not run a step"))?;
     Ok(Ran { time: begin.elapsed(), loads })

@@ -26,7 +26,7 @@ Where the server takes them, requests carry ignore_eos (answers then have their
 full length), cache_salt and cache_prompt (so that no run profits from an earlier
 one); --extra '{\"ignore_eos\":null}' leaves a field out.
 
-A time stamp is taken when a server-sent event with text arrives. A gap is the
+A time stamp is taken when a server-sent event with a token arrives. A gap is the
 time between two such events of one answer. Percentile p is the smallest value
 that at least p % of all values do not exceed. Probes and warm-up are left out.
 

@@ -31,20 +31,26 @@ use std::time::Duration;
 /// Cohorts that may be under way at once: one that was overtaken waits with its rows in memory.
 const MAX_COHORTS: usize = 4;
 
+/// Where the executor ends tiles when the time is over, those inside a layer are planned longer than predictions say, by this
+/// share of the step's time: a step that turns out fast is not over before its time.
+const SLACK: f64 = 0.25;
+
 /// Share of a step's time that must be left for another cohort to begin in it.
 const WORTH_BEGINNING: f64 = 0.15;
 
 /// The prefill tiles of the next step, newcomers admitted.
 pub(super) fn tiles(state: &mut State, targets: Targets, cohort_tokens: usize, now: Duration) -> (Limit, Vec<Tile>) {
     let batch = state.batch();
-    let limit = Limit::new(state, targets.tbt, batch);
+    let lateness = state.lateness.as_ref().map(|lateness| lateness.factor());
+    let limit = Limit::new(state, targets.tbt, batch, lateness);
     let mut tiles: Vec<Tile> = Vec::new();
     let mut left = limit.room;
+    let slack = if lateness.is_some() && batch.rows > 0 { SLACK * limit.until } else { 0.0 };
     while let Some(index) = next_cohort(state, targets, cohort_tokens, batch, &limit, now, &tiles)
         && let Some(cohort) = state.cohorts.get(index)
     {
         let first = tiles.is_empty();
-        let Some(to) = reach::farthest(&state.costs, cohort, batch, first, left, limit.room).or_else(|| {
+        let Some(to) = reach::farthest(&state.costs, cohort, batch, first, left, limit.room, slack).or_else(|| {
             // However little time there is, a prompt moves.
             first.then(|| reach::least(&state.costs, cohort))
         }) else {

@@ -12,7 +12,7 @@ const WORTH_A_PART: f64 = 0.1;
 pub(super) const PARTS_ARE_CHEAP: f64 = 1.1;
 
 /// The farthest place that the cohort reaches within `left` seconds; none if it cannot even begin. `room` is what a step of
-/// its own would have.
+/// its own would have. Inside a layer it may go on for `slack` seconds more, for somebody watches the clock.
 pub(super) fn farthest(
     costs: &Costs,
     cohort: &Cohort,
@@ -20,6 +20,7 @@ pub(super) fn farthest(
     first: bool,
     mut left: f64,
     room: f64,
+    mut slack: f64,
 ) -> Option<Cursor> {
     let members = cohort.members();
     let extent = costs.extent(cohort.rows());
@@ -48,15 +49,23 @@ pub(super) fn farthest(
                 if begun && (left < WORTH_A_PART * room || own > PARTS_ARE_CHEAP * whole) {
                     break;
                 }
-                let reached = rows_within(costs, cohort, 0, left);
+                let mut reached = rows_within(costs, cohort, 0, left);
                 if reached == 0 {
                     break;
+                }
+                if reached < extent.rows {
+                    left += std::mem::take(&mut slack);
+                    reached = rows_within(costs, cohort, 0, left);
                 }
                 left -= costs.seconds(&costs.attention(Rows::in_range(members, 0..reached)));
                 at = Cursor::after_attention(at.layer, reached, extent);
             }
             Stage::Attention { rows: done } => {
-                let reached = rows_within(costs, cohort, done, left);
+                let mut reached = rows_within(costs, cohort, done, left);
+                if reached < extent.rows {
+                    left += std::mem::take(&mut slack);
+                    reached = rows_within(costs, cohort, done, left);
+                }
                 if reached == done {
                     break;
                 }
@@ -67,13 +76,17 @@ pub(super) fn farthest(
                 let is_last = layer + 1 == costs.layers();
                 let spare = if is_last { last } else { 0.0 };
                 let price = |count| costs.seconds(&costs.feed_forward(extent.rows, count));
-                let fits = |count: usize| {
+                let fits = |count: usize, left: f64| {
                     let ends = if units + count >= extent.units { spare } else { 0.0 };
                     price(count) + ends <= left
                 };
                 let most = extent.units - units;
                 let step = if costs.is_mixture() { 1 } else { ROW_STEP };
-                let count = largest(most, step, fits);
+                let mut count = largest(most, step, |count| fits(count, left));
+                if count < most {
+                    left += std::mem::take(&mut slack);
+                    count = largest(most, step, |count| fits(count, left));
+                }
                 if count == 0 {
                     break;
                 }

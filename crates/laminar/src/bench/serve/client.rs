@@ -106,7 +106,7 @@ impl Client {
                     return finish(answer, now);
                 }
                 let seen = Seen::read(&event)?;
-                if seen.text {
+                if seen.token {
                     answer.token_s.push(now);
                     on_token();
                 }
@@ -194,7 +194,7 @@ fn is_loopback(url: &Url) -> bool {
 /// What one event says.
 #[derive(Debug, Default)]
 struct Seen {
-    text: bool,
+    token: bool,
     finish_reason: Option<String>,
     usage: Option<Usage>,
 }
@@ -212,8 +212,11 @@ impl Seen {
         let mut seen = Self { usage: chunk.usage, ..Self::default() };
         for choice in chunk.choices.unwrap_or_default() {
             let delta = choice.delta.unwrap_or_default();
+            // Of plain completions every event before the last one is a token, some of which have no text yet; chats
+            // also have events that only say who speaks.
+            seen.token |= choice.text.is_some() && choice.finish_reason.is_none();
             let texts = [choice.text, delta.content, delta.reasoning_content, delta.reasoning];
-            seen.text |= texts.iter().flatten().any(|text| !text.is_empty());
+            seen.token |= texts.iter().flatten().any(|text| !text.is_empty());
             seen.finish_reason = choice.finish_reason.or(seen.finish_reason);
         }
         Ok(seen)
@@ -263,17 +266,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_events_with_text_are_tokens() {
+    fn events_with_text_are_tokens_and_so_are_completions_without() {
         let cases = [
             (r#"{"choices":[{"text":"a"}]}"#, true),
-            (r#"{"choices":[{"text":"","finish_reason":null}]}"#, false),
+            (r#"{"choices":[{"text":"","finish_reason":null}]}"#, true),
+            (r#"{"choices":[{"text":"","finish_reason":"stop"}]}"#, false),
             (r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#, false),
             (r#"{"choices":[{"delta":{"content":"a"}}],"usage":null}"#, true),
             (r#"{"choices":[{"delta":{"reasoning_content":"a","content":null}}]}"#, true),
             (r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#, false),
         ];
         for (event, text) in cases {
-            assert_eq!(Seen::read(event).unwrap().text, text, "{event}");
+            assert_eq!(Seen::read(event).unwrap().token, text, "{event}");
         }
         let end = Seen::read(r#"{"choices":[{"text":"","finish_reason":"length"}]}"#).unwrap();
         assert_eq!(end.finish_reason.as_deref(), Some("length"));

@@ -51,7 +51,7 @@ impl Failure {
 pub struct Answer {
     /// When the request was handed to the network.
     pub sent_s: f64,
-    /// When each event with text arrived.
+    /// When each event with a token arrived.
     pub token_s: Vec<f64>,
     /// When the answer or the attempt ended.
     pub end_s: f64,

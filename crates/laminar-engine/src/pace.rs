@@ -1,0 +1,293 @@
+//! Whether there is time for one more piece of a tile.
+//!
+//! A tile is as long as predictions say that there is time. Sometimes they are wrong: a neighbour takes a core for a while,
+//! or the experts at hand have more rows than others. So where streams wait, tiles run in pieces, and each piece begins only
+//! if it should end in time at the speed of the one before it.
+
+use crate::executor::StepEnd;
+use laminar_schedule::{CohortId, Cursor, Extent, Part, ROW_STEP};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// Share of the time left that a piece should take. What is left behind it decides how long the next one may be, so that a
+/// step has a few long pieces and then shorter ones, the last of which is small beside the step.
+const SHARE: f64 = 0.7;
+
+/// Rows that a piece of an attention stage has at least: fewer would read the layer's weights for too little.
+const LEAST_ROWS: usize = 32;
+
+/// The share of a part that runs first where nothing is known of the cohort's pace.
+const FIRST: usize = 8;
+
+/// However much of a piece's time the decode rows would need anyway, it takes this share.
+const LEAST_COST: f64 = 0.05;
+
+/// Steps one after the other in which nothing of the prompts may run for want of time, before something does.
+const PATIENCE: u32 = 4;
+
+/// The pace of steps, one after the other.
+#[derive(Default)]
+pub(crate) struct Pace {
+    end: Option<StepEnd>,
+    /// Steps since a prompt has moved, where there was one to move.
+    still: u32,
+    moved: bool,
+    /// Whose rates these are: the time of a layer, a row or an expert depends on the cohort's rows.
+    cohort: Option<CohortId>,
+    /// Seconds for each layer, row and unit (or each bit of an expert's weight) of the newest pieces of each kind.
+    rates: [Option<f64>; 3],
+}
+
+impl Pace {
+    /// A step begins.
+    pub fn begin(&mut self, end: Option<StepEnd>) {
+        self.end = end;
+        self.moved = false;
+    }
+
+    /// A step is over; whether it had prompts to move.
+    pub fn ends(&mut self, had_tiles: bool) {
+        self.still = if had_tiles && !self.moved { self.still + 1 } else { 0 };
+    }
+
+    /// A cohort's tile is next.
+    pub fn meets(&mut self, cohort: CohortId) {
+        if self.cohort.replace(cohort) != Some(cohort) {
+            self.rates = [None; 3];
+        }
+    }
+
+    /// Whether somebody minds how long the step takes.
+    pub fn is_set(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// What the decode rows take alone when they are slow; nothing where nobody minds.
+    pub fn decode(&self) -> Duration {
+        self.end.map_or(Duration::ZERO, |end| end.decode)
+    }
+
+    /// The piece of what is left of a part that there is time for, with `after` behind it: all that is left where nobody
+    /// minds; none if the time is over. Each layer, row or expert of it spares the step `spared` of the time `after`.
+    /// `weights` says what each expert of a mixture costs beside the others; it is empty otherwise.
+    pub fn piece(&self, left: &Part, after: Duration, spared: Duration, weights: &[f64]) -> Option<Part> {
+        let Some(end) = self.end else { return Some(left.clone()) };
+        let seconds = end.at.saturating_duration_since(Instant::now()).saturating_sub(after).as_secs_f64();
+        let (kind, count) = size(left);
+        let (least, step) = match left {
+            Part::Layers(_) => (1, 1),
+            Part::Attention { .. } => (LEAST_ROWS, ROW_STEP),
+            Part::FeedForward { .. } if !weights.is_empty() => (1, 1),
+            Part::FeedForward { .. } => (LEAST_ROWS, ROW_STEP),
+        };
+        let least = least.min(count);
+        let must_move = !self.moved && self.still + 1 >= PATIENCE;
+        let rate = self.rates[kind].map(|rate| (rate - spared.as_secs_f64()).max(LEAST_COST * rate));
+        let count = match rate {
+            _ if seconds <= 0.0 => 0,
+            None => (count / FIRST).max(least),
+            Some(rate) => match fitting(left, weights, SHARE * seconds / rate) {
+                fits if fits >= least => fits,
+                _ if rate * weight(&begin(left, least), weights) <= seconds => least,
+                _ => 0,
+            },
+        };
+        let count = if must_move { count.max(least) } else { count };
+        (count > 0).then(|| begin(left, count.next_multiple_of(step)))
+    }
+
+    /// A piece has run, since a moment.
+    pub fn ran(&mut self, piece: &Part, since: Instant, weights: &[f64]) {
+        self.moved = true;
+        self.rates[size(piece).0] = Some(since.elapsed().as_secs_f64() / weight(piece, weights).max(1.0));
+    }
+}
+
+/// Place of a part's kind in an array over all kinds, and how much there is of it.
+fn size(part: &Part) -> (usize, usize) {
+    match part {
+        Part::Layers(layers) => (0, layers.len()),
+        Part::Attention { rows, .. } => (1, rows.len()),
+        Part::FeedForward { units, .. } => (2, units.len()),
+    }
+}
+
+/// What a part costs beside others of its kind.
+fn weight(part: &Part, weights: &[f64]) -> f64 {
+    match part {
+        Part::FeedForward { units, .. } if !weights.is_empty() => {
+            weights.get(units.clone()).unwrap_or_default().iter().sum()
+        }
+        _ => size(part).1 as f64,
+    }
+}
+
+/// How much of a part, from its begin, costs at most so much.
+fn fitting(part: &Part, weights: &[f64], most: f64) -> usize {
+    match part {
+        Part::FeedForward { units, .. } if !weights.is_empty() => {
+            let mut sum = 0.0;
+            let fits = |weight: &&f64| {
+                sum += **weight;
+                sum <= most
+            };
+            weights.get(units.clone()).unwrap_or_default().iter().take_while(fits).count()
+        }
+        _ => size(part).1.min(most as usize),
+    }
+}
+
+/// So much of a part, from its begin.
+fn begin(part: &Part, count: usize) -> Part {
+    let first = |range: &Range<usize>| range.start..range.end.min(range.start + count);
+    match part {
+        Part::Layers(layers) => Part::Layers(first(layers)),
+        Part::Attention { layer, rows } => Part::Attention { layer: *layer, rows: first(rows) },
+        Part::FeedForward { layer, units } => Part::FeedForward { layer: *layer, units: first(units) },
+    }
+}
+
+/// What is left of a part behind a piece of it, if anything is.
+pub(crate) fn rest(part: &Part, piece: &Part) -> Option<Part> {
+    let rest = match (part, piece) {
+        (Part::Layers(all), Part::Layers(done)) => Part::Layers(done.end..all.end),
+        (Part::Attention { layer, rows }, Part::Attention { rows: done, .. }) => {
+            Part::Attention { layer: *layer, rows: done.end..rows.end }
+        }
+        (Part::FeedForward { layer, units }, Part::FeedForward { units: done, .. }) => {
+            Part::FeedForward { layer: *layer, units: done.end..units.end }
+        }
+        // A piece is of the kind of its part.
+        _ => return None,
+    };
+    (size(&rest).1 > 0).then_some(rest)
+}
+
+/// Where a cohort stands behind a part.
+pub(crate) fn behind(part: &Part, extent: Extent) -> Cursor {
+    match part {
+        Part::Layers(layers) => Cursor::at_layer(layers.end),
+        Part::Attention { layer, rows } => Cursor::after_attention(*layer, rows.end, extent),
+        Part::FeedForward { layer, units } => Cursor::after_feed_forward(*layer, units.end, extent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use laminar_schedule::Stage;
+
+    fn pace(left: Duration) -> Pace {
+        let mut pace = Pace::default();
+        pace.begin(Some(StepEnd { at: Instant::now() + left, decode: Duration::ZERO }));
+        pace
+    }
+
+    /// What a part is cut into when each piece takes so many seconds for each of its rows, experts or layers.
+    fn cut(mut part: Part, seconds: f64, rate: f64, weights: &[f64]) -> Vec<usize> {
+        let mut pieces = Vec::new();
+        let mut left = seconds;
+        loop {
+            let mut pace = pace(Duration::from_secs_f64(left));
+            pace.rates = [Some(rate); 3];
+            let Some(piece) = pace.piece(&part, Duration::ZERO, Duration::ZERO, weights) else { return pieces };
+            pieces.push(size(&piece).1);
+            left = (left - weight(&piece, weights) * rate).max(0.0);
+            match rest(&part, &piece) {
+                Some(rest) => part = rest,
+                None => return pieces,
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_has_a_few_long_pieces_and_then_short_ones() {
+        let experts = Part::FeedForward { layer: 0, units: 3..103 };
+        let equal = [1.0; 103];
+        assert_eq!(cut(experts.clone(), 1000.0, 10.5, &equal), [66, 20, 6, 2, 1]);
+        assert_eq!(cut(experts.clone(), 2000.0, 10.5, &equal), [100]);
+        assert_eq!(cut(experts.clone(), 5.0, 10.5, &equal), [0; 0]);
+        let mut unequal = equal;
+        unequal[3..8].fill(10.0);
+        assert_eq!(cut(experts.clone(), 1000.0, 10.5, &unequal), [21, 20, 6, 2, 1], "five of them are as fifty");
+        assert_eq!(cut(experts, 100.0, 10.5, &unequal), [0; 0], "the first one takes too long");
+        let attention = Part::Attention { layer: 1, rows: 300..1301 };
+        assert_eq!(cut(attention.clone(), 1000.0, 2.5, &equal), [280, 84, 32]);
+        assert_eq!(cut(attention, 3000.0, 2.5, &equal), [840, 161]);
+        assert_eq!(cut(Part::Attention { layer: 1, rows: 4..8 }, 11.0, 2.5, &equal), [4]);
+        assert_eq!(cut(Part::FeedForward { layer: 0, units: 0..100 }, 101.0, 1.01, &[]), [72]);
+        assert_eq!(cut(Part::Layers(2..9), 10.0, 1.6, &[]), [4, 1, 1]);
+    }
+
+    #[test]
+    fn pieces_end_where_a_cohort_may_stop() {
+        let extent = Extent { rows: 1001, units: 100 };
+        let part = Part::Attention { layer: 1, rows: 300..1001 };
+        let mut pace = pace(Duration::from_secs(1000));
+        let first = pace.piece(&part, Duration::ZERO, Duration::ZERO, WEIGHTS).unwrap();
+        assert_eq!(first, Part::Attention { layer: 1, rows: 300..388 }, "an eighth of what nothing is known of");
+        assert_eq!(behind(&first, extent), Cursor::after_attention(1, 388, extent));
+        pace.ran(&first, Instant::now(), WEIGHTS);
+        let rest = rest(&part, &first).unwrap();
+        assert_eq!(pace.piece(&rest, Duration::ZERO, Duration::ZERO, WEIGHTS), Some(rest.clone()), "it was fast");
+        assert_eq!(behind(&rest, extent), Cursor { layer: 1, stage: Stage::FeedForward { units: 0 } });
+    }
+
+    #[test]
+    fn without_an_end_a_part_is_one_piece_and_there_is_always_time() {
+        let part = Part::Layers(0..9);
+        assert_eq!(Pace::default().piece(&part, Duration::MAX, Duration::ZERO, WEIGHTS), Some(part));
+    }
+
+    const WEIGHTS: &[f64] = &[1.0; 4];
+    const PART: Part = Part::FeedForward { layer: 0, units: 0..4 };
+
+    #[test]
+    fn what_should_end_in_time_may_run() {
+        let mut pace = pace(Duration::from_secs(3600));
+        let count = |pace: &Pace, part: &Part, after: u64| {
+            pace.piece(part, Duration::from_secs(after), Duration::ZERO, WEIGHTS).map_or(0, |piece| size(&piece).1)
+        };
+        pace.meets(CohortId(1));
+        assert_eq!(count(&pace, &PART, 3599), 1, "nothing is known of experts");
+        assert_eq!(count(&pace, &PART, 3600), 0);
+        pace.ran(&PART, Instant::now() - Duration::from_secs(400), WEIGHTS);
+        assert_eq!(count(&pace, &PART, 3000), 4, "400 s of 600");
+        assert_eq!(count(&pace, &PART, 3400), 1, "100 s of 200");
+        assert_eq!(count(&pace, &PART, 3550), 0);
+        let spared = Duration::from_secs(90);
+        let more = pace.piece(&PART, Duration::from_secs(3550), spared, WEIGHTS);
+        assert_eq!(more.map(|piece| size(&piece).1), Some(3), "10 s each of 50");
+        pace.meets(CohortId(1));
+        assert_eq!(count(&pace, &PART, 3550), 0, "what is known of a cohort stays known");
+        pace.meets(CohortId(2));
+        assert_eq!(count(&pace, &PART, 3550), 1, "another cohort has other rows");
+    }
+
+    #[test]
+    fn however_little_time_there_is_something_runs_once_in_a_few_steps() {
+        let mut pace = pace(Duration::ZERO);
+        let end = pace.end;
+        let runs = |pace: &Pace| pace.piece(&PART, Duration::ZERO, Duration::ZERO, WEIGHTS).is_some();
+        for _ in 0..3 {
+            for _ in 1..PATIENCE {
+                pace.begin(end);
+                assert!(!runs(&pace));
+                pace.ends(true);
+            }
+            pace.begin(end);
+            pace.ends(false);
+            // Without a prompt there is nobody to wait.
+            for _ in 1..PATIENCE {
+                pace.begin(end);
+                assert!(!runs(&pace));
+                pace.ends(true);
+            }
+            pace.begin(end);
+            assert!(runs(&pace));
+            pace.ran(&PART, Instant::now(), WEIGHTS);
+            assert!(!runs(&pace), "once");
+            pace.ends(true);
+        }
+    }
+}
