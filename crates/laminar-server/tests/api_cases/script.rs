@@ -219,7 +219,7 @@ impl Executor for Scripted {
         16 * 1024
     }
 
-    fn execute(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError> {
+    fn execute(&mut self, batch: &mut Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError> {
         std::thread::sleep(self.pace);
         let rows = batch.tiles.iter().flat_map(|tile| &tile.members).map(|member| member.rows).sum();
         self.steps.lock().unwrap().push((rows, batch.decode.len()));
