@@ -2,7 +2,7 @@
 
 use crate::isa::{Isa, isa};
 use crate::tiles::{Forms, SharedTiles, TILE, Tiles};
-use crate::{ExpertSet, Pool};
+use crate::{ExpertSet, Matrix, Pool};
 
 /// A batch of rows in the forms the matrix kernels read: floats for float weights, and 8-bit codes in
 /// blocks of 32, each with an f32 scale, for quantised weights.
@@ -35,7 +35,19 @@ impl Activations {
     ///
     /// If `cols` is zero or `x` is not a whole number of rows.
     pub fn load(&mut self, pool: &Pool, x: &[f32], cols: usize) {
-        self.load_for(isa(), pool, x, cols);
+        self.load_on(isa(), pool, x, cols);
+    }
+
+    /// As [`Activations::load`], in the forms that the `readers` among the weights need and no others. What the weights of
+    /// a layer leave in the caches is little, so each form costs a way to memory.
+    ///
+    /// # Panics
+    ///
+    /// As [`Activations::load`].
+    pub fn load_for<'a>(&mut self, pool: &Pool, x: &[f32], cols: usize, readers: impl IntoIterator<Item = &'a Matrix>) {
+        self.rows = 0;
+        self.only = Some(Forms::read_by(isa(), readers));
+        self.append_for(isa(), pool, x, cols);
     }
 
     /// Empties the batch, for any use of the rows that are appended from here on.
@@ -65,7 +77,7 @@ impl Activations {
         self.append_for(isa(), pool, x, cols);
     }
 
-    pub(crate) fn load_for(&mut self, isa: Isa, pool: &Pool, x: &[f32], cols: usize) {
+    pub(crate) fn load_on(&mut self, isa: Isa, pool: &Pool, x: &[f32], cols: usize) {
         self.clear();
         self.append_for(isa, pool, x, cols);
     }
@@ -93,9 +105,9 @@ impl Activations {
         });
     }
 
-    /// Whether the rows have every form that the path `isa` reads.
-    pub(crate) fn serves_all(&self, isa: Isa) -> bool {
-        self.rows == 0 || self.tiles.forms == Forms::all(isa)
+    /// Whether the rows have every form in which the path `isa` reads them for `w`.
+    pub(crate) fn serves(&self, isa: Isa, w: &Matrix) -> bool {
+        self.rows == 0 || self.tiles.forms.include(Forms::read_by(isa, [w]))
     }
 
     /// Rows in the batch.
@@ -134,11 +146,11 @@ mod tests {
         for isa in Isa::available() {
             let pool = Pool::new(2);
             let mut whole = Activations::new();
-            whole.load_for(isa, &pool, &x, cols);
+            whole.load_on(isa, &pool, &x, cols);
             let expected = products(isa, &whole, &matrices);
             let mut blocks = Activations::new();
             // What an earlier, larger batch left must not shine through.
-            blocks.load_for(isa, &pool, &noise(50 * cols, 4), cols);
+            blocks.load_on(isa, &pool, &noise(50 * cols, 4), cols);
             for cuts in [&[0, 23][..], &[0, 4, 8, 23], &[0, 0, 12, 12, 20, 23], &[0, 20, 20, 23]] {
                 blocks.clear();
                 for cut in cuts.windows(2) {
@@ -148,6 +160,32 @@ mod tests {
                 assert_eq!(products(isa, &blocks, &matrices), expected, "{isa:?} {cuts:?}");
             }
         }
+    }
+
+    #[test]
+    fn rows_for_some_weights_give_the_bits_of_rows_for_all() {
+        let x = noise(6 * 256, 5);
+        let pool = Pool::new(2);
+        let types = [WeightType::Q8_0, WeightType::Q4K, WeightType::F16, WeightType::F32];
+        let matrices: Vec<Matrix> = types.iter().map(|ty| matrix(*ty, 20, 256, 7)).collect();
+        let mut all = Activations::new();
+        all.load(&pool, &x, 256);
+        let expected = products(isa(), &all, &matrices);
+        let mut some = Activations::new();
+        for readers in [0..2, 2..4, 1..3] {
+            some.load_for(&pool, &x, 256, &matrices[readers.clone()]);
+            assert_eq!(products(isa(), &some, &matrices[readers.clone()]), expected[readers.clone()], "{readers:?}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "kept for other weights")]
+    fn weights_that_were_not_named_cannot_read_the_rows() {
+        let pool = Pool::new(1);
+        let (codes, floats) = (matrix(WeightType::Q4_0, 16, 32, 1), matrix(WeightType::F32, 16, 32, 2));
+        let mut x = Activations::new();
+        x.load_for(&pool, &[1.0; 32], 32, [&codes]);
+        crate::linear(&pool, &floats, &x, &mut [0.0; 16]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Activation rows in the form the matrix kernels read: tiles of four rows, quantised or as floats.
 
+use crate::Matrix;
 use crate::isa::{Isa, multiversion};
 use crate::panel::BLOCK;
 use crate::pool::SharedMut;
@@ -51,6 +52,23 @@ pub(crate) struct Forms {
 impl Forms {
     pub(crate) fn all(isa: Isa) -> Forms {
         Forms { codes: true, wide: isa == Isa::Avx2, floats: true }
+    }
+
+    /// The forms in which the path `isa` reads rows for these weights.
+    pub(crate) fn read_by<'a>(isa: Isa, weights: impl IntoIterator<Item = &'a Matrix>) -> Forms {
+        let mut forms = Forms::default();
+        for weights in weights {
+            let float = weights.weight_type().is_float();
+            forms.floats |= float;
+            forms.codes |= !float;
+            forms.wide |= !float && isa == Isa::Avx2;
+        }
+        forms
+    }
+
+    /// Whether all of `wanted` are there.
+    pub(crate) fn include(self, wanted: Forms) -> bool {
+        self.hold(wanted) && (self.wide || !wanted.wide)
     }
 
     /// Whether rows in these forms can be gathered in the forms `wanted`; wide codes are made from the others.

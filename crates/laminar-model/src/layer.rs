@@ -1,8 +1,9 @@
 //! The parts a decoder layer is made of, and how rows pass through them.
 
 use laminar_kernels::{
-    Activations, AttentionShape, ExpertSet, KvLayer, Matrix, Pool, Span, WeightType, add, add_bias, add_gated,
-    attention, gate_mul, linear_each, moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, scale, store_kv,
+    Activations, AttentionShape, ExpertSet, KvLayer, Matrix, Pool, Routing, ScoredRule, Span, WeightType, add,
+    add_bias, add_gated, append_scored, append_top_k, attention, gate_mul, linear_each, moe_ffn, rms_norm,
+    rms_norm_in_place, rope, scale, store_kv,
 };
 
 use crate::config::{ExpertConfig, ModelConfig};
@@ -77,12 +78,19 @@ pub(crate) enum FeedForward {
         down: Projection,
     },
     Experts {
-        router: Projection,
+        router: Router,
         experts: ExpertSet,
         expert_bytes: Vec<u64>,
         shared: Option<Box<SharedExpert>>,
         config: ExpertConfig,
     },
+}
+
+/// What sends rows to experts.
+pub(crate) struct Router {
+    pub(crate) projection: Projection,
+    /// Added to scores for the choice alone.
+    pub(crate) correction: Option<Vec<f32>>,
 }
 
 /// A gated network that every row goes through beside its chosen experts.
@@ -185,7 +193,7 @@ impl Attention {
     /// Reads `scratch.norm`, writes `scratch.branch`.
     fn forward(&self, pool: &Pool, config: &ModelConfig, kv: &mut KvLayer, scratch: &mut Scratch, spans: &[Span<'_>]) {
         let s = scratch;
-        s.activations.load(pool, &s.norm, config.hidden);
+        s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight, &self.k.weight, &self.v.weight]);
         let each = [(&self.q, &mut s.q), (&self.k, &mut s.k), (&self.v, &mut s.v)];
         Projection::apply_each(pool, &s.activations, each);
         if let Some((q_norm, k_norm)) = &self.head_norms {
@@ -212,7 +220,7 @@ impl Attention {
         };
         store_kv(pool, &s.k, &s.v, spans, kv);
         attention(pool, &s.q, spans, kv, &shape, self.sinks.as_deref(), &mut s.attention);
-        s.activations.load(pool, &s.attention, config.q_width());
+        s.activations.load_for(pool, &s.attention, config.q_width(), [&self.o.weight]);
         self.o.apply(pool, &s.activations, &mut s.branch);
     }
 }
@@ -228,17 +236,20 @@ impl FeedForward {
 
     /// Reads `scratch.norm`, writes `scratch.branch`.
     fn forward(&self, pool: &Pool, config: &ModelConfig, s: &mut Scratch, loads: &mut ExpertLoads) {
-        s.activations.load(pool, &s.norm, config.hidden);
         match self {
             Self::Dense { gate, up, down } => {
+                s.activations.load_for(pool, &s.norm, config.hidden, [&gate.weight, &up.weight]);
                 Projection::apply_each(pool, &s.activations, [(gate, &mut s.gate), (up, &mut s.up)]);
                 gate_mul(pool, config.gate, &mut s.gate, &s.up, gate.weight.rows());
-                s.activations.load(pool, &s.gate, gate.weight.rows());
+                s.activations.load_for(pool, &s.gate, gate.weight.rows(), [&down.weight]);
                 down.apply(pool, &s.activations, &mut s.branch);
             }
             Self::Experts { router, experts, expert_bytes, shared, config: shape } => {
-                router.apply(pool, &s.activations, &mut s.router);
-                route_top_k(pool, &s.router, shape.count, shape.top_k, shape.normalise, &mut s.routing);
+                let readers = std::iter::once(router.weight()).chain(&experts.gate).chain(&experts.up);
+                let readers = readers.chain(shared.iter().flat_map(|shared| shared.readers()));
+                s.activations.load_for(pool, &s.norm, config.hidden, readers);
+                s.routing.clear();
+                router.append(pool, shape, &s.activations, &mut s.router, &mut s.routing);
                 let prefill = &s.prefill_rows;
                 loads.count(&s.routing, expert_bytes, 0..shape.count, |row| prefill[row], &mut s.seen);
                 s.branch.resize(s.norm.len(), 0.0);
@@ -252,7 +263,47 @@ impl FeedForward {
     }
 }
 
+impl Router {
+    pub(crate) fn weight(&self) -> &Matrix {
+        &self.projection.weight
+    }
+
+    /// Routes the rows of `x` and adds them behind those that `routing` holds. `logits` is memory to work in.
+    pub(crate) fn append(
+        &self,
+        pool: &Pool,
+        shape: &ExpertConfig,
+        x: &Activations,
+        logits: &mut Vec<f32>,
+        routing: &mut Routing,
+    ) {
+        self.projection.apply(pool, x, logits);
+        let &ExpertConfig { count, top_k, normalise, .. } = shape;
+        match &shape.scores {
+            None => append_top_k(pool, logits, count, top_k, normalise, routing),
+            Some(scores) => {
+                let rule = ScoredRule {
+                    top_k,
+                    scoring: scores.scoring,
+                    correction: self.correction.as_deref(),
+                    groups: scores.groups,
+                    groups_used: scores.groups_used,
+                    group_best: scores.group_best,
+                    normalise,
+                    scale: scores.scale,
+                };
+                append_scored(pool, logits, count, &rule, routing);
+            }
+        }
+    }
+}
+
 impl SharedExpert {
+    /// The weights that read the layer's rows.
+    pub(crate) fn readers(&self) -> impl Iterator<Item = &Matrix> {
+        [Some(&self.gate), Some(&self.up), self.weight.as_ref()].into_iter().flatten().map(|of| &of.weight)
+    }
+
     /// Reads `scratch.activations` and leaves others there; writes `scratch.shared` and `scratch.shared_gate`.
     pub(crate) fn forward(&self, pool: &Pool, config: &ModelConfig, s: &mut Scratch) {
         if let Some(weight) = &self.weight {
@@ -260,7 +311,7 @@ impl SharedExpert {
         }
         Projection::apply_each(pool, &s.activations, [(&self.gate, &mut s.gate), (&self.up, &mut s.up)]);
         gate_mul(pool, config.gate, &mut s.gate, &s.up, self.gate.weight.rows());
-        s.activations.load(pool, &s.gate, self.gate.weight.rows());
+        s.activations.load_for(pool, &s.gate, self.gate.weight.rows(), [&self.down.weight]);
         self.down.apply(pool, &s.activations, &mut s.shared);
     }
 

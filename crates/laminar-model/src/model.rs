@@ -182,7 +182,7 @@ impl Model {
         if rows > 0 {
             scratch.norm.resize(hidden.len(), 0.0);
             rms_norm(pool, hidden, &self.output_norm, self.config.rms_eps, &mut scratch.norm);
-            scratch.activations.load(pool, &scratch.norm, width);
+            scratch.activations.load_for(pool, &scratch.norm, width, [&self.output]);
             linear(pool, &self.output, &scratch.activations, out);
             if let Some(factor) = self.config.logit_scale {
                 scale(pool, out, factor);

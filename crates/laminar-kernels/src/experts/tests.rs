@@ -34,7 +34,7 @@ fn routing(rows: usize, experts: usize, top_k: usize, seed: u32) -> Routing {
 fn run(isa: Isa, threads: usize, set: &ExpertSet, kind: Gate, x: &[f32], routing: &Routing) -> Vec<f32> {
     let pool = Pool::new(threads);
     let mut activations = Activations::new();
-    activations.load_for(isa, &pool, x, set.gate[0].cols());
+    activations.load_on(isa, &pool, x, set.gate[0].cols());
     let mut out = vec![f32::NAN; activations.rows() * set.down[0].rows()];
     let mut scratch = MoeScratch::default();
     let all = 0..set.gate.len();
@@ -182,13 +182,14 @@ fn an_empty_batch_is_fine() {
 }
 
 #[test]
-#[should_panic(expected = "experts alone")]
-fn rows_kept_for_experts_serve_no_other_matrix() {
-    let set = set((WeightType::Q8_0, WeightType::Q8_0), 2, 32, 32, 1);
+#[should_panic(expected = "other weights")]
+fn rows_kept_for_quantised_experts_serve_no_float_matrix() {
+    let quantised = set((WeightType::Q8_0, WeightType::Q8_0), 2, 32, 32, 1);
+    let float = set((WeightType::F32, WeightType::F32), 2, 32, 32, 1);
     let mut x = Activations::new();
-    x.clear_for(&set);
+    x.clear_for(&quantised);
     x.append(&Pool::new(1), &noise(4 * 32, 1), 32);
-    linear(&Pool::new(1), &set.gate[0], &x, &mut [0.0; 4 * 32]);
+    linear(&Pool::new(1), &float.gate[0], &x, &mut [0.0; 4 * 32]);
 }
 
 #[test]

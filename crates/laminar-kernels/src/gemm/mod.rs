@@ -70,7 +70,7 @@ pub(crate) fn multiply_tiles(
 ///
 /// # Panics
 ///
-/// If `x.cols() != w.cols()`, `out.len() != x.rows() * w.rows()`, or `x` is kept for experts alone.
+/// If `x.cols() != w.cols()`, `out.len() != x.rows() * w.rows()`, or `x` is kept for other weights alone.
 pub fn linear(pool: &Pool, w: &Matrix, x: &Activations, out: &mut [f32]) {
     linear_for(isa(), pool, &mut [(w, out)], x);
 }
@@ -90,15 +90,15 @@ pub fn linear_each(pool: &Pool, products: &mut [(&Matrix, &mut [f32])], x: &Acti
 const TILES_AT_ONCE: usize = 16;
 
 pub(crate) fn linear_for(isa: Isa, pool: &Pool, products: &mut [(&Matrix, &mut [f32])], x: &Activations) {
-    assert!(x.serves_all(isa), "the rows are kept for experts alone");
     let rows = x.rows();
     assert!(products.len() <= TOGETHER, "{} matrices at once", products.len());
     let mut shared: [Option<Shared<'_>>; TOGETHER] = [const { None }; TOGETHER];
     let mut tasks = 0;
     for ((w, out), shared) in products.iter_mut().zip(&mut shared) {
+        assert!(x.serves(isa, w), "the rows are kept for other weights");
         assert!(x.cols() == w.cols() || rows == 0, "rows of {} values for a matrix of {} columns", x.cols(), w.cols());
         assert!(out.len() == rows * w.rows(), "room for {} outputs, not {rows} rows x {}", out.len(), w.rows());
-        let group = group_len(pool, w.panels(), w.panel_bytes(), rows.div_ceil(ROWS));
+        let group = group_len(pool, w.panels(), w.panel_bytes(), rows.div_ceil(ROWS), SHARES);
         let first = tasks;
         tasks += w.panels().div_ceil(group);
         *shared = Some(Shared { w, out: SharedMut::new(out), group, tasks: first..tasks });
@@ -172,16 +172,19 @@ pub(crate) fn share(bytes: &[u8], index: usize, count: usize) -> Ahead<'_> {
 /// rows pass by.
 const TASK_BYTES: usize = 128 << 10;
 
+/// Tasks for each thread: few, so that each reads a long run of memory.
+pub(crate) const SHARES: usize = 8;
+
 /// How many of `panels` panels of `bytes` bytes make a task that uses each `passes` times. Weights that are used
-/// once are best read in long runs; either way every thread gets several tasks.
-pub(crate) fn group_len(pool: &Pool, panels: usize, bytes: usize, passes: usize) -> usize {
+/// once are best read in long runs; either way every thread gets about `shares` tasks, or more.
+pub(crate) fn group_len(pool: &Pool, panels: usize, bytes: usize, passes: usize, shares: usize) -> usize {
     let threads = pool.threads();
     let fits = (TASK_BYTES / bytes.max(1)).max(1);
     match (threads, passes) {
         (1, 0..=1) => panels,
         (1, _) => fits,
-        (_, 0..=1) => panels.div_ceil(threads * 8),
-        _ => fits.min(panels.div_ceil(threads * 8)),
+        (_, 0..=1) => panels.div_ceil(threads * shares),
+        _ => fits.min(panels.div_ceil(threads * shares)),
     }
     .max(1)
 }

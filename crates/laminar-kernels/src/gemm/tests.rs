@@ -8,7 +8,7 @@ use crate::{Activations, Pool, WeightType, dequantize};
 fn product(isa: Isa, threads: usize, w: &crate::Matrix, x: &[f32]) -> Vec<f32> {
     let pool = Pool::new(threads);
     let mut activations = Activations::new();
-    activations.load_for(isa, &pool, x, w.cols());
+    activations.load_on(isa, &pool, x, w.cols());
     let mut out = vec![f32::NAN; activations.rows() * w.rows()];
     linear_for(isa, &pool, &mut [(w, &mut out)], &activations);
     out

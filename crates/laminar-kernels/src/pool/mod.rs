@@ -277,6 +277,9 @@ impl Shared {
     }
 }
 
+/// Values that one thread is done with before others have joined in.
+const FEW: usize = 8 << 10;
+
 /// Calls `f(index, row)` for each row of `row_len` values of `out`, in parallel.
 ///
 /// # Panics
@@ -287,6 +290,10 @@ pub fn for_each_row(pool: &Pool, out: &mut [f32], row_len: usize, f: &(dyn Fn(us
         return;
     }
     assert!(row_len > 0 && out.len().is_multiple_of(row_len), "{} values are not whole rows of {row_len}", out.len());
+    if out.len() <= FEW {
+        out.chunks_exact_mut(row_len).enumerate().for_each(|(index, row)| f(index, row));
+        return;
+    }
     let rows = out.len() / row_len;
     let out = SharedMut::new(out);
     // Enough tasks for an even share, few enough that claiming one costs nothing beside it.

@@ -6,6 +6,7 @@
 mod base;
 mod gemma2;
 mod gemma3;
+mod glm4moe;
 mod gptoss;
 mod granite;
 mod granitemoe;
@@ -60,6 +61,7 @@ pub const FAMILIES: &[&Family] = &[
     &qwen3moe::FAMILY,
     &gemma2::FAMILY,
     &gemma3::FAMILY,
+    &glm4moe::FAMILY,
     &granite::FAMILY,
     &granitemoe::FAMILY,
     &olmo2::FAMILY,
