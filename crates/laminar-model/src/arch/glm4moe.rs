@@ -1,10 +1,11 @@
-//! GLM-4.5 and its line (GLM-4.5-Air, GLM-4.6): partly rotated heads, a dense layer or more before the mixtures, sigmoid
-//! routing with a correction for the choice, and an expert for all rows. The layers for guessing further tokens at once,
-//! which checkpoints carry at their end, are not run.
+//! GLM-4.5 and its line (GLM-4.5-Air, GLM-4.6): partly rotated heads, a dense layer or more before the mixtures,
+//! sigmoid routing with a correction for the choice, and an expert for all rows. The layers for guessing further tokens
+//! at once, which checkpoints carry at their end, are not run.
 //!
-//! Chat: `[gMASK]<sop>` begins a text; `<|system|>`, `<|user|>`, `<|assistant|>` and `<|observation|>` begin messages and end
-//! answers. Reasoning is between `<think>` and `</think>` (`/nothink` behind the user's text turns it off). A call is
-//! `<tool_call>name`, then `<arg_key>` and `<arg_value>` pairs, then `</tool_call>`; results come as `<tool_response>`.
+//! Chat: `[gMASK]<sop>` begins a text; `<|system|>`, `<|user|>`, `<|assistant|>` and `<|observation|>` begin messages
+//! and end answers. Reasoning is between `<think>` and `</think>` (`/nothink` behind the user's text turns it off). A
+//! call is `<tool_call>name`, then `<arg_key>` and `<arg_value>` pairs, then `</tool_call>`; results come as
+//! `<tool_response>`.
 
 use laminar_kernels::{RopeStyle, Scoring};
 

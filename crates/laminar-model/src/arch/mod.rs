@@ -1,7 +1,7 @@
 //! The architectures, one file each, over shared layer parts.
 //!
-//! A family file says how to read its hyper-parameters and which tensors make a layer; everything that computes lives in
-//! the shared layer parts of this crate. To add a family, write its file and list it in [`FAMILIES`].
+//! A family file says how to read its hyper-parameters and which tensors make a layer; everything that computes lives
+//! in the shared layer parts of this crate. To add a family, write its file and list it in [`FAMILIES`].
 
 mod base;
 mod gemma2;
