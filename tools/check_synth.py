@@ -30,13 +30,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 
-    context = args.prompt_tokens + args.tokens + 8
+    # A multiple of 256, as llama.cpp makes it: LongRoPE depends on it.
+    context = -(-(args.prompt_tokens + args.tokens + 8) // 256) * 256
     llama = Llama(args.file, n_ctx=context, n_batch=context, logits_all=True, verbose=False)
     draw = random.Random(args.seed)
     prompt = [draw.randrange(llama.n_vocab()) for _ in range(args.prompt_tokens)]
 
     command = [args.laminar, "run", "--model", args.file, "--json", "--temperature", "0", "--ignore-eos"]
-    command += ["--max-tokens", str(args.tokens), "--prompt-ids", ",".join(map(str, prompt))]
+    command += ["--ctx", str(context), "--max-tokens", str(args.tokens), "--prompt-ids", ",".join(map(str, prompt))]
     answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     ids = answer["token_ids"]
     if answer["prompt_token_ids"] != prompt or len(ids) != args.tokens:

@@ -36,7 +36,7 @@ pub struct ScoredRule<'a> {
 
 /// Chooses experts for the rows of `logits` and adds them behind the rows that `routing` holds.
 ///
-/// Equal scores go to the lower expert number, and to the lower group.
+/// Equal scores go to the lower expert number, and equal groups to the lower one. NaN is as good as nothing.
 ///
 /// # Panics
 ///

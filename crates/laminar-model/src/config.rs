@@ -1,6 +1,6 @@
 //! Hyper-parameters of a model, as one structure for every checkpoint format.
 
-use laminar_kernels::{Gate, RopeStyle};
+use laminar_kernels::{Gate, RopeStyle, Scoring};
 
 /// Everything the forward pass needs to know besides the weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +64,25 @@ pub struct ExpertConfig {
     pub normalise: bool,
     /// Width of the expert that every token goes to beside the chosen ones.
     pub shared_ffn: Option<usize>,
+    /// How experts are chosen, if not by the softmax of their logits alone.
+    pub scores: Option<ScoreConfig>,
+    /// Leading layers that have one dense network instead of experts.
+    pub dense_layers: usize,
+}
+
+/// The choice of experts in DeepSeek's line; see [`laminar_kernels::ScoredRule`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreConfig {
+    /// How logits become scores.
+    pub scoring: Scoring,
+    /// Groups of neighbouring experts, and
+    pub groups: usize,
+    /// how many of them experts are chosen from, by the sum of
+    pub groups_used: usize,
+    /// so many best experts of each.
+    pub group_best: usize,
+    /// Factor on the weights.
+    pub scale: f32,
 }
 
 /// A rotary position embedding (Su et al., arXiv 2104.09864).

@@ -10,7 +10,7 @@ use laminar_kernels::{ExpertBiases, ExpertSet, Matrix};
 use crate::checkpoint::{ByteTensor, Checkpoint, Tensor};
 use crate::config::{ExpertConfig, ModelConfig};
 use crate::error::ModelError;
-use crate::layer::{FeedForward, SharedExpert};
+use crate::layer::{FeedForward, Router, SharedExpert};
 use crate::layer_weights::LayerWeights;
 use crate::stored::{Every, Stored, pick};
 use crate::weights::shape_error;
@@ -97,7 +97,14 @@ impl LayerWeights<'_> {
         let expert_bytes = (0..shape.count)
             .map(|e| bytes(&experts.gate[e]) + bytes(&experts.up[e]) + bytes(&experts.down[e]))
             .collect();
-        let router = self.projection("ffn_gate_inp", shape.count, config.hidden)?;
+        let projection = self.projection("ffn_gate_inp", shape.count, config.hidden)?;
+        let correction = match shape.scores {
+            Some(_) if self.find_bare("exp_probs_b", ".bias").is_some() => {
+                Some(self.bare("exp_probs_b", ".bias", shape.count)?)
+            }
+            _ => None,
+        };
+        let router = Router { projection, correction };
         Ok(FeedForward::Experts { router, experts, expert_bytes, shared, config: shape.clone() })
     }
 

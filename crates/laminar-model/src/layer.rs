@@ -1,8 +1,9 @@
 //! The parts a decoder layer is made of, and how rows pass through them.
 
 use laminar_kernels::{
-    Activations, AttentionShape, ExpertSet, KvLayer, Matrix, Pool, Span, WeightType, add, add_bias, add_gated,
-    attention, gate_mul, linear_each, moe_ffn, rms_norm, rms_norm_in_place, rope, route_top_k, scale, store_kv,
+    Activations, AttentionShape, ExpertSet, KvLayer, Matrix, Pool, Routing, ScoredRule, Span, WeightType, add,
+    add_bias, add_gated, append_scored, append_top_k, attention, gate_mul, linear_each, moe_ffn, rms_norm,
+    rms_norm_in_place, rope, scale, store_kv,
 };
 
 use crate::config::{ExpertConfig, ModelConfig};
@@ -77,12 +78,19 @@ pub(crate) enum FeedForward {
         down: Projection,
     },
     Experts {
-        router: Projection,
+        router: Router,
         experts: ExpertSet,
         expert_bytes: Vec<u64>,
         shared: Option<Box<SharedExpert>>,
         config: ExpertConfig,
     },
+}
+
+/// What sends rows to experts.
+pub(crate) struct Router {
+    pub(crate) projection: Projection,
+    /// Added to scores for the choice alone.
+    pub(crate) correction: Option<Vec<f32>>,
 }
 
 /// A gated network that every row goes through beside its chosen experts.
@@ -237,11 +245,11 @@ impl FeedForward {
                 down.apply(pool, &s.activations, &mut s.branch);
             }
             Self::Experts { router, experts, expert_bytes, shared, config: shape } => {
-                let of_shared = shared.iter().flat_map(|shared| shared.readers());
-                let readers = std::iter::once(&router.weight).chain(&experts.gate).chain(&experts.up).chain(of_shared);
+                let readers = std::iter::once(router.weight()).chain(&experts.gate).chain(&experts.up);
+                let readers = readers.chain(shared.iter().flat_map(|shared| shared.readers()));
                 s.activations.load_for(pool, &s.norm, config.hidden, readers);
-                router.apply(pool, &s.activations, &mut s.router);
-                route_top_k(pool, &s.router, shape.count, shape.top_k, shape.normalise, &mut s.routing);
+                s.routing.clear();
+                router.append(pool, shape, &s.activations, &mut s.router, &mut s.routing);
                 let prefill = &s.prefill_rows;
                 loads.count(&s.routing, expert_bytes, 0..shape.count, |row| prefill[row], &mut s.seen);
                 s.branch.resize(s.norm.len(), 0.0);
@@ -255,10 +263,45 @@ impl FeedForward {
     }
 }
 
+impl Router {
+    pub(crate) fn weight(&self) -> &Matrix {
+        &self.projection.weight
+    }
+
+    /// Routes the rows of `x` and adds them behind those that `routing` holds. `logits` is memory to work in.
+    pub(crate) fn append(
+        &self,
+        pool: &Pool,
+        shape: &ExpertConfig,
+        x: &Activations,
+        logits: &mut Vec<f32>,
+        routing: &mut Routing,
+    ) {
+        self.projection.apply(pool, x, logits);
+        let &ExpertConfig { count, top_k, normalise, .. } = shape;
+        match &shape.scores {
+            None => append_top_k(pool, logits, count, top_k, normalise, routing),
+            Some(scores) => {
+                let rule = ScoredRule {
+                    top_k,
+                    scoring: scores.scoring,
+                    correction: self.correction.as_deref(),
+                    groups: scores.groups,
+                    groups_used: scores.groups_used,
+                    group_best: scores.group_best,
+                    normalise,
+                    scale: scores.scale,
+                };
+                append_scored(pool, logits, count, &rule, routing);
+            }
+        }
+    }
+}
+
 impl SharedExpert {
     /// The weights that read the layer's rows.
     pub(crate) fn readers(&self) -> impl Iterator<Item = &Matrix> {
-        [&self.gate, &self.up].into_iter().chain(&self.weight).map(|projection| &projection.weight)
+        [Some(&self.gate), Some(&self.up), self.weight.as_ref()].into_iter().flatten().map(|of| &of.weight)
     }
 
     /// Reads `scratch.activations` and leaves others there; writes `scratch.shared` and `scratch.shared_gate`.

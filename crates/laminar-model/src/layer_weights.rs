@@ -71,9 +71,18 @@ impl<'a> LayerWeights<'a> {
 
     /// Numbers whose GGUF name ends in `suffix` and whose name in folders is that of the stem alone.
     pub(crate) fn bare(&self, stem: &str, suffix: &str, len: usize) -> Result<Vec<f32>, ModelError> {
-        let suffix = if matches!(self.weights.checkpoint, Checkpoint::Gguf(_)) { suffix } else { "" };
-        let tensor = self.weights.require_own(&self.name(stem, suffix))?;
+        let tensor = self.weights.require_own(&self.bare_name(stem, suffix))?;
         self.weights.vector(&tensor, len, 0.0)
+    }
+
+    /// The tensor of [`LayerWeights::bare`], if it is there.
+    pub(crate) fn find_bare(&self, stem: &str, suffix: &str) -> Option<Tensor<'a>> {
+        self.weights.checkpoint.tensor(&self.bare_name(stem, suffix))
+    }
+
+    fn bare_name(&self, stem: &str, suffix: &str) -> String {
+        let suffix = if matches!(self.weights.checkpoint, Checkpoint::Gguf(_)) { suffix } else { "" };
+        self.name(stem, suffix)
     }
 
     fn matrix(&self, stem: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
@@ -169,11 +178,11 @@ impl<'a> LayerWeights<'a> {
         Ok(Attention { head_norms: Some((q_norm, k_norm)), ..self.attention(config, index)? })
     }
 
-    /// Experts if the model has some, otherwise one network.
+    /// Experts if the model has some in this layer, otherwise one network.
     pub(crate) fn feed_forward(&self, config: &ModelConfig) -> Result<FeedForward, ModelError> {
         match &config.experts {
-            Some(experts) => self.experts(config, experts),
-            None => self.dense(config),
+            Some(experts) if self.index >= experts.dense_layers => self.experts(config, experts),
+            _ => self.dense(config),
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use laminar_kernels::{Activations, Pool, Routing, Span, append_top_k, moe_ffn_part};
+use laminar_kernels::{Activations, Pool, Routing, Span, moe_ffn_part};
 
 use crate::error::ModelError;
 use crate::kv::KvCache;
@@ -74,11 +74,12 @@ impl PartialLayer {
 }
 
 impl Model {
-    /// Experts of a layer's mixture; `None` if its network is dense.
+    /// Experts of a layer's mixture; `None` if its network is dense. The dense layers that some mixtures begin with count
+    /// as if they had experts too, so that all layers of a model have the same units.
     pub fn experts(&self, layer: usize) -> Option<usize> {
-        match &self.layers.get(layer)?.ffn {
-            FeedForward::Dense { .. } => None,
-            FeedForward::Experts { config, .. } => Some(config.count),
+        match (&self.layers.get(layer)?.ffn, &self.config.experts) {
+            (FeedForward::Experts { config, .. }, _) | (FeedForward::Dense { .. }, Some(config)) => Some(config.count),
+            (FeedForward::Dense { .. }, None) => None,
         }
     }
 
@@ -147,7 +148,7 @@ impl Model {
     }
 
     /// Takes a cohort through some units of the feed-forward stage of one layer: experts of a mixture, rows of a dense
-    /// network.
+    /// network (or equal shares of them, in a mixture's dense layer).
     ///
     /// `hidden` holds all rows of the cohort; all have passed the layer's attention. Dense rows change in place at once,
     /// those of a mixture when its last expert is done. Experts are counted as loads of a prefill, each in the part it
@@ -177,7 +178,9 @@ impl Model {
         let parts = &self.layers[layer];
         match &parts.ffn {
             FeedForward::Dense { .. } => {
-                let hidden = &mut hidden[units.start * width..units.end * width];
+                // Units are rows, or as many parts of them as the other layers have experts.
+                let row = |unit: usize| unit * rows / all.max(1);
+                let hidden = &mut hidden[row(units.start) * width..row(units.end) * width];
                 parts.feed_forward(pool, &self.config, scratch, hidden, loads);
             }
             FeedForward::Experts { experts, expert_bytes, shared, .. } => {
@@ -226,11 +229,9 @@ impl Model {
             return;
         };
         read_rows(pool, parts.ffn_norm.as_deref(), self.config.rms_eps, hidden, &mut s.norm);
-        let of_shared = shared.iter().flat_map(|shared| shared.readers());
-        let readers = std::iter::once(&router.weight).chain(of_shared);
+        let readers = std::iter::once(router.weight()).chain(shared.iter().flat_map(|shared| shared.readers()));
         s.activations.load_for(pool, &s.norm, self.config.hidden, readers);
-        router.apply(pool, &s.activations, &mut s.router);
-        append_top_k(pool, &s.router, shape.count, shape.top_k, shape.normalise, &mut state.routing);
+        router.append(pool, shape, &s.activations, &mut s.router, &mut state.routing);
         state.input.append(pool, &s.norm, self.config.hidden);
         if let Some(shared) = shared {
             shared.forward(pool, &self.config, s);

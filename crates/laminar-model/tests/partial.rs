@@ -38,6 +38,8 @@ fn models() -> &'static [(&'static str, Model)] {
             ("shared expert q4_0", synth(Preset::TinyGraniteMoe, WeightType::Q4_0)),
             ("olmoe q5_0", synth(Preset::TinyOlmoe, WeightType::Q5_0)),
             ("phi3 q4_0", synth(Preset::TinyPhi3, WeightType::Q4_0)),
+            ("a dense layer first", synth(Preset::TinyGlm4Moe, WeightType::Q4_0)),
+            fixture("glm4_moe"),
             fixture("gemma2"),
             fixture("olmo2"),
             fixture("gpt_oss"),

@@ -1,4 +1,4 @@
-//! `laminar synth` writes files that `inspect` and `run` accept.
+//! `laminar synth` writes files that `inspect` and `run` accept; `laminar models` lists what can be opened.
 
 mod common;
 
@@ -53,7 +53,22 @@ fn the_embedded_model_is_a_mixture_of_experts() {
 fn help_names_every_command() {
     let help = finish(laminar().arg("--help"));
     assert_eq!(help.code, 0);
-    for command in ["serve", "run", "inspect", "synth"] {
+    for command in ["serve", "run", "inspect", "models", "synth"] {
         assert!(help.stdout.contains(command), "{command}");
+    }
+}
+
+#[test]
+fn models_lists_what_can_be_opened() {
+    let rows = finish(laminar().args(["models", "--json"])).json();
+    let rows = rows.as_array().unwrap();
+    let find = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
+    assert_eq!(find("mixtral")["gguf"], "llama");
+    assert_eq!(find("gpt-oss")["safetensors"][0], "gpt_oss");
+    assert!(rows.iter().all(|row| row["checked_against"][0] == "transformers"));
+    let table = finish(laminar().arg("models"));
+    assert_eq!(table.code, 0, "{}", table.stderr);
+    for row in rows {
+        assert!(table.stdout.contains(row["models"].as_str().unwrap()), "{row}");
     }
 }

@@ -92,12 +92,12 @@ pub(super) fn experts(
     dense_ffn: usize,
     normalise: bool,
 ) -> Result<Option<ExpertConfig>, ModelError> {
-    // `transformers` writes either field, by version.
-    let count = match hyper.opt_size("expert_count", "num_experts")? {
-        Some(count) => Some(count),
-        None => hyper.opt_size("expert_count", "num_local_experts")?,
-    };
-    let Some(count) = count else {
+    // `transformers` writes one of these fields, by family and version.
+    let mut found = None;
+    for field in ["num_experts", "num_local_experts", "n_routed_experts"] {
+        found = found.or(hyper.opt_size("expert_count", field)?);
+    }
+    let Some(count) = found else {
         return Ok(None);
     };
     let top_k = hyper.size("expert_used_count", "num_experts_per_tok")?;
@@ -109,7 +109,7 @@ pub(super) fn experts(
         Some(ffn) => ffn,
         None => dense_ffn,
     };
-    Ok(Some(ExpertConfig { count, top_k, ffn, normalise, shared_ffn: None }))
+    Ok(Some(ExpertConfig { count, top_k, ffn, normalise, shared_ffn: None, scores: None, dense_layers: 0 }))
 }
 
 /// Windows of models in which every `period`-th layer sees the whole sequence and the others slide, unless the checkpoint

@@ -1,7 +1,7 @@
 //! Gemma 2: four norms a layer, soft bounds on attention scores and logits, a window in every other layer.
 //!
-//! Chat: `<start_of_turn>user` on a line, text, `<end_of_turn>`, then `<start_of_turn>model`. No system role, and no markers for
-//! tools or reasoning.
+//! Chat: `<start_of_turn>user` on a line, text, `<end_of_turn>`, then `<start_of_turn>model`. No system role, and no
+//! markers for tools or reasoning.
 
 use super::{Family, Hyper, base, gemma3};
 use crate::checkpoint::Checkpoint;

@@ -1,4 +1,6 @@
 //! Gemma 3, text: four norms a layer, normed query and key heads, five sliding-window layers to each global one.
+//!
+//! Chat: Gemma 2's; a system message goes before the first text of the user. No markers for tools or reasoning.
 
 use laminar_kernels::{Gate, RopeStyle};
 

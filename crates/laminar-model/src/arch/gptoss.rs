@@ -1,10 +1,10 @@
-//! gpt-oss (20B, 120B): biased projections, sinks in the softmax, a window in every other layer, experts in MXFP4 with biases
-//! and a bounded gate, YaRN.
+//! gpt-oss (20B, 120B): biased projections, sinks in the softmax, a window in every other layer, experts in MXFP4 with
+//! biases and a bounded gate, YaRN.
 //!
-//! Chat: the harmony format. `<|start|>role<|channel|>channel<|message|>text<|end|>`; the assistant writes its reasoning in
-//! channel `analysis`, its answer in `final`, and calls of tools in `commentary` with the receiver in the header
-//! (`to=functions.name`, then `<|constrain|>json`). `<|end|>` closes one message of several, `<|return|>` the answer, and
-//! `<|call|>` a call. Words are cut by the rule `gpt-4o`.
+//! Chat: the harmony format. `<|start|>role<|channel|>channel<|message|>text<|end|>`; the assistant writes its
+//! reasoning in channel `analysis`, its answer in `final`, and calls of tools in `commentary` with the receiver in the
+//! header (`to=functions.name`, then `<|constrain|>json`). `<|end|>` closes one message of several, `<|return|>` the
+//! answer, and `<|call|>` a call. Words are cut by the rule `gpt-4o`.
 
 use laminar_kernels::{Gate, RopeStyle};
 

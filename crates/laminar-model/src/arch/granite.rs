@@ -1,8 +1,9 @@
 //! Granite 3.x, dense: Llama's layer with factors on embeddings, branches, attention scores and logits.
 //!
-//! Chat: `<|start_of_role|>role<|end_of_role|>text<|end_of_text|>`. Tools are listed in a role `tools` (`available_tools` in
-//! older members); a call is `<|tool_call|>` before a JSON list. From 3.2 on, with thinking on, the answer is cut by
-//! `<think>` and `<response>` with their closing tags, in 3.2 by the words "Here is my thought process:" instead.
+//! Chat: `<|start_of_role|>role<|end_of_role|>text<|end_of_text|>`. Tools are listed in a role `tools`
+//! (`available_tools` in older members); a call is `<|tool_call|>` before a JSON list. From 3.2 on, with thinking on,
+//! the answer is cut by `<think>` and `<response>` with their closing tags, in 3.2 by the words "Here is my thought
+//! process:" instead.
 
 use super::{Family, Hyper, base, llama};
 use crate::checkpoint::Checkpoint;

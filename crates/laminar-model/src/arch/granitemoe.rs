@@ -1,5 +1,5 @@
-//! Granite 3.x, mixture of experts: Granite's factors, and experts whose folders hold gate and up projections in one tensor;
-//! some members have an expert for all rows.
+//! Granite 3.x, mixture of experts: Granite's factors, and experts whose folders hold gate and up projections in one
+//! tensor; some members have an expert for all rows.
 //!
 //! Chat: that of the dense members.
 

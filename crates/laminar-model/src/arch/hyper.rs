@@ -132,6 +132,11 @@ impl<'a> Hyper<'a> {
         }
     }
 
+    /// A flag.
+    pub(crate) fn opt_bool(&self, gguf: &str, hf: &str) -> Result<Option<bool>, ModelError> {
+        if self.is_gguf() { self.gguf_bool(gguf) } else { self.hf_bool(hf) }
+    }
+
     /// A flag that only GGUF files carry.
     pub(crate) fn gguf_bool(&self, gguf: &str) -> Result<Option<bool>, ModelError> {
         match self {

@@ -1,7 +1,13 @@
 //! Llama, Mistral and SmolLM2: RMS norms, grouped heads, gated feed-forward, no biases unless the checkpoint has them.
 //!
-//! GGUF files of this architecture may carry experts in place of the dense feed-forward layer (Mixtral's layout: softmax
-//! over all experts, the chosen weights scaled to sum to one).
+//! GGUF files of this architecture may carry experts in place of the dense feed-forward layer (Mixtral's layout:
+//! softmax over all experts, the chosen weights scaled to sum to one).
+//!
+//! Chat, by member. Llama 2 and Mistral: `[INST] text [/INST]`, answers end with `</s>`; Mistral calls tools with
+//! `[TOOL_CALLS]` before a JSON list. Llama 3: `<|start_header_id|>role<|end_header_id|>`, an empty line, text,
+//! `<|eot_id|>`; a call is a JSON object as the whole answer, or follows `<|python_tag|>`, and ends with `<|eom_id|>`;
+//! results come in role `ipython`. SmolLM2: ChatML. No reasoning markers but those of distilled members (`<think>`,
+//! `</think>`).
 
 use super::{Family, Hyper, base};
 use crate::checkpoint::Checkpoint;

@@ -1,8 +1,8 @@
-//! Mixtral from Hugging Face folders: Mistral's layer with experts. GGUF files of it call themselves `llama`, and that family
-//! opens them.
+//! Mixtral from Hugging Face folders: Mistral's layer with experts. GGUF files of it call themselves `llama`, and that
+//! family opens them.
 //!
-//! Chat: `[INST] text [/INST]`, answers end with `</s>`. Later members call tools with `[TOOL_CALLS]` before a JSON list and
-//! read `[AVAILABLE_TOOLS]` and `[TOOL_RESULTS]`. No reasoning markers.
+//! Chat: `[INST] text [/INST]`, answers end with `</s>`. Later members call tools with `[TOOL_CALLS]` before a JSON
+//! list and read `[AVAILABLE_TOOLS]` and `[TOOL_RESULTS]`. No reasoning markers.
 
 use super::{Family, Hyper, base, llama};
 use crate::checkpoint::Checkpoint;

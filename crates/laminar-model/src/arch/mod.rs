@@ -1,11 +1,12 @@
 //! The architectures, one file each, over shared layer parts.
 //!
-//! A family file says how to read its hyper-parameters and which tensors make a layer; everything that computes lives in
-//! the shared layer parts of this crate. To add a family, write its file and list it in [`FAMILIES`].
+//! A family file says how to read its hyper-parameters and which tensors make a layer; everything that computes lives
+//! in the shared layer parts of this crate. To add a family, write its file and list it in [`FAMILIES`].
 
 mod base;
 mod gemma2;
 mod gemma3;
+mod glm4moe;
 mod gptoss;
 mod granite;
 mod granitemoe;
@@ -60,6 +61,7 @@ pub const FAMILIES: &[&Family] = &[
     &qwen3moe::FAMILY,
     &gemma2::FAMILY,
     &gemma3::FAMILY,
+    &glm4moe::FAMILY,
     &granite::FAMILY,
     &granitemoe::FAMILY,
     &olmo2::FAMILY,

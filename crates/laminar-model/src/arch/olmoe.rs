@@ -1,7 +1,7 @@
 //! OLMoE: 64 small experts, and norms over all queries and over all keys of a row.
 //!
-//! Chat: `<|user|>`, `<|assistant|>` and `<|system|>`, each on a line before the text; answers end with `<|endoftext|>`. No
-//! markers for tools or reasoning.
+//! Chat: `<|user|>`, `<|assistant|>` and `<|system|>`, each on a line before the text; answers end with
+//! `<|endoftext|>`. No markers for tools or reasoning.
 
 use laminar_kernels::RopeStyle;
 

@@ -1,9 +1,9 @@
-//! Phi-3, Phi-3.5 and Phi-4: Llama's layer with queries, keys and values in one matrix, gate and up projections in another, and
-//! LongRoPE in the members for long contexts. Phi-4 mini rotates a part of each head.
+//! Phi-3, Phi-3.5 and Phi-4: Llama's layer with queries, keys and values in one matrix, gate and up projections in
+//! another, and LongRoPE in the members for long contexts. Phi-4 mini rotates a part of each head.
 //!
 //! Chat: `<|role|>` on a line (Phi-4 mini: without the line), text, `<|end|>`; the 14B Phi-4 has
-//! `<|im_start|>role<|im_sep|>text<|im_end|>`. Phi-4 mini lists tools between `<|tool|>` and `<|/tool|>` in the system message
-//! and calls them with `<|tool_call|>`; its reasoning members write `<think>` and `</think>`.
+//! `<|im_start|>role<|im_sep|>text<|im_end|>`. Phi-4 mini lists tools between `<|tool|>` and `<|/tool|>` in the system
+//! message and calls them with `<|tool_call|>`; its reasoning members write `<think>` and `</think>`.
 
 use laminar_kernels::RopeStyle;
 

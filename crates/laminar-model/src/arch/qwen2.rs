@@ -1,4 +1,9 @@
 //! Qwen2 and Qwen2.5: Llama's layer with biases on queries, keys and values.
+//!
+//! Chat: ChatML, `<|im_start|>role` on a line, text, `<|im_end|>`. Tools are listed between `<tools>` and `</tools>` in
+//! the system message, a call is a JSON object between `<tool_call>` and `</tool_call>`, results come between
+//! `<tool_response>` and `</tool_response>` in role `user`. No reasoning markers but those of distilled members
+//! (`<think>`, `</think>`).
 
 use laminar_kernels::RopeStyle;
 

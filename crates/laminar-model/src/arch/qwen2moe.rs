@@ -1,6 +1,8 @@
-//! Qwen1.5-MoE and Qwen2-57B-A14B: Qwen2's attention, routed experts, and an expert for all rows behind a gate of its own.
+//! Qwen1.5-MoE and Qwen2-57B-A14B: Qwen2's attention, routed experts, and an expert for all rows behind a gate of its
+//! own.
 //!
-//! Chat: ChatML, `<|im_start|>role` on a line, text, `<|im_end|>`. Tools by the template's own wording; no reasoning markers.
+//! Chat: ChatML, `<|im_start|>role` on a line, text, `<|im_end|>`. Tools by the template's own wording; no reasoning
+//! markers.
 
 use laminar_kernels::RopeStyle;
 

@@ -1,4 +1,7 @@
 //! Qwen3, dense: Llama's layer with an RMS norm on every query and key head.
+//!
+//! Chat: Qwen2.5's, with its tool calls. Reasoning is between `<think>` and `</think>`; the template's
+//! `enable_thinking` set to false begins the answer with an empty pair.
 
 use laminar_kernels::RopeStyle;
 

@@ -1,4 +1,7 @@
 //! Qwen3 mixture of experts (Qwen3-30B-A3B, Qwen3-235B-A22B): Qwen3's attention, every feed-forward layer routed.
+//!
+//! Chat: the dense members'. Qwen3-Coder calls tools in XML instead: `<function=name>` and `<parameter=name>` elements
+//! between `<tool_call>` and `</tool_call>`.
 
 use laminar_kernels::RopeStyle;
 

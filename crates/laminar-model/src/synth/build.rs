@@ -80,7 +80,7 @@ fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, voca
     number("attention.head_count_kv", shape.kv_heads);
     number("attention.key_length", shape.head_dim);
     number("attention.value_length", shape.head_dim);
-    number("rope.dimension_count", shape.head_dim);
+    number("rope.dimension_count", if shape.rotated > 0 { shape.rotated } else { shape.head_dim });
     if shape.experts > 0 {
         number("expert_count", shape.experts);
         number("expert_used_count", shape.top_k);
@@ -88,7 +88,7 @@ fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, voca
             number("expert_feed_forward_length", shape.expert_ffn);
         }
     }
-    if shape.shared_ffn > 0 {
+    if shape.shared_ffn > 0 && shape.family != Family::Glm4Moe {
         number("expert_shared_feed_forward_length", shape.shared_ffn);
     }
     if shape.window > 0 {
@@ -113,9 +113,17 @@ fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, voca
             set("attn_logit_softcapping", 50f32.into());
             set("final_logit_softcapping", 30f32.into());
         }
+        Family::Glm4Moe => {
+            set("expert_shared_count", 1u32.into());
+            set("leading_dense_block_count", (shape.dense_layers as u32).into());
+            set("expert_gating_func", 2u32.into());
+            set("expert_weights_norm", true.into());
+            set("expert_weights_scale", 1.5f32.into());
+            set("nextn_predict_layers", 0u32.into());
+        }
         Family::Phi3 => {
             set("attention.sliding_window", 0u32.into());
-            set("rope.scaling.original_context_length", 64u32.into());
+            set("rope.scaling.original_context_length", 512u32.into());
             set("rope.scaling.attn_factor", 1.19f32.into());
         }
         _ => {}
@@ -171,9 +179,10 @@ fn put_tensors(writer: &mut GgufWriter, quant: WeightType, shape: &Shape, vocab:
         if shape.family.norms_before() {
             block.float(shape.family.ffn_norm(), &[hidden])?;
         }
-        match shape.experts {
-            0 => block.dense(shape)?,
-            _ => block.experts(shape)?,
+        if shape.experts > 0 && layer >= shape.dense_layers {
+            block.experts(shape)?;
+        } else {
+            block.dense(shape)?;
         }
         if shape.family.norms_behind() {
             block.float("post_attention_norm.weight", &[hidden])?;
@@ -261,6 +270,9 @@ impl Block<'_> {
             self.matrix("ffn_gate_shexp", &[s.shared_ffn, s.hidden])?;
             self.matrix("ffn_up_shexp", &[s.shared_ffn, s.hidden])?;
             self.matrix("ffn_down_shexp", &[s.hidden, s.shared_ffn])?;
+        }
+        if s.family == Family::Glm4Moe {
+            self.float("exp_probs_b.bias", &[s.experts])?;
         }
         if s.family == Family::Qwen2Moe {
             self.float("ffn_gate_inp_shexp.weight", &[s.hidden])?;

@@ -12,6 +12,7 @@ pub(super) enum Family {
     Granite,
     GraniteMoe,
     Gemma2,
+    Glm4Moe,
     Olmo2,
     Olmoe,
     Phi3,
@@ -37,6 +38,7 @@ impl Family {
             Family::Granite => "granite",
             Family::GraniteMoe => "granitemoe",
             Family::Gemma2 => "gemma2",
+            Family::Glm4Moe => "glm4moe",
             Family::Olmo2 => "olmo2",
             Family::Olmoe => "olmoe",
             Family::Phi3 => "phi3",
@@ -55,7 +57,7 @@ impl Family {
     pub fn has_bias(self, projection: &str) -> bool {
         match self {
             Family::GptOss => true,
-            Family::Qwen2Moe => projection != "attn_output",
+            Family::Qwen2Moe | Family::Glm4Moe => projection != "attn_output",
             _ => false,
         }
     }
@@ -72,7 +74,10 @@ impl Family {
 
     /// The norm before the feed-forward branch.
     pub fn ffn_norm(self) -> &'static str {
-        if self == Family::GptOss { "post_attention_norm.weight" } else { "ffn_norm.weight" }
+        match self {
+            Family::GptOss | Family::Glm4Moe => "post_attention_norm.weight",
+            _ => "ffn_norm.weight",
+        }
     }
 
     /// Whether queries, keys and values are one matrix, and gate and up projections another.

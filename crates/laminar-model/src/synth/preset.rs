@@ -34,10 +34,14 @@ pub enum Preset {
     TinyGranite,
     /// `granitemoe`: that with 8 experts (top 2) of width 64, and one of width 96 for all rows; for tests.
     TinyGraniteMoe,
-    /// `phi3` (the full name in a model's would have llama.cpp ask for Phi-3's own tokens): the shape of `tiny-olmo2` with fused projections and LongRoPE beyond 64 tokens; for tests.
+    /// `phi3`: the shape of `tiny-olmo2` with fused projections and LongRoPE beyond 512 tokens; for tests. (With the full
+    /// name of the architecture in the model's, llama.cpp would ask for Phi-3's own tokens.)
     TinyPhi3,
     /// `gemma2`: the shape of `tiny-dense` with a window of 16 in every other layer; for tests.
     TinyGemma2,
+    /// `glm4moe`: the shape of `tiny` with a dense first layer, half of each head rotated, sigmoid routing and an expert of
+    /// width 32 for all rows; for tests.
+    TinyGlm4Moe,
     /// gpt-oss-20b: `gpt-oss`, 24 layers, hidden 2880, 64 heads and 8 KV heads of 64 with sinks and biases, a window of
     /// 128 in every other layer, 32 experts (top 4) of width 2880, 201,088 tokens.
     GptOss20b,
@@ -59,6 +63,10 @@ pub(super) struct Shape {
     pub expert_ffn: usize,
     /// Width of the expert that every row goes to; 0 without one.
     pub shared_ffn: usize,
+    /// Leading layers without experts.
+    pub dense_layers: usize,
+    /// Values of a head that are rotated; 0 for all.
+    pub rotated: usize,
     /// Positions that sliding layers see; 0 where there are none.
     pub window: usize,
     /// `None`: the donor's.
@@ -72,7 +80,7 @@ pub(super) struct Shape {
 
 impl Preset {
     /// Every preset, smallest first.
-    pub const ALL: [Preset; 14] = [
+    pub const ALL: [Preset; 15] = [
         Preset::Tiny,
         Preset::TinyDense,
         Preset::TinyGptOss,
@@ -84,6 +92,7 @@ impl Preset {
         Preset::TinyGraniteMoe,
         Preset::TinyPhi3,
         Preset::TinyGemma2,
+        Preset::TinyGlm4Moe,
         Preset::MoeDeep,
         Preset::Qwen3_30bA3b,
         Preset::GptOss20b,
@@ -103,6 +112,7 @@ impl Preset {
             Preset::TinyGraniteMoe => "tiny-granitemoe",
             Preset::TinyPhi3 => "tiny-phi",
             Preset::TinyGemma2 => "tiny-gemma2",
+            Preset::TinyGlm4Moe => "tiny-glm4moe",
             Preset::MoeDeep => "moe-deep",
             Preset::Qwen3_30bA3b => "qwen3-30b-a3b",
             Preset::GptOss20b => "gpt-oss-20b",
@@ -124,6 +134,8 @@ impl Preset {
             top_k: 2,
             expert_ffn: 32,
             shared_ffn: 0,
+            dense_layers: 0,
+            rotated: 0,
             window: 0,
             vocab: None,
             context: 4096,
@@ -149,6 +161,9 @@ impl Preset {
             }
             Preset::TinyPhi3 => Shape { family: Family::Phi3, ..square(dense) },
             Preset::TinyGemma2 => Shape { family: Family::Gemma2, window: 16, ..dense },
+            Preset::TinyGlm4Moe => {
+                Shape { family: Family::Glm4Moe, shared_ffn: 32, dense_layers: 1, rotated: 16, ..tiny }
+            }
             Preset::MoeDeep => Shape {
                 layers: 48,
                 hidden: 1024,
@@ -191,6 +206,8 @@ impl Preset {
                 top_k: 4,
                 expert_ffn: 2880,
                 shared_ffn: 0,
+                dense_layers: 0,
+                rotated: 0,
                 window: 128,
                 vocab: Some(201_088),
                 context: 131_072,

@@ -1,0 +1,79 @@
+"""Records what llama.cpp answers on the tiny synthetic model of every architecture.
+
+    LLAMA_CPP_LIB_PATH=... python3 synth_reference.py path/to/laminar [PRESET ...]
+
+`laminar synth --quant f32` writes each model, so that its names and keys are checked as well; llama.cpp reads a prompt of
+random ids and continues it greedily. crates/laminar-model/tests/fixtures/llama_cpp_synth.json then holds for each
+preset (or is mended for those that are named) the prompt's ids, the ids it answers and the gap between its first and
+second choice at every step: a random model has many near ties. The test makes the same models in memory. Needs the
+package llama-cpp-python (0.3.36 was used).
+"""
+
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import llama_cpp
+import numpy as np
+from llama_cpp import Llama
+
+OUT = Path(__file__).resolve().parents[2] / "crates/laminar-model/tests/fixtures/llama_cpp_synth.json"
+# Longer than the window of 16 that some of them have. LongRoPE's factors depend on the context.
+PROMPT, STEPS = 40, 20
+CONTEXTS = {"tiny-phi": [512, 1024]}
+PRESETS = [
+    "tiny",
+    "tiny-dense",
+    "tiny-gpt-oss",
+    "tiny-mixtral",
+    "tiny-qwen2moe",
+    "tiny-olmoe",
+    "tiny-olmo2",
+    "tiny-granite",
+    "tiny-granitemoe",
+    "tiny-phi",
+    "tiny-gemma2",
+    "tiny-glm4moe",
+]
+
+
+def record(path, context):
+    model = Llama(path, n_ctx=context, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False)
+    draw = random.Random(7)
+    prompt = [draw.randrange(model.n_vocab()) for _ in range(PROMPT)]
+    model.eval(prompt)
+    ids, gaps = [], []
+    for _ in range(STEPS):
+        logits = np.array(model.scores[model.n_tokens - 1], dtype=np.float64)
+        second, first = np.argsort(logits)[-2:]
+        ids.append(int(first))
+        gaps.append(round(float(logits[first] - logits[second]), 4))
+        model.eval([int(first)])
+    return {"context": context, "prompt_ids": prompt, "generated_ids": ids, "gaps": gaps}
+
+
+def main():
+    laminar, wanted = sys.argv[1], sys.argv[2:] or PRESETS
+    cases = json.loads(OUT.read_text())["cases"] if sys.argv[2:] and OUT.exists() else []
+    cases = [case for case in cases if case["preset"] not in wanted]
+    with tempfile.TemporaryDirectory() as folder:
+        for preset in wanted:
+            path = f"{folder}/{preset}.gguf"
+            subprocess.run([laminar, "-q", "synth", "--preset", preset, "--quant", "f32", "--out", path], check=True)
+            for context in CONTEXTS.get(preset, [256]):
+                case = {"preset": preset} | record(path, context)
+                cases.append(case)
+                print(f"{preset} ({context}): {sum(g > 0.02 for g in case['gaps'])} of {STEPS} gaps above 0.02")
+    cases.sort(key=lambda case: PRESETS.index(case["preset"]))
+    text = json.dumps({"engine": f"llama-cpp-python {llama_cpp.__version__}", "cases": cases}, indent=1)
+    # One array per line keeps differences readable.
+    text = re.sub(r"\[[\s\d.,eE+-]+\]", lambda m: re.sub(r"\s+", " ", m[0]).replace("[ ", "[").replace(" ]", "]"), text)
+    OUT.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
