@@ -25,6 +25,7 @@ def line(model, side, prompt_tokens, group):
         "target_s": median(sample["target_s"] for sample in good),
         "ttft_s": median(sample["ttft_s"] for sample in good),
         "plain_p50_s": median(of(sample["plain_gap_s"], "p50") for sample in good),
+        "plain_p99_s": median(of(sample["plain_gap_s"], "p99") for sample in good),
         "during_p50_s": median(of(sample["during_gap_s"], "p50") for sample in good),
         "p99_s": median(of(sample["during_gap_s"], "p99") for sample in good),
         "stall_s": median(of(sample["during_gap_s"], "max") for sample in good),

@@ -1,6 +1,7 @@
 """Figures and bars as text."""
 
-COLUMNS = ["", "prompt", "TTFT s", "target", "gap before", "gap p50", "p99", "longest", "t/s", "passes", "rounds"]
+# Gaps in milliseconds: of the streams alone, and from the sending of the prompt to its first token.
+COLUMNS = ["", "prompt", "TTFT s", "target", "alone p50", "p99", "beside p50", "p99", "longest", "t/s", "passes", "rounds"]
 
 
 def figures(lines, out):
@@ -13,7 +14,7 @@ def figures(lines, out):
 
 
 def cells(line):
-    milliseconds = [line[name] for name in ("target_s", "plain_p50_s", "during_p50_s", "p99_s", "stall_s")]
+    milliseconds = [line[name] for name in ("target_s", "plain_p50_s", "plain_p99_s", "during_p50_s", "p99_s", "stall_s")]
     return [
         *[line["side"], str(line["prompt_tokens"]), number(line["ttft_s"], 2)],
         *[number(seconds and 1e3 * seconds, 0) for seconds in milliseconds],

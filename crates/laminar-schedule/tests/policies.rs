@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use laminar_schedule::{
-    ConfigError, CostPrior, NewSequence, Part, Policy, Recorder, Report, Scheduler, SchedulerConfig, SequenceId, Step,
-    SubmitError, replay,
+    CohortId, CommitError, ConfigError, CostPrior, Cursor, Experts, NewSequence, Part, Policy, Recorder, Report,
+    Scheduler, SchedulerConfig, SequenceId, Stage, Step, SubmitError, Targets, replay,
 };
 use std::ops::Range;
 use std::time::Duration;
@@ -243,4 +243,73 @@ fn invariant_6_a_recorded_run_replays_to_the_same_steps() {
     }
     assert!(steps.iter().any(|step| !step.decode.is_empty()) && steps.iter().any(|step| !step.tiles.is_empty()));
     assert_eq!(replay(config(Policy::LAYERED), recorder.events()).unwrap(), steps);
+}
+
+/// A mixture with one stream, and a long prompt that has just set out beside it.
+fn beside_a_stream() -> (Scheduler, Step) {
+    let targets = Targets { tbt: Some(Duration::from_secs(20)), ttft: None };
+    let policy = Policy::Adaptive { targets, cohort_tokens: 8192 };
+    let experts = Some(Experts { count: 64, top_k: 8 });
+    let mut scheduler = Scheduler::new(SchedulerConfig { experts, ..config(policy) }).unwrap();
+    submit(&mut scheduler, 1, 8);
+    while scheduler.stats().running == 0 {
+        run(&mut scheduler);
+    }
+    submit(&mut scheduler, 2, 8000);
+    let step = scheduler.plan(Duration::ZERO);
+    assert_eq!((step.decode.len(), step.tiles.len()), (1, 1));
+    (scheduler, step)
+}
+
+#[test]
+fn a_tile_that_ended_early_goes_on_where_it_ended() {
+    let (mut scheduler, step) = beside_a_stream();
+    let tile = &step.tiles[0];
+    let reached = Cursor { layer: 0, stage: Stage::Attention { rows: 4 } };
+    assert!(tile.from < reached && reached < tile.to);
+    let reached = Some(vec![(tile.cohort, reached)]);
+    scheduler.commit(&Report { step: step.number, reached: reached.clone(), ..Report::default() }).unwrap();
+    let next = scheduler.plan(Duration::ZERO);
+    assert_eq!((next.tiles[0].cohort, next.tiles[0].from), (tile.cohort, reached.unwrap()[0].1));
+    // One that has not run at all.
+    let reached = Some(vec![(tile.cohort, next.tiles[0].from)]);
+    scheduler.commit(&Report { step: next.number, reached, ..Report::default() }).unwrap();
+    assert_eq!(scheduler.plan(Duration::ZERO).tiles[0].from, next.tiles[0].from);
+}
+
+#[test]
+fn a_place_that_a_tile_does_not_pass_is_refused_and_nothing_changes() {
+    let (mut scheduler, step) = beside_a_stream();
+    let tile = &step.tiles[0];
+    let at = |layer, stage| Cursor { layer, stage };
+    let wrong = [
+        (tile.cohort, at(47, Stage::FeedForward { units: 63 })),
+        (tile.cohort, at(0, Stage::Attention { rows: 5 })),
+        (CohortId(99), tile.from),
+    ];
+    for (cohort, reached) in wrong {
+        let report = Report { step: step.number, reached: Some(vec![(cohort, reached)]), ..Report::default() };
+        let refused = CommitError::NotOnItsWay { cohort, step: step.number };
+        assert_eq!(scheduler.commit(&report), Err(refused), "{reached:?}");
+        assert_eq!(scheduler.plan(Duration::ZERO), step);
+    }
+}
+
+#[test]
+fn steps_have_a_deadline_where_streams_wait_and_the_policy_keeps_targets() {
+    let (mut scheduler, step) = beside_a_stream();
+    let deadline = step.deadline.unwrap();
+    assert!(deadline.until < Duration::from_secs(20) && deadline.until > Duration::from_secs(15), "{deadline:?}");
+    assert!(deadline.decode < deadline.until);
+    scheduler.commit(&Report { step: step.number, ..Report::default() }).unwrap();
+    // With its only stream gone nobody waits.
+    scheduler.cancel(SequenceId(1));
+    assert_eq!(scheduler.plan(Duration::ZERO).deadline, None);
+    for policy in [Policy::Whole, Policy::LAYERED, Policy::CHUNKED] {
+        let mut scheduler = Scheduler::new(config(policy)).unwrap();
+        submit(&mut scheduler, 1, 8);
+        run(&mut scheduler);
+        submit(&mut scheduler, 2, 8000);
+        assert_eq!(scheduler.plan(Duration::ZERO).deadline, None);
+    }
 }

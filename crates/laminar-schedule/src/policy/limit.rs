@@ -57,12 +57,15 @@ pub(crate) struct Limit {
     /// Median seconds that prefill may add.
     pub room: f64,
     pub reason: Reason,
+    /// Whether tiles end early when the deadline comes.
+    pub is_watched: bool,
 }
 
 impl Limit {
     /// The limit beside these decode rows. `lateness` is how many times longer than to their deadlines steps take that end
     /// their tiles early when they turn out slow.
     pub fn new(state: &State, target: Option<Duration>, batch: Batch, lateness: Option<f64>) -> Self {
+        let is_watched = lateness.is_some();
         let costs = &state.costs;
         let decode = costs.seconds(&costs.decode(batch));
         // The slow ones among the steps have to end in time too.
@@ -74,6 +77,7 @@ impl Limit {
                 decode,
                 room: (IDLE_STEP - decode).max(SHARE * IDLE_STEP),
                 reason: Reason::Interruptible,
+                is_watched,
             };
         }
         let targets = state.queues.decoding().filter_map(|sequence| sequence.tbt_target.or(target));
@@ -93,9 +97,10 @@ impl Limit {
                 decode,
                 room: decode * SHARE,
                 reason: Reason::Starving,
+                is_watched,
             };
         }
-        Self { until, deadline: until / tail, decode, room, reason }
+        Self { until, deadline: until / tail, decode, room, reason, is_watched }
     }
 
     /// When the step should be over, if there are streams that wait for it.
@@ -131,5 +136,34 @@ impl fmt::Display for Limit {
                 )
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CostPrior, Policy, SchedulerConfig};
+
+    #[test]
+    fn the_later_watched_steps_are_the_earlier_is_their_deadline_within_bounds() {
+        let state = State::new(&SchedulerConfig {
+            policy: Policy::ADAPTIVE,
+            layers: 8,
+            experts: None,
+            costs: CostPrior::default(),
+            max_sequences: 4,
+            kv_blocks: 64,
+            block_len: 32,
+            max_waiting: 4,
+            context: 1024,
+        });
+        let limit = |lateness| Limit::new(&state, None, Batch { rows: 4, context: 100.0 }, lateness);
+        let (unwatched, punctual, late, very_late) =
+            (limit(None), limit(Some(1.0)), limit(Some(1.05)), limit(Some(9.0)));
+        assert!(unwatched.room < punctual.room, "nobody has to plan for the worst who can stop");
+        assert!(punctual.deadline < punctual.until && late.deadline < punctual.deadline);
+        assert!(very_late.deadline < late.deadline);
+        let given_up = (punctual.room - very_late.room) / punctual.room;
+        assert!(given_up > 0.1 && given_up < 0.13, "{given_up}");
     }
 }

@@ -14,6 +14,10 @@ const ABOUT_EQUAL: f64 = 1.01;
 /// How many times better a walk must be that is predicted roughly.
 const CLEARLY: f64 = 1.04;
 
+/// How many times better a walk of several chunks must be where tiles end with the clock: parts of layers then use all of the
+/// time there is, whatever was predicted, and whole layers do not.
+const COARSER: f64 = 1.25;
+
 /// What stops inside the layers of a dense model may cost beyond the prediction.
 const STOPS: f64 = 1.25;
 
@@ -85,16 +89,17 @@ pub(super) fn choose(
     let mut best = fewest;
     let mut seconds = walk.in_layers(fewest);
     let (rows, one_step) = walk.in_one_step(cohort_tokens);
+    let coarser = if limit.is_watched && batch.rows > 0 { COARSER } else { 1.0 };
     // Chunks of a mixture read experts again. Those of a dense model share all of their passes with the decode rows, and
     // each stop inside a layer reads some weights again, which the prediction leaves out.
     let chunks_win = match costs.is_mixture() {
-        true => one_step * ABOUT_EQUAL < seconds,
+        true => one_step * ABOUT_EQUAL * coarser < seconds,
         false if batch.rows > 0 => one_step < seconds * STOPS,
         false => one_step < seconds * ABOUT_EQUAL,
     };
     let in_one_step = rows > 0 && rows < remaining.div_ceil(fewest) && chunks_win;
     if in_one_step {
-        seconds = one_step;
+        seconds = one_step * coarser;
     }
     // More chunks than that are never better: each of these passes all layers in a step of its own. What lies between the
     // two spares a mixture some reads, and must be clearly better, since its prediction is the roughest.
@@ -103,8 +108,9 @@ pub(super) fn choose(
     let mut chunks = fewest + 1;
     while chunks < most {
         let candidate = walk.in_layers(chunks);
-        if candidate * CLEARLY < seconds {
-            (between, seconds) = (Some(chunks), candidate * CLEARLY);
+        let candidate = candidate * CLEARLY * coarser;
+        if candidate < seconds {
+            (between, seconds) = (Some(chunks), candidate);
         }
         chunks += (chunks / 8).max(1);
     }
