@@ -113,6 +113,7 @@ pub(crate) fn whole(head: &Head, choices: &[Choice], scorer: Option<&Tokenizer>,
         }
         let logprobs = scorer.map(|tokenizer| ChatLogprobs {
             content: choice.tokens.iter().filter_map(|token| chat_entry(tokenizer, token)).collect(),
+            refusal: None,
         });
         let message = writer.message(&choice.text);
         list.push(json!({
@@ -141,7 +142,7 @@ impl ChatChunks {
     }
 
     fn chunk(&self, index: usize, delta: Value, logprobs: Option<ChatLogprob>, end: Value) -> Value {
-        let logprobs = logprobs.map(|entry| ChatLogprobs { content: vec![entry] });
+        let logprobs = logprobs.map(|entry| ChatLogprobs { content: vec![entry], refusal: None });
         self.head.with_choices(vec![json!({
             "index": index,
             "delta": delta,

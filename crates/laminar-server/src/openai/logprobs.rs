@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 pub struct ChatLogprobs {
     /// One entry per token of the text.
     pub content: Vec<ChatLogprob>,
+    /// Always null: nothing is refused in tokens of its own.
+    pub refusal: Option<Vec<ChatLogprob>>,
 }
 
 /// One token of the chat shape.

@@ -19,12 +19,14 @@ use crate::state::AppState;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct TokenizeRequest {
-    /// The text.
-    #[serde(alias = "prompt")]
+    /// The text, as llama.cpp names it.
     pub content: Option<String>,
+    /// The text, as vLLM names it.
+    pub prompt: Option<String>,
     /// A conversation instead.
     pub messages: Option<Value>,
-    /// Whether BOS and EOS are added to a text, as the checkpoint says; true unless said otherwise.
+    /// Whether BOS and EOS are added to a text, as the checkpoint says. As with those servers, a `prompt` gets them unless
+    /// said otherwise, and a `content` does not.
     #[serde(alias = "add_special_tokens")]
     pub add_special: Option<bool>,
     /// Whether control markers in a text become control tokens; true unless said otherwise.
@@ -41,12 +43,10 @@ pub struct TokenizeRequest {
 pub async fn tokenize(State(state): State<AppState>, headers: HeaderMap, body: Body) -> Result<Json<Value>, ApiError> {
     let bytes = read_body(&headers, body, state.config.max_body_bytes).await?;
     let request: TokenizeRequest = from_json(&bytes)?;
-    let ids = match (request.content, request.messages) {
+    let add_special = request.add_special.unwrap_or(request.content.is_none());
+    let ids = match (request.content.or(request.prompt), request.messages) {
         (Some(text), _) => {
-            let options = EncodeOptions {
-                add_special: request.add_special != Some(false),
-                parse_special: request.parse_special != Some(false),
-            };
+            let options = EncodeOptions { add_special, parse_special: request.parse_special != Some(false) };
             prompt::tokens(&state, text, options, "content").await?
         }
         (None, Some(_)) => chat_prompt(&state, &bytes).await?.ids,
