@@ -283,7 +283,7 @@ fn a_place_that_a_tile_does_not_pass_is_refused_and_nothing_changes() {
     let tile = &step.tiles[0];
     let at = |layer, stage| Cursor { layer, stage };
     let wrong = [
-        (tile.cohort, at(47, Stage::FeedForward { units: 63 })),
+        (tile.cohort, at(48, Stage::Attention { rows: 4 })),
         (tile.cohort, at(0, Stage::Attention { rows: 5 })),
         (CohortId(99), tile.from),
     ];
