@@ -25,12 +25,17 @@ class Watch:
     def __exit__(self, *_):
         self.over.set()
         self.thread.join()
+        # The last prompt is through and nothing has come since.
+        self.look()
 
     def run(self):
         while not self.over.wait(EVERY_S):
-            engine = (self.server.health() or {}).get("engine")
-            if engine:
-                self.looks.append((engine["prompt_tokens"], engine["prefill_expert_loads"], engine["prefilling"]))
+            self.look()
+
+    def look(self):
+        engine = (self.server.health() or {}).get("engine")
+        if engine:
+            self.looks.append((engine["prompt_tokens"], engine["prefill_expert_loads"], engine["prefilling"]))
 
 
 def of_prompts(looks, lengths):

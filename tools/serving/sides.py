@@ -36,7 +36,8 @@ class Side:
             batch = ["-b", str(self.batch), "-ub", str(self.batch)] if self.batch else []
             return [
                 *[str(binary), "-m", str(model), "-t", str(threads), "-tb", str(threads), "--host", "127.0.0.1"],
-                *["--port", str(port), "-np", str(slots), "-c", str(slots * context), "--cache-ram", "0", *batch],
+                *["--port", str(port), "-np", str(slots), "-c", str(slots * context), "--cache-ram", "0"],
+                *["--alias", model.stem, *batch],
             ]
         policy = WITH_TARGET.get(self.policy) or WITHOUT_TARGET[self.policy]
         return [

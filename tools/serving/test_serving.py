@@ -22,14 +22,14 @@ class Serving(unittest.TestCase):
     def test_settings_and_their_commands(self):
         default, small = sides.llama("default, 64")
         self.assertEqual((default.name, default.batch, small.name), ("llama-server default", None, "llama-server -ub 64"))
-        command = small.command("llama-server", "m.gguf", 1234, 2, 6, 9000)
+        command = small.command("llama-server", Path("m.gguf"), 1234, 2, 6, 9000)
         self.assertEqual(command[command.index("-c") + 1], "54000")
         self.assertEqual(command[-4:], ["-b", "64", "-ub", "64"])
-        self.assertNotIn("-ub", default.command("llama-server", "m.gguf", 1234, 2, 6, 9000))
+        self.assertNotIn("-ub", default.command("llama-server", Path("m.gguf"), 1234, 2, 6, 9000))
         names = [(side.policy, side.factor) for side in sides.laminar("adaptive-1.5,chunked-auto-2,layered")]
         self.assertEqual(names, [("adaptive", 1.5), ("chunked-auto", 2.0), ("layered", None)])
         (auto,) = sides.laminar("chunked-auto-2")
-        command = auto.command("laminar", "m.gguf", 1234, 2, 6, 9000)
+        command = auto.command("laminar", Path("m.gguf"), 1234, 2, 6, 9000)
         self.assertEqual(command[-4:], ["--policy", "chunked", "--chunk", "auto"])
         for wrong in ("adaptive", "adaptive-1", "adaptive-x", "layered-2", "fast"):
             with self.assertRaises(Failure):

@@ -267,10 +267,10 @@ fn a_tile_that_ended_early_goes_on_where_it_ended() {
     let tile = &step.tiles[0];
     let reached = Cursor { layer: 0, stage: Stage::Attention { rows: 4 } };
     assert!(tile.from < reached && reached < tile.to);
-    let reached = Some(vec![(tile.cohort, reached)]);
-    scheduler.commit(&Report { step: step.number, reached: reached.clone(), ..Report::default() }).unwrap();
+    let early = Some(vec![(tile.cohort, reached)]);
+    scheduler.commit(&Report { step: step.number, reached: early, ..Report::default() }).unwrap();
     let next = scheduler.plan(Duration::ZERO);
-    assert_eq!((next.tiles[0].cohort, next.tiles[0].from), (tile.cohort, reached.unwrap()[0].1));
+    assert_eq!((next.tiles[0].cohort, next.tiles[0].from), (tile.cohort, reached));
     // One that has not run at all.
     let reached = Some(vec![(tile.cohort, next.tiles[0].from)]);
     scheduler.commit(&Report { step: next.number, reached, ..Report::default() }).unwrap();
@@ -283,7 +283,7 @@ fn a_place_that_a_tile_does_not_pass_is_refused_and_nothing_changes() {
     let tile = &step.tiles[0];
     let at = |layer, stage| Cursor { layer, stage };
     let wrong = [
-        (tile.cohort, at(47, Stage::FeedForward { units: 63 })),
+        (tile.cohort, at(48, Stage::Attention { rows: 4 })),
         (tile.cohort, at(0, Stage::Attention { rows: 5 })),
         (CohortId(99), tile.from),
     ];
