@@ -26,7 +26,7 @@ pub struct Family {
     pub dialect: Dialect,
     /// Whether it reasons between `<think>` and `</think>`.
     pub thinks: bool,
-    /// Whether its template shows tools; otherwise [`describe_tools`] does.
+    /// Whether its template shows tools; otherwise the system message describes them.
     pub template_shows_tools: bool,
     /// Whether the name of a Mistral call is followed by `[ARGS]`.
     pub has_arguments_tag: bool,

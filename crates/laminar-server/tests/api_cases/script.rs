@@ -75,12 +75,15 @@ pub enum Want {
     Failure,
 }
 
+/// Marks and what the model wants behind them.
+type Rules = Vec<(String, Vec<Want>)>;
+
 /// Answers by the mark in the prompt that asks for them; further answers of a mark belong to later sequences with it.
 #[derive(Clone)]
 pub struct Script {
     tokenizer: Arc<Tokenizer>,
     by_bytes: Arc<HashMap<Vec<u8>, u32>>,
-    rules: Arc<Mutex<Vec<(String, Vec<Want>)>>>,
+    rules: Arc<Mutex<Rules>>,
 }
 
 impl Script {
