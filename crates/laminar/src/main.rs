@@ -37,5 +37,6 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Inspect(args) => commands::inspect::inspect(args, quiet),
         Command::Synth(args) => commands::synth::synth(args, quiet),
         Command::Bench(args) => commands::bench::bench(args, quiet),
+        Command::Simulate(args) => commands::simulate::simulate(args, quiet),
     }
 }

@@ -4,4 +4,5 @@ pub mod bench;
 pub mod inspect;
 pub mod run;
 pub mod serve;
+pub mod simulate;
 pub mod synth;
