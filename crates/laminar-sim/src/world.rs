@@ -66,7 +66,7 @@ fn execute<'a>(scenario: &'a Scenario, line: Option<&'a mut (dyn FnMut(&str) + '
 /// Whether a configuration asks for what cannot be.
 fn flaws(config: &SchedulerConfig) -> bool {
     match config.policy {
-        Policy::Layered { groups: Some(groups), .. } => groups > config.layers,
+        Policy::Layered { groups: Some(groups), .. } | Policy::LayeredReleased { groups, .. } => groups > config.layers,
         Policy::Adaptive { targets: Targets { tbt: Some(tbt), ttft: Some(ttft) }, .. } => tbt > ttft,
         _ => false,
     }

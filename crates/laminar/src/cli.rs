@@ -1,8 +1,10 @@
 //! The command line: every flag, its default and its help, in one place.
 
 mod bench_serve;
+mod simulate;
 
 pub use bench_serve::{EndpointName, PromptForm, ScenarioName, ServeBenchArgs};
+pub use simulate::{PaperArgs, PlanArgs, RoutingName, SimulateArgs, SimulateCommand, SimulatedPolicy};
 
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -66,6 +68,8 @@ pub enum Command {
     Synth(SynthArgs),
     /// Measure this machine, and models on it
     Bench(BenchArgs),
+    /// Serve requests on a machine that is not here: plan hardware, compare policies, reproduce the paper
+    Simulate(Box<SimulateArgs>),
 }
 
 /// How the engine is set up, for `serve` and `run` alike.

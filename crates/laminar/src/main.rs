@@ -38,5 +38,6 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Models(args) => commands::models::models(args),
         Command::Synth(args) => commands::synth::synth(args, quiet),
         Command::Bench(args) => commands::bench::bench(args, quiet),
+        Command::Simulate(args) => commands::simulate::simulate(args, quiet),
     }
 }

@@ -12,7 +12,8 @@
 //! - A prompt longer than that is chunked *and* layered: each chunk walks all groups before the next one starts [1.4].
 //!
 //! One rule is ours: a prompt that fits a cohort is never cut to fill up another one. The released code cuts it, and such a
-//! prompt reads its experts twice.
+//! prompt reads its experts twice. [`Policy::LayeredReleased`](super::Policy::LayeredReleased) follows the released code in
+//! this and in its table of group counts.
 
 use super::{take_newcomer, take_started};
 use crate::cohort::Member;
@@ -35,4 +36,31 @@ pub(super) fn gather(queues: &mut Queues, cohort_tokens: usize) -> Vec<Member> {
 /// The paper's number of layer groups for a cohort.
 pub(super) fn group_count(tokens: usize, group_tokens: usize) -> usize {
     tokens.div_ceil(group_tokens).max(1)
+}
+
+/// The released code's number of layer groups: a table of powers of two up to 4096 tokens [1.2]. At most `cap` of them, and
+/// in the table's last row but one no more than half of it.
+pub(super) fn released_count(tokens: usize, cap: usize) -> usize {
+    let count = match tokens {
+        0..=512 => 1,
+        513..=1024 => 2,
+        1025..=2048 => 4,
+        2049..=4096 => (cap / 2).clamp(4, 8),
+        _ => cap,
+    };
+    count.min(cap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_that_of_the_released_code() {
+        let row = |cap| [512, 1024, 2048, 4096, 8192].map(|tokens| released_count(tokens, cap));
+        assert_eq!(row(16), [1, 2, 4, 8, 16]);
+        assert_eq!(row(12), [1, 2, 4, 6, 12]);
+        assert_eq!(row(24), [1, 2, 4, 8, 24]);
+        assert_eq!(row(4), [1, 2, 4, 4, 4]);
+    }
 }

@@ -37,6 +37,14 @@ pub enum Policy {
         /// Uses this number of groups instead of the formula.
         groups: Option<usize>,
     },
+    /// As [`Policy::Layered`], by the rules of the paper's released code: a baseline for comparisons. A prompt is cut to fill
+    /// up a cohort, and the number of groups comes from a table of the cohort's tokens.
+    LayeredReleased {
+        /// Most prompt tokens of a cohort; the paper's 8192.
+        cohort_tokens: usize,
+        /// Groups of a large cohort: 16 for models of 48 layers, 12 for those of 24.
+        groups: usize,
+    },
     /// As [`Policy::Chunked`], but with the most prompt tokens that let the step end within the target (deadline-adaptive).
     ChunkedDeadline {
         /// Longest time between two tokens of a stream; `None` derives one from the streams' own time.
@@ -78,6 +86,7 @@ impl Policy {
             Policy::Whole => "whole",
             Policy::Chunked { .. } => "chunked",
             Policy::Layered { .. } => "layered",
+            Policy::LayeredReleased { .. } => "layered-released",
             Policy::ChunkedDeadline { .. } => "chunked-deadline",
             Policy::Adaptive { .. } => "adaptive",
         }
@@ -95,6 +104,13 @@ impl Policy {
             Policy::Layered { cohort_tokens: 0, .. } => Err(ConfigError::Zero { field: "layered cohort_tokens" }),
             Policy::Layered { groups: Some(0), .. } => Err(ConfigError::Zero { field: "layered groups" }),
             Policy::Layered { groups: Some(groups), .. } if groups > layers => {
+                Err(ConfigError::MoreGroupsThanLayers { groups, layers })
+            }
+            Policy::LayeredReleased { cohort_tokens: 0, .. } => {
+                Err(ConfigError::Zero { field: "layered cohort_tokens" })
+            }
+            Policy::LayeredReleased { groups: 0, .. } => Err(ConfigError::Zero { field: "layered groups" }),
+            Policy::LayeredReleased { groups, .. } if groups > layers => {
                 Err(ConfigError::MoreGroupsThanLayers { groups, layers })
             }
             Policy::ChunkedDeadline { tokens: 0, .. } => Err(ConfigError::Zero { field: "chunked tokens" }),
@@ -116,6 +132,10 @@ impl Policy {
                 let gather = |state: &mut State| layered::gather(&mut state.queues, cohort_tokens);
                 let count = |tokens| groups.unwrap_or_else(|| layered::group_count(tokens, group_tokens));
                 (None, one_cohort(state, gather, count))
+            }
+            Policy::LayeredReleased { cohort_tokens, groups } => {
+                let gather = |state: &mut State| chunked::gather(&mut state.queues, cohort_tokens);
+                (None, one_cohort(state, gather, |tokens| layered::released_count(tokens, groups)))
             }
             Policy::ChunkedDeadline { tbt, tokens } => {
                 let limit = Limit::new(state, tbt, state.batch(), None);

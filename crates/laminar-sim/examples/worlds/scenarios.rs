@@ -70,6 +70,8 @@ fn policies() -> impl Strategy<Value = Policy> {
         prop_oneof![Just(1usize), Just(7), Just(64), Just(512)].prop_map(|tokens| Policy::Chunked { tokens }),
         (1usize..80, 1usize..200, prop::option::of(1usize..13))
             .prop_map(|(group_tokens, cohort_tokens, groups)| Policy::Layered { group_tokens, cohort_tokens, groups }),
+        (1usize..3000, 1usize..13)
+            .prop_map(|(cohort_tokens, groups)| Policy::LayeredReleased { cohort_tokens, groups }),
         (deadlines(), 1usize..200).prop_map(|(tbt, tokens)| Policy::ChunkedDeadline { tbt, tokens }),
         (deadlines(), deadlines(), 1usize..300)
             .prop_map(|(tbt, ttft, cohort_tokens)| Policy::Adaptive { targets: Targets { tbt, ttft }, cohort_tokens }),

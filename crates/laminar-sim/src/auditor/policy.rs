@@ -26,22 +26,17 @@ impl Auditor {
             Policy::Layered { group_tokens, cohort_tokens, groups } => {
                 ensure!(tile.rows() <= cohort_tokens, Policy, "a cohort has {} rows", tile.rows());
                 self.check_uncut(tile, cohort_tokens)?;
-                let cohort = &mut self.cohorts[place];
-                cohort.groups.push(tile.to.layer - tile.from.layer);
-                if tile.to.layer < layers {
-                    return Ok(());
-                }
-                let count = groups.unwrap_or(cohort.first_rows.div_ceil(group_tokens)).clamp(1, layers);
-                let sizes = || cohort.groups.iter().copied();
-                let uneven = sizes().max().unwrap_or(0) - sizes().min().unwrap_or(0);
-                ensure!(
-                    cohort.groups.len() == count && uneven <= 1,
-                    Policy,
-                    "{} rows walk in groups of {:?} layers, not in {count} equal ones",
-                    cohort.first_rows,
-                    cohort.groups
-                );
-                Ok(())
+                self.check_groups(tile, place, |rows| groups.unwrap_or(rows.div_ceil(group_tokens)))
+            }
+            Policy::LayeredReleased { cohort_tokens, groups } => {
+                ensure!(tile.rows() <= cohort_tokens, Policy, "a cohort has {} rows", tile.rows());
+                // The next power of two of each 512 rows, but half of all groups at most before all of them.
+                let doubled = |rows: usize| rows.div_ceil(512).next_power_of_two();
+                self.check_groups(tile, place, |rows| match doubled(rows) {
+                    8 => (groups / 2).clamp(4, 8).min(groups),
+                    16.. => groups,
+                    few => few.min(groups),
+                })
             }
             Policy::Adaptive { cohort_tokens, .. } => {
                 // Chunks are cut where rows are bundled.
@@ -50,6 +45,27 @@ impl Auditor {
                 Ok(())
             }
         }
+    }
+
+    /// Equal groups of layers, as many as `count` says for the rows that set out.
+    fn check_groups(&mut self, tile: &Tile, place: usize, count: impl Fn(usize) -> usize) -> Result<(), Broken> {
+        let layers = self.config.layers;
+        let cohort = &mut self.cohorts[place];
+        cohort.groups.push(tile.to.layer - tile.from.layer);
+        if tile.to.layer < layers {
+            return Ok(());
+        }
+        let count = count(cohort.first_rows).clamp(1, layers);
+        let sizes = || cohort.groups.iter().copied();
+        let uneven = sizes().max().unwrap_or(0) - sizes().min().unwrap_or(0);
+        ensure!(
+            cohort.groups.len() == count && uneven <= 1,
+            Policy,
+            "{} rows walk in groups of {:?} layers, not in {count} equal ones",
+            cohort.first_rows,
+            cohort.groups
+        );
+        Ok(())
     }
 
     /// Invariant 3: a prompt that fits a cohort is in one, so each of its rows meets each layer in the same tile.

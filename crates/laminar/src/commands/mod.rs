@@ -5,4 +5,5 @@ pub mod inspect;
 pub mod models;
 pub mod run;
 pub mod serve;
+pub mod simulate;
 pub mod synth;

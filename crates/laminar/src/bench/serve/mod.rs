@@ -22,7 +22,7 @@ mod sse;
 mod stats;
 mod sweep;
 mod tables;
-mod units;
+pub mod units;
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -1,0 +1,93 @@
+//! The paper's testbed: two H100, its models, its workloads, its policies, its time of measuring.
+
+use super::published::Panel;
+use crate::workload::Workload;
+use crate::{Hardware, Job, ModelProfile, PlanError, Roofline, Routing, Server, Slo};
+use laminar_schedule::{Policy, Targets};
+use std::time::Duration;
+
+/// Seconds of arrivals: a minute to warm up, ten that are measured, a minute to cool down.
+const SECONDS: f64 = 720.0;
+
+/// Seconds that are measured.
+const WINDOW: std::ops::Range<f64> = 60.0..660.0;
+
+/// Most sequences at once.
+const MAX_SEQUENCES: usize = 256;
+
+/// Longest prompt and answer.
+const CONTEXT: usize = 32_768;
+
+/// Most prompt tokens of a cohort.
+const COHORT_TOKENS: usize = 8192;
+
+/// Share of the limit for gaps that `adaptive` aims at: what it knows of the machine it has learned from its steps, and every
+/// gap of a request must keep the limit.
+pub(super) const AIM: f64 = 0.8;
+
+/// A policy of the paper or ours, on a panel's model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Way {
+    Chunked(usize),
+    Layered,
+    Groups(usize),
+    Adaptive,
+}
+
+/// A machine with a model, and the targets.
+#[derive(Clone, Debug)]
+pub(super) struct Bench {
+    roofline: Roofline,
+    workload: Workload,
+    slo: Slo,
+    groups: usize,
+    answered: f64,
+}
+
+impl Bench {
+    /// Two devices with a model and a workload.
+    pub fn new(hardware: &str, model: &str, workload: &str, slo: Slo, groups: usize) -> Result<Self, PlanError> {
+        let hardware = Hardware::named(hardware)?.with_devices(2);
+        let roofline = Roofline::new(hardware, ModelProfile::named(model)?, Routing::FITTED)?;
+        Ok(Self { roofline, workload: Workload::named(workload)?, slo, groups, answered: 1.0 })
+    }
+
+    /// The testbed of one of the paper's panels.
+    pub fn panel(panel: &Panel) -> Result<Self, PlanError> {
+        let slo = Slo { ttft_s: panel.ttft_s, tbt_s: panel.tbt_s };
+        Self::new("h100-sxm", panel.model, panel.workload, slo, panel.groups)
+    }
+
+    /// The same with answers that end at a share of their length.
+    pub fn answering(self, answered: f64) -> Self {
+        Self { answered, ..self }
+    }
+
+    /// The model on the machine.
+    pub fn roofline(&self) -> &Roofline {
+        &self.roofline
+    }
+
+    /// A run of it.
+    pub fn job(&self, way: Way, rate: f64, seed: u64) -> Job {
+        let time = Duration::from_secs_f64;
+        let policy = match way {
+            Way::Chunked(tokens) => Policy::Chunked { tokens },
+            Way::Layered => Policy::LayeredReleased { cohort_tokens: COHORT_TOKENS, groups: self.groups },
+            Way::Groups(groups) => Policy::LayeredReleased { cohort_tokens: COHORT_TOKENS, groups },
+            Way::Adaptive => Policy::Adaptive {
+                targets: Targets { tbt: Some(time(AIM * self.slo.tbt_s)), ttft: Some(time(self.slo.ttft_s)) },
+                cohort_tokens: COHORT_TOKENS,
+            },
+        };
+        let server = Server {
+            roofline: self.roofline.clone(),
+            policy,
+            max_sequences: MAX_SEQUENCES,
+            context: CONTEXT,
+            slo: self.slo,
+            window: WINDOW,
+        };
+        Job { server, workload: self.workload.clone(), answered: self.answered, rate, seconds: SECONDS, seed }
+    }
+}

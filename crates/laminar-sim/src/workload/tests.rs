@@ -1,0 +1,90 @@
+use super::*;
+
+/// Mean, deviation, median and 90 % point.
+fn statistics(mut values: Vec<f64>) -> [f64; 4] {
+    values.sort_by(f64::total_cmp);
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+    let at = |share: f64| values[(share * count) as usize];
+    [mean, variance.sqrt(), at(0.5), at(0.9)]
+}
+
+fn lengths(name: &str) -> [[f64; 4]; 2] {
+    let workload = Workload::named(name).unwrap();
+    let requests = workload.requests(100.0, 600.0, 1).unwrap();
+    let all = |of: fn(&Request) -> usize| statistics(requests.iter().map(|request| of(request) as f64).collect());
+    [all(|request| request.prompt), all(|request| request.output)]
+}
+
+#[track_caller]
+fn near(found: f64, published: f64, share: f64) {
+    assert!((found / published - 1.0).abs() < share, "{found}, published is {published}");
+}
+
+#[test]
+fn lengths_have_the_published_statistics() {
+    let [prompt, output] = lengths("sharegpt");
+    for (found, published) in prompt.into_iter().zip([2340.0, 2089.0, 1730.0, 5696.0]) {
+        near(found, published, 0.03);
+    }
+    for (found, published) in output.into_iter().zip([439.0, 266.0, 415.0, 834.0]) {
+        near(found, published, 0.03);
+    }
+    let [prompt, output] = lengths("arxiv");
+    near(prompt[0], 9194.0, 0.02);
+    near(output[0], 230.0, 0.02);
+    let [prompt, output] = lengths("azure-conv");
+    near(prompt[0], 1155.0, 0.03);
+    near(output[0], 211.0, 0.06);
+    let [prompt, output] = lengths("azure-code");
+    near(prompt[0], 2048.0, 0.03);
+    near(output[0], 28.0, 0.06);
+}
+
+#[test]
+fn arrivals_have_their_rate_and_bursts_vary_more() {
+    let variation = |arrivals: Arrivals| {
+        let workload = Workload { arrivals, ..Workload::named("sharegpt").unwrap() };
+        let requests = workload.requests(5.0, 4000.0, 3).unwrap();
+        let gaps: Vec<f64> = requests.windows(2).map(|pair| pair[1].arrival_s - pair[0].arrival_s).collect();
+        let [mean, deviation, ..] = statistics(gaps);
+        near(mean, 0.2, 0.06);
+        deviation / mean
+    };
+    near(variation(Arrivals::Poisson), 1.0, 0.03);
+    near(variation(Arrivals::Bursty { variation: 3.0 }), 3.0, 0.1);
+}
+
+#[test]
+fn a_seed_gives_one_list_and_another_one_gives_another_order() {
+    let workload = Workload::named("arxiv").unwrap();
+    let one = workload.requests(2.0, 100.0, 7).unwrap();
+    assert_eq!(one.len(), 200);
+    assert_eq!(one, workload.requests(2.0, 100.0, 7).unwrap());
+    let other = workload.requests(2.0, 100.0, 8).unwrap();
+    assert_ne!(one[0].prompt, other[0].prompt);
+    let mean = |requests: &[Request]| statistics(requests.iter().map(|request| request.prompt as f64).collect())[0];
+    near(mean(&one), mean(&other), 0.02);
+    assert!(one.is_sorted_by(|one, other| one.arrival_s <= other.arrival_s) && one[199].arrival_s < 100.0);
+}
+
+#[test]
+fn a_file_is_replayed_or_drawn_in_its_order() {
+    let plain = Workload::from_csv("x", "prompt_tokens,output_tokens\n10,2\n20,3\n").unwrap();
+    let lengths: Vec<usize> = plain.requests(10.0, 1.0, 1).unwrap().iter().map(|request| request.prompt).collect();
+    assert!(lengths.starts_with(&[10, 20, 10]));
+    let timed = Workload::from_csv("x", "arrival_s,output_tokens,prompt_tokens\n0.5,2,10\n1.5,3,20\n").unwrap();
+    let requests = timed.requests(1.0, 10.0, 1).unwrap();
+    assert_eq!(requests[1], Request { arrival_s: 1.5, prompt: 20, output: 3 });
+    for bad in [
+        "",
+        "prompt_tokens\n3\n",
+        "prompt_tokens,output_tokens\n",
+        "prompt_tokens,output_tokens\n3,0\n",
+        "arrival_s,prompt_tokens,output_tokens\n2,3,4\n1,3,4\n",
+    ] {
+        assert!(Workload::from_csv("x", bad).is_err(), "{bad:?}");
+    }
+    assert!(plain.requests(0.0, 1.0, 1).is_err());
+}
