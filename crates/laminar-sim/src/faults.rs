@@ -25,6 +25,8 @@ pub struct Faults {
     pub clock: u16,
     /// Calls that must be refused come before and within the step.
     pub refusals: u16,
+    /// The executor minds deadlines, and ends the tiles of a step early.
+    pub early: u16,
 }
 
 /// What goes wrong in one step.
@@ -42,6 +44,8 @@ pub struct Fault {
     pub clock: Clock,
     /// Chooses the calls that must be refused.
     pub refusals: Option<u64>,
+    /// Chooses where the tiles end early.
+    pub early: Option<u64>,
 }
 
 /// For whom a step goes wrong.
@@ -79,6 +83,7 @@ impl Faults {
         cancel_between: 0,
         clock: 0,
         refusals: 0,
+        early: 0,
     };
 
     /// What goes wrong in the step of this number.
@@ -92,6 +97,7 @@ impl Faults {
         let (slow, one, all) = (hits(self.slow), hits(self.fail_one), hits(self.fail_all));
         let (cancel_in_flight, cancel_between) = (hits(self.cancel_in_flight), hits(self.cancel_between));
         let (clock, refusals) = (hits(self.clock), hits(self.refusals));
+        let early = hits(self.early);
         Fault {
             slowdown: slow.map_or(1.0, |number| match number % 64 {
                 0 => 0.0,
@@ -114,6 +120,7 @@ impl Faults {
                 }
             }),
             refusals,
+            early,
         }
     }
 }

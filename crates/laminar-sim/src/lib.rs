@@ -53,6 +53,7 @@
 //! ```
 
 mod auditor;
+mod early;
 mod faults;
 mod figures;
 mod gaps;

@@ -1,12 +1,13 @@
 //! Runs a scenario: the real scheduler, a virtual machine, faults, and an auditor that watches.
 
 use crate::auditor::{Auditor, Ended, Tokens};
+use crate::early;
 use crate::random::mix;
 use crate::violation::{Broken, ensure};
 use crate::{Arrival, Clock, Content, Failure, Fault, Op, Roofs, Scenario, Violation, VirtualMachine};
 use laminar_schedule::{
-    Event, ExtraKey, NewSequence, Policy, Recorder, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError,
-    Targets, TenantId, replay,
+    CohortId, Cursor, Event, ExtraKey, NewSequence, Policy, Recorder, Report, Scheduler, SchedulerConfig, SequenceId,
+    Step, SubmitError, Targets, TenantId, replay,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -293,6 +294,9 @@ impl<'a> World<'a> {
             if !report.finished.is_empty() {
                 write!(text, ", finished:{}", list(&report.finished))?;
             }
+            for (cohort, at) in report.reached.iter().flatten() {
+                write!(text, ", cohort {} only to {}", cohort.0, place(*at))?;
+            }
             if !report.failed.is_empty() {
                 write!(text, ", failed:{}", list(&report.failed))?;
             }
@@ -320,7 +324,15 @@ impl<'a> World<'a> {
             return self.refused_report(0, step.number);
         }
         self.summary.steps += 1;
-        let report = self.machine.execute(&step);
+        // Who never ends tiles early says nothing of where they ended.
+        let reached = (faults.early > 0).then(|| {
+            let choice = fault.early.filter(|_| step.deadline.is_some());
+            choice.map_or_else(Vec::new, |choice| early::ends(&step, self.experts(), choice))
+        });
+        let ran = early::ran(&step, reached.as_deref().unwrap_or_default());
+        let report = self.machine.execute(&ran);
+        let short = self.auditor.ended_early(reached.as_deref().unwrap_or_default());
+        self.rule(|| short)?;
         let duration = report.duration.mul_f64(fault.slowdown);
         match fault.clock {
             Clock::Runs => self.now = self.now.saturating_add(duration),
@@ -341,7 +353,7 @@ impl<'a> World<'a> {
                 self.summary.refused_calls += 1;
             }
         }
-        let mut report = Report { duration, ..report };
+        let mut report = Report { duration, reached, ..report };
         self.fill(&step, &fault, &mut report);
         let sampling = self.auditor.sampling();
         let tokens: Vec<_> = sampling.iter().map(|id| self.auditor.next_token(*id)).collect();
@@ -421,22 +433,32 @@ impl<'a> World<'a> {
         self.submit(new, &tokens).map(drop)
     }
 
-    /// A report that names somebody who is not in the step, or another step.
+    /// A report that names somebody or a place that is not in the step, or another step.
     fn refused_report(&mut self, choice: u64, step: u64) -> Result<(), Violation> {
         let in_step = self.steps.last().filter(|last| last.number == step);
         let in_step: Vec<_> = in_step.map(|step| step.sequences().collect()).unwrap_or_default();
         let others: Vec<_> = self.auditor.living().filter(|id| !in_step.contains(id)).collect();
-        let stranger = choose(&others, choice / 5).unwrap_or(SequenceId(u64::MAX));
-        let report = match choice % 5 {
+        let stranger = choose(&others, choice / 7).unwrap_or(SequenceId(u64::MAX));
+        let tile = self.steps.last().filter(|last| last.number == step).and_then(|step| step.tiles.first());
+        let report = match choice % 7 {
             0 => Report { step: step.wrapping_add(1), ..Report::default() },
             1 => Report { step, finished: vec![stranger], ..Report::default() },
             2 => Report { step, failed: vec![stranger], ..Report::default() },
             3 => Report { step, sampled: vec![(stranger, 1)], ..Report::default() },
+            4 => Report { step, reached: Some(vec![(CohortId(u64::MAX), Cursor::at_layer(0))]), ..Report::default() },
+            5 if tile.is_some() => {
+                let behind = tile.map(|tile| (tile.cohort, Cursor::at_layer(tile.to.layer + 1)));
+                Report { step, reached: Some(behind.into_iter().collect()), ..Report::default() }
+            }
             _ => Report { step, finished: vec![SequenceId(u64::MAX)], ..Report::default() },
         };
         self.summary.refused_calls += 1;
         self.commit(&report)?;
         Ok(())
+    }
+
+    fn experts(&self) -> Option<usize> {
+        self.scenario.config.experts.map(|experts| experts.count)
     }
 
     fn pick(&self, choice: u64) -> Option<SequenceId> {

@@ -139,8 +139,8 @@ fn rate(most: u16) -> impl Strategy<Value = u16> {
 }
 
 fn faults() -> impl Strategy<Value = Faults> {
-    (any::<u64>(), rate(300), rate(200), rate(60), rate(300), rate(200), rate(300), rate(500)).prop_map(
-        |(seed, slow, fail_one, fail_all, cancel_in_flight, cancel_between, clock, refusals)| Faults {
+    (any::<u64>(), rate(300), rate(200), rate(60), rate(300), rate(200), rate(300), rate(500), rate(400)).prop_map(
+        |(seed, slow, fail_one, fail_all, cancel_in_flight, cancel_between, clock, refusals, early)| Faults {
             seed,
             slow,
             fail_one,
@@ -149,6 +149,7 @@ fn faults() -> impl Strategy<Value = Faults> {
             cancel_between,
             clock,
             refusals,
+            early,
         },
     )
 }

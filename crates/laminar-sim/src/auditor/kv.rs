@@ -70,6 +70,15 @@ impl Kv {
         Ok(())
     }
 
+    /// Rows that were to pass the attention of a layer and did not.
+    pub fn unwrite(&mut self, table: &[BlockId], layer: usize, places: Range<usize>) -> Result<(), Broken> {
+        for place in places {
+            let (cell, _) = self.cell(table, layer, place)?;
+            self.cells[cell] = EMPTY;
+        }
+        Ok(())
+    }
+
     /// Rows that went wrong.
     pub fn spoil(&mut self, table: &[BlockId], layer: usize, places: Range<usize>) -> Result<(), Broken> {
         for place in places {

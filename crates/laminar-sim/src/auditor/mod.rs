@@ -17,7 +17,8 @@ use crate::violation::{Broken, ensure};
 use fairness::Fairness;
 use kv::Kv;
 use laminar_schedule::{
-    CohortId, CommitError, NewSequence, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError, TileRows,
+    CohortId, CommitError, Cursor, NewSequence, Report, Scheduler, SchedulerConfig, SequenceId, Step, SubmitError,
+    TileRows,
 };
 pub use sequence::Tokens;
 use sequence::{Name, Place, Sequence};
@@ -37,6 +38,8 @@ pub struct Auditor {
     in_flight: Option<Step>,
     /// Rows written by the step in flight: of whom, in which layer.
     written: Vec<(SequenceId, usize, Range<usize>)>,
+    /// Where tiles of the step in flight ended early.
+    reached: Vec<(CohortId, Cursor)>,
     next_step: u64,
     /// All cohorts there have been.
     seen: BTreeSet<CohortId>,
@@ -67,6 +70,7 @@ impl Auditor {
             fairness: Fairness::new(config.max_sequences),
             in_flight: None,
             written: Vec::new(),
+            reached: Vec::new(),
             next_step: 0,
             seen: BTreeSet::new(),
             accepted: 0,
@@ -138,7 +142,7 @@ impl Auditor {
     /// Those who would yield a token in the step in flight.
     pub fn sampling(&self) -> Vec<SequenceId> {
         let Some(step) = &self.in_flight else { return Vec::new() };
-        let done = step.tiles.iter().filter(|tile| tile.to.layer >= self.config.layers);
+        let done = step.tiles.iter().filter(|tile| tile.to.layer >= self.config.layers && !self.is_cut(tile));
         let members = done.flat_map(|tile| &tile.members).filter(|member| member.ends_prompt && !member.dropped);
         let decode = step.decode.iter().map(|row| row.sequence);
         decode.chain(members.map(|member| member.sequence)).collect()
@@ -292,7 +296,13 @@ impl Auditor {
             }
             Some(step) => {
                 let stranger = named.copied().find(|id| !step.sequences().any(|other| other == *id));
-                stranger.map_or(Ok(()), |id| Err(CommitError::NotInStep { id, step: step.number }))
+                let mut reached = report.reached.iter().flatten();
+                let astray = reached.find(|(cohort, at)| !self.is_on_its_way(step, *cohort, *at));
+                match (stranger, astray) {
+                    (Some(id), _) => Err(CommitError::NotInStep { id, step: step.number }),
+                    (None, Some((cohort, _))) => Err(CommitError::NotOnItsWay { cohort: *cohort, step: step.number }),
+                    (None, None) => Ok(()),
+                }
             }
         };
         ensure!(*result == expected, Refusal, "commit answers {result:?}, not {expected:?}");
@@ -306,7 +316,9 @@ impl Auditor {
             self.count_token(row.sequence);
         }
         let layers = self.config.layers;
-        for tile in step.tiles.iter().filter(|tile| tile.to.layer >= layers) {
+        let whole: Vec<_> = step.tiles.iter().filter(|tile| tile.to.layer >= layers && !self.is_cut(tile)).collect();
+        self.reached.clear();
+        for tile in whole {
             self.cohorts.retain(|cohort| cohort.id != tile.cohort);
             for member in tile.members.iter().filter(|member| !member.dropped) {
                 self.finish_rows(member);

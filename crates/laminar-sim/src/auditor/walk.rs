@@ -3,7 +3,7 @@
 use super::Auditor;
 use super::sequence::{Name, Place};
 use crate::violation::{Broken, ensure};
-use laminar_schedule::{CohortId, Cursor, Extent, Part, ROW_STEP, SequenceId, Tile, TileRows};
+use laminar_schedule::{CohortId, Cursor, Extent, Part, ROW_STEP, SequenceId, Stage, Step, Tile, TileRows};
 use std::ops::Range;
 
 /// A cohort under way.
@@ -159,22 +159,92 @@ impl Auditor {
 
     /// Some rows of a tile, counted over its members, write their keys and values.
     fn write(&mut self, tile: &Tile, layer: usize, rows: Range<usize>) -> Result<(), Broken> {
-        let mut first = 0;
-        for member in &tile.members {
-            let start = rows.start.clamp(first, first + member.rows);
-            let end = rows.end.clamp(start, first + member.rows);
-            let places = member.start + start - first..member.start + end - first;
-            first += member.rows;
-            if member.dropped || places.is_empty() {
-                continue;
-            }
-            let Some(sequence) = self.living.get(&member.sequence) else {
-                return Err(Broken(crate::Rule::Gone, format!("{} writes but has left", Name(member.sequence))));
+        for (id, places) in places(tile, rows) {
+            let Some(sequence) = self.living.get(&id) else {
+                return Err(Broken(crate::Rule::Gone, format!("{} writes but has left", Name(id))));
             };
             let written = self.kv.write(&sequence.table, layer, places.clone(), &sequence.rows);
-            written.map_err(|Broken(rule, message)| Broken(rule, format!("{}: {message}", Name(member.sequence))))?;
-            self.written.push((member.sequence, layer, places));
+            written.map_err(|Broken(rule, message)| Broken(rule, format!("{}: {message}", Name(id))))?;
+            self.written.push((id, layer, places));
         }
         Ok(())
     }
+
+    /// Whether a tile of the step passes this place, or begins or ends there, and may stop there.
+    pub(super) fn is_on_its_way(&self, step: &Step, cohort: CohortId, at: Cursor) -> bool {
+        let Some(tile) = step.tiles.iter().find(|tile| tile.cohort == cohort) else { return false };
+        let (rows, experts) = (tile.rows(), self.config.experts.map(|experts| experts.count));
+        let may_stop = match at.stage {
+            Stage::Attention { rows: done } => done.is_multiple_of(ROW_STEP) && (done == 0 || done < rows),
+            Stage::FeedForward { units } => match experts {
+                Some(experts) => units < experts,
+                None => units < rows && units.is_multiple_of(ROW_STEP),
+            },
+        };
+        may_stop && tile.from <= at && at <= tile.to
+    }
+
+    /// Whether a tile of the step in flight ended early.
+    pub(super) fn is_cut(&self, tile: &Tile) -> bool {
+        self.reached.iter().any(|(cohort, at)| *cohort == tile.cohort && *at < tile.to)
+    }
+
+    /// Tiles of the step in flight have come no farther than these places: what lies behind them has not been walked.
+    pub(crate) fn ended_early(&mut self, reached: &[(CohortId, Cursor)]) -> Result<(), Broken> {
+        let Some(step) = self.in_flight.clone() else { return Ok(()) };
+        let experts = self.config.experts.map(|experts| experts.count);
+        for (id, at) in reached {
+            let Some(tile) = step.tiles.iter().find(|tile| tile.cohort == *id) else { continue };
+            let left = Tile { from: *at, ..tile.clone() };
+            for part in left.parts(experts) {
+                match part {
+                    Part::Layers(layers) => {
+                        for layer in layers {
+                            self.unwrite(tile, layer, 0..tile.rows())?;
+                        }
+                    }
+                    Part::Attention { layer, rows } => self.unwrite(tile, layer, rows)?,
+                    Part::FeedForward { .. } => {}
+                }
+            }
+            if let Some(cohort) = self.cohorts.iter_mut().find(|cohort| cohort.id == *id) {
+                cohort.cursor = *at;
+                cohort.members.clone_from(&tile.members);
+                if at.is_between_layers() {
+                    cohort.members.retain(|member| !member.dropped);
+                }
+            }
+        }
+        self.reached = reached.to_vec();
+        Ok(())
+    }
+
+    fn unwrite(&mut self, tile: &Tile, layer: usize, rows: Range<usize>) -> Result<(), Broken> {
+        for (id, places) in places(tile, rows) {
+            let Some(sequence) = self.living.get(&id) else { continue };
+            self.kv.unwrite(&sequence.table, layer, places.clone())?;
+            for (owner, of, written) in &mut self.written {
+                if *owner == id && *of == layer && written.end > places.start {
+                    written.end = places.start.max(written.start);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows of a tile within a range, as places of the members' sequences; those of dropped ones left out.
+fn places(tile: &Tile, rows: Range<usize>) -> Vec<(SequenceId, Range<usize>)> {
+    let mut first = 0;
+    let mut found = Vec::with_capacity(tile.members.len());
+    for member in &tile.members {
+        let start = rows.start.clamp(first, first + member.rows);
+        let end = rows.end.clamp(start, first + member.rows);
+        let places = member.start + start - first..member.start + end - first;
+        first += member.rows;
+        if !member.dropped && !places.is_empty() {
+            found.push((member.sequence, places));
+        }
+    }
+    found
 }
