@@ -49,7 +49,7 @@ fn schemas() -> Vec<Value> {
         json!({"type": "object", "properties": {"a": {"enum": [1]}, "b": {"enum": [2]}, "c": {"enum": [3]}},
             "required": ["b"], "additionalProperties": false}),
         json!({"type": "object", "additionalProperties": false}),
-        json!({"type": "object", "properties": {"a": {"const": 1}}, "additionalProperties": {"type": "boolean"}, "maxProperties": 2}),
+        json!({"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": {"type": "boolean"}, "maxProperties": 2}),
         json!({"type": "object", "patternProperties": {"^x_[a-z]{1,3}$": {"enum": [0, 1]}}, "additionalProperties": false,
             "maxProperties": 2}),
         json!({"type": "object", "properties": {"in": {"type": "object", "properties": {"deep": {"type": "array",

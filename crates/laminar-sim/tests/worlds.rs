@@ -19,7 +19,7 @@
 //! - `layered` cuts a prompt to fill a cohort (`Policy`, 27) or uses a group too few (`Policy`, 38); `chunked` takes a row too
 //!   many (`Policy`, 16); `adaptive` stops between rows that are bundled (`Walk`, 131) or stands still when a step has no time
 //!   for a prompt (`Starvation`, 344)
-//! - where a tile ended early is not minded (`Walk`, below 200), or places behind its end are taken (`Refusal`, below 200)
+//! - where a tile ended early is not minded, or places behind its end are taken (both within the first 200 worlds)
 //!
 //! The prefix cache
 //! - blocks published before the last layer (`Cache`, 73), from a step that failed (`Cache`, 20), or before they are full
