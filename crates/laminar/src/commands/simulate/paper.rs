@@ -109,14 +109,14 @@ fn write_table(out: &mut impl Write, paper: &Paper) -> io::Result<()> {
     for curve in &paper.curves {
         writeln!(out, "\n{} {}: % in time, published and ours", curve.model, curve.workload)?;
         let head = ["req/s", "chunked", "ours", "layered", "ours", "best chunk", "adaptive"];
-        head.iter().try_for_each(|head| write!(out, "{head:>12}"))?;
+        head.iter().try_for_each(|head| write!(out, "{head:>14}"))?;
         writeln!(out)?;
         for point in &curve.points {
             let [[chunked, layered], ours] = [point.published, point.ours];
             let best = format!("{:.1} ({})", point.best_chunked, point.best_chunk);
             writeln!(
                 out,
-                "{:>12}{chunked:>12.1}{:>12.1}{layered:>12.1}{:>12.1}{best:>12}{:>12.1}",
+                "{:>14}{chunked:>14.1}{:>14.1}{layered:>14.1}{:>14.1}{best:>14}{:>14.1}",
                 point.rate, ours[0], ours[1], point.adaptive
             )?;
         }
