@@ -102,7 +102,7 @@ fn most_passes(segments: &[Segment]) -> usize {
 const MAX_TILES: usize = 512;
 
 /// Tasks of the first pass for each thread. A thread goes from one to the next in order, so even short ones make long
-/// runs, and at the end nobody waits long: 2 to 3 % of a decode step with one stream, against a quarter as many.
+/// runs, and at the end nobody waits long: up to 2 % of a decode step with one stream, against a quarter as many.
 const HIDDEN_SHARES: usize = 32;
 
 /// Hidden columns of a task of the first pass: a block of codes.
