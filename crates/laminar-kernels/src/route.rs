@@ -21,6 +21,37 @@ impl Routing {
         self.ids.clear();
         self.weights.clear();
     }
+
+    /// Adds rows behind those there are: `choose` gets the number of each, counted from 0, and the places of its experts and
+    /// their weights. So many rows `together` are a task, with a memory of its own.
+    ///
+    /// # Panics
+    ///
+    /// If the rows so far go to another number of experts.
+    pub(crate) fn append<M: Default>(
+        &mut self,
+        pool: &Pool,
+        rows: usize,
+        top_k: usize,
+        together: usize,
+        choose: impl Fn(&mut M, usize, &mut [u32], &mut [f32]) + Sync,
+    ) {
+        let before = self.ids.len();
+        assert!(before == 0 || self.top_k == top_k, "{top_k} experts behind rows of {}", self.top_k);
+        self.top_k = top_k;
+        self.ids.resize(before + rows * top_k, 0);
+        self.weights.resize(before + rows * top_k, 0.0);
+        let ids = SharedMut::new(&mut self.ids[before..]);
+        let weights = SharedMut::new(&mut self.weights[before..]);
+        pool.run(rows.div_ceil(together), &|task| {
+            let mut memory = M::default();
+            for row in task * together..rows.min((task + 1) * together) {
+                // SAFETY: each row is visited once.
+                let (ids, weights) = unsafe { (ids.slice(row * top_k, top_k), weights.slice(row * top_k, top_k)) };
+                choose(&mut memory, row, ids, weights);
+            }
+        });
+    }
 }
 
 /// Softmax over all experts of each row of `logits`, then the `top_k` largest, largest first.
@@ -47,22 +78,9 @@ pub fn append_top_k(pool: &Pool, logits: &[f32], experts: usize, top_k: usize, n
         "{top_k} of {experts} experts, {} logits",
         logits.len()
     );
-    let before = routing.ids.len();
-    assert!(before == 0 || routing.top_k == top_k, "{top_k} experts behind rows of {}", routing.top_k);
-    let rows = logits.len() / experts;
-    routing.top_k = top_k;
-    routing.ids.resize(before + rows * top_k, 0);
-    routing.weights.resize(before + rows * top_k, 0.0);
-    let ids = SharedMut::new(&mut routing.ids[before..]);
-    let weights = SharedMut::new(&mut routing.weights[before..]);
     // A row takes a microsecond or two.
-    const ROWS: usize = 32;
-    pool.run(rows.div_ceil(ROWS), &|task| {
-        for row in task * ROWS..rows.min((task + 1) * ROWS) {
-            // SAFETY: each row is visited once.
-            let (ids, weights) = unsafe { (ids.slice(row * top_k, top_k), weights.slice(row * top_k, top_k)) };
-            route_row(&logits[row * experts..][..experts], normalise, ids, weights);
-        }
+    routing.append(pool, logits.len() / experts, top_k, 32, |(): &mut (), row, ids, weights| {
+        route_row(&logits[row * experts..][..experts], normalise, ids, weights);
     });
 }
 

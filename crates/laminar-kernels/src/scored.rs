@@ -1,7 +1,6 @@
 //! The routers of DeepSeek's line: scores with a correction that counts for the choice alone, limits by group, and a factor.
 
 use crate::exp::exp;
-use crate::pool::SharedMut;
 use crate::{Pool, Routing};
 
 /// How logits become scores.
@@ -55,23 +54,9 @@ pub fn append_scored(pool: &Pool, logits: &[f32], experts: usize, rule: &ScoredR
         logits.len()
     );
     assert!(rule.correction.is_none_or(|values| values.len() == experts), "a correction for other experts");
-    let before = routing.ids.len();
-    assert!(before == 0 || routing.top_k == top_k, "{top_k} experts behind rows of {}", routing.top_k);
-    let rows = logits.len() / experts;
-    routing.top_k = top_k;
-    routing.ids.resize(before + rows * top_k, 0);
-    routing.weights.resize(before + rows * top_k, 0.0);
-    let ids = SharedMut::new(&mut routing.ids[before..]);
-    let weights = SharedMut::new(&mut routing.weights[before..]);
     // A row takes a few microseconds.
-    const ROWS: usize = 16;
-    pool.run(rows.div_ceil(ROWS), &|task| {
-        let mut memory = Memory::default();
-        for row in task * ROWS..rows.min((task + 1) * ROWS) {
-            // SAFETY: each row is visited once.
-            let (ids, weights) = unsafe { (ids.slice(row * top_k, top_k), weights.slice(row * top_k, top_k)) };
-            memory.route(&logits[row * experts..][..experts], rule, ids, weights);
-        }
+    routing.append(pool, logits.len() / experts, top_k, 16, |memory: &mut Memory, row, ids, weights| {
+        memory.route(&logits[row * experts..][..experts], rule, ids, weights);
     });
 }
 

@@ -11,12 +11,12 @@ mod common;
 
 use std::path::Path;
 
-use common::{Sequence, argmax, real_model};
+use common::{agrees_where_clear, real_model};
 use laminar_kernels::{Pool, WeightType};
 use laminar_model::arch::FAMILIES;
 use laminar_model::checkpoint::{Checkpoint, Gguf};
 use laminar_model::synth::{Preset, SynthOptions, to_vec};
-use laminar_model::{KvType, LoadOptions, Model};
+use laminar_model::{LoadOptions, Model};
 use serde::Deserialize;
 
 const GAP: f32 = 0.02;
@@ -51,18 +51,9 @@ fn synthetic_models_agree_with_llama_cpp() {
         let name = file.metadata().require_str("general.architecture").unwrap().to_owned();
         let load = LoadOptions { context: Some(case.context), ..LoadOptions::default() };
         let model = Model::load(&Checkpoint::Gguf(file), &pool, &load).unwrap();
-        let total = case.prompt_ids.len() + case.generated_ids.len();
-        let mut sequence = Sequence::new(&model, &pool, total, KvType::F16);
-        let mut row = sequence.feed(&case.prompt_ids).pop().unwrap();
-        let mut compared = 0;
-        for (step, (&id, &gap)) in case.generated_ids.iter().zip(&case.gaps).enumerate() {
-            if gap > GAP {
-                assert_eq!(argmax(&row), id, "{}: step {step}, gap {gap}", case.preset);
-                compared += 1;
-            }
-            row = sequence.feed(&[id]).pop().unwrap();
-        }
-        println!("{} ({}): {compared} of {} steps compared", case.preset, case.context, case.gaps.len());
+        let label = format!("{} ({})", case.preset, case.context);
+        let Case { prompt_ids, generated_ids, gaps, .. } = case;
+        let compared = agrees_where_clear(&model, &pool, prompt_ids, generated_ids, gaps, GAP, &label);
         assert!(compared * 2 > case.gaps.len(), "{}: too few clear steps", case.preset);
         architectures.push(name);
     }

@@ -55,9 +55,7 @@ impl<'a> ByteTensor<'a> {
         range: Range<usize>,
         buffer: &'b mut Vec<u8>,
     ) -> Result<&'b [u8], CheckpointError> {
-        let Place { bytes, at } = self.place;
-        // Both were checked to lie inside the file, so neither sum overflows.
-        bytes.read(at + range.start..at + range.end, buffer)
+        self.place.read(range, buffer)
     }
 
     /// The file that holds the bytes, and where they begin in it.
@@ -71,6 +69,14 @@ impl<'a> ByteTensor<'a> {
 pub(crate) struct Place<'a> {
     pub bytes: &'a Arc<Bytes>,
     pub at: usize,
+}
+
+impl Place<'_> {
+    /// Some of the bytes from here on, for one use: as [`Bytes::read`] gets them. The range was checked to lie inside the
+    /// file, so neither sum overflows.
+    fn read<'b>(&'b self, range: Range<usize>, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], CheckpointError> {
+        self.bytes.read(self.at + range.start..self.at + range.end, buffer)
+    }
 }
 
 impl<'a> Tensor<'a> {
@@ -147,9 +153,7 @@ impl<'a> Tensor<'a> {
         range: Range<usize>,
         buffer: &'b mut Vec<u8>,
     ) -> Result<&'b [u8], CheckpointError> {
-        let Place { bytes, at } = self.place;
-        // Both were checked to lie inside the file, so neither sum overflows.
-        bytes.read(at + range.start..at + range.end, buffer)
+        self.place.read(range, buffer)
     }
 
     /// The file that holds the values, and where they begin in it.

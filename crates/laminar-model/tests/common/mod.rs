@@ -79,6 +79,31 @@ pub fn argmax(row: &[f32]) -> u32 {
     best as u32
 }
 
+/// Feeds a model what llama.cpp was fed and has chosen, step by step: wherever llama.cpp's first choice leads its second by
+/// more than `least`, ours must be the same. Returns how many steps were compared.
+pub fn agrees_where_clear(
+    model: &Model,
+    pool: &Pool,
+    prompt: &[u32],
+    chosen: &[u32],
+    gaps: &[f32],
+    least: f32,
+    name: &str,
+) -> usize {
+    let mut sequence = Sequence::new(model, pool, prompt.len() + chosen.len(), KvType::F16);
+    let mut row = sequence.feed(prompt).pop().unwrap();
+    let mut compared = 0;
+    for (step, (&id, &gap)) in chosen.iter().zip(gaps).enumerate() {
+        if gap > least {
+            assert_eq!(argmax(&row), id, "{name}: step {step}, reference gap {gap}");
+            compared += 1;
+        }
+        row = sequence.feed(&[id]).pop().unwrap();
+    }
+    println!("{name}: {compared} of {} steps compared", gaps.len());
+    compared
+}
+
 /// A real model file from the test-model cache, or `None` with a line that says it was skipped.
 pub fn real_model(file: &str) -> Option<std::path::PathBuf> {
     let folder = std::env::var_os("LAMINAR_TEST_MODELS").map_or_else(
