@@ -72,7 +72,7 @@ unsafe fn floats<L: Loader, const R: usize>(job: &Job, out: &mut OutTile) {
             tile_of_floats::<L, R>(job, &mut out[..R]);
         } else {
             tile_of_floats::<L, TILE>(job, &mut out[..TILE]);
-            let second = Job { floats: [job.floats[1]; 2], lines: 0, ..*job };
+            let second = Job { floats: [job.floats[1]; 2], ahead_step: 0, ..*job };
             // One of these four.
             match R - TILE {
                 1 => tile_of_floats::<L, 1>(&second, &mut out[TILE..R]),
@@ -134,7 +134,7 @@ unsafe fn blocks<F: Format, const R: usize>(job: &Job, out: &mut OutTile) {
             tile::<F, R>(job, &mut out[..R]);
         } else {
             tile::<F, TILE>(job, &mut out[..TILE]);
-            let second = Job { blocks: [job.blocks[1]; 2], wide: [job.wide[1]; 2], lines: 0, ..*job };
+            let second = Job { blocks: [job.blocks[1]; 2], wide: [job.wide[1]; 2], ahead_step: 0, ..*job };
             // One of these four.
             match R - TILE {
                 1 => tile::<F, 1>(&second, &mut out[TILE..R]),
@@ -158,7 +158,7 @@ unsafe fn tile<F: Format, const R: usize>(job: &Job, out: &mut [[f32; LANES]]) {
             halves::<F, R, 2>(job, 0, out);
         } else {
             halves::<F, R, 1>(job, 0, out);
-            halves::<F, R, 1>(&Job { lines: 0, ..*job }, 1, out);
+            halves::<F, R, 1>(&Job { ahead_step: 0, ..*job }, 1, out);
         }
     }
 }

@@ -24,11 +24,12 @@ struct Job {
     blocks: [*const TileBlock; 2],
     wide: [*const WideBlock; 2],
     floats: [*const f32; 2],
-    /// What to prefetch with the first block (or few columns), how far on with each, and how many cache lines; only an
-    /// address, never read.
+    /// What to prefetch with the first block (or few columns), and how many bytes with each; only an address, never read.
     ahead: *const u8,
     ahead_step: usize,
+    /// How many lines from each address on that is a multiple of how many bytes.
     lines: usize,
+    every: usize,
 }
 
 impl Job {
@@ -73,15 +74,13 @@ pub(super) fn tile(
     };
     let bytes = matrix.panel(panel);
     let blocks = if ty.is_float() { steps.div_ceil(FLOATS_AT_ONCE) } else { matrix.cols() / BLOCK };
-    let (ahead, ahead_step, lines) = match ahead {
+    let (ahead, ahead_step, (lines, every)) = match ahead {
         Ahead::Stream => {
-            let step = bytes.len().div_ceil(blocks);
-            (bytes.as_ptr().wrapping_add(AHEAD_BYTES), step, step.div_ceil(64))
+            let is_plain = ty == WeightType::Q8_0 && rows <= ROWS_OF_A_PLAIN_STREAM;
+            let lines = if is_plain { PAGE_BEGINS } else { ALL_LINES };
+            (bytes.as_ptr().wrapping_add(AHEAD_BYTES), bytes.len().div_ceil(blocks), lines)
         }
-        Ahead::Bytes(bytes) => {
-            let lines = (bytes.len() / 64).div_ceil(blocks);
-            (bytes.as_ptr(), lines * 64, lines)
-        }
+        Ahead::Bytes(bytes) => (bytes.as_ptr(), (bytes.len() / LINE).div_ceil(blocks) * LINE, ALL_LINES),
     };
     let job = Job {
         panel: bytes.as_ptr(),
@@ -92,6 +91,7 @@ pub(super) fn tile(
         ahead,
         ahead_step,
         lines,
+        every,
     };
     let table = match isa {
         Isa::Vnni => avx512::table(ty),
@@ -143,15 +143,35 @@ use tables;
 /// Asks for the next weights while these are in use, a few cache lines with each block.
 ///
 /// Into the second-level cache: the few buffers for misses of the first level would hold the stream to half the
-/// speed of the memory.
+/// speed of the memory. Each line is asked for once: even a line that is there already takes one of those buffers for a
+/// moment, and blocks begin anywhere in a line. The inner loop looks odd for one line, but a tight loop is slower, perhaps since loads of
+/// later blocks then come sooner and take the buffers while their lines are still on the way.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn prefetch(job: &Job, block: usize) {
     let at = job.ahead.wrapping_add(block * job.ahead_step);
-    for line in 0..job.lines {
-        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line * 64).cast());
+    let end = at.addr() + job.ahead_step;
+    let mut line = (at.addr() + job.every - 1) & !(job.every - 1);
+    while line < end {
+        for i in 0..job.lines {
+            _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line.wrapping_sub(at.addr()) + i * LINE).cast());
+        }
+        line += job.every;
     }
 }
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Each line once.
+const ALL_LINES: (usize, usize) = (1, LINE);
+
+/// Two lines of each page: what the processor fetches by itself does not go beyond one.
+const PAGE_BEGINS: (usize, usize) = (2, 4096);
+
+/// Rows up to which a kernel for plain bytes is done with them as soon as they come. The processor sees such a stream and
+/// fetches it better than instructions could, but for the begins of pages.
+const ROWS_OF_A_PLAIN_STREAM: usize = 2;
 
 /// Columns of floats after which the next weights are asked for.
 const FLOATS_AT_ONCE: usize = 4;
