@@ -22,7 +22,7 @@ pub(crate) struct Job {
     pub max_tokens: usize,
     /// The parser of the request's grammar.
     pub guide: Option<Guide>,
-    pub events: UnboundedSender<Event>,
+    pub events: UnboundedSender<Due>,
     pub submitted: Instant,
     pub slot: Slot,
 }
@@ -45,12 +45,22 @@ pub(crate) struct Active {
     sampler: Sampler,
     guide: Option<Guide>,
     text: AnswerText,
-    events: UnboundedSender<Event>,
+    events: UnboundedSender<Due>,
     submitted: Instant,
     first_step: Option<Instant>,
+    /// When its first and its newest token were due.
     first_token: Option<Instant>,
+    newest_token: Option<Instant>,
     prefill_expert_loads: u64,
     slot: Slot,
+}
+
+/// A message on its way to a client.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub event: Event,
+    /// Not to be handed out before this moment.
+    pub at: Option<Instant>,
 }
 
 /// How a request ends.
@@ -86,6 +96,7 @@ impl Active {
             submitted,
             first_step: None,
             first_token: None,
+            newest_token: None,
             prefill_expert_loads: 0,
             slot,
         }
@@ -155,9 +166,9 @@ impl Active {
         self.prefill_expert_loads += prefill_expert_loads;
     }
 
-    /// Chooses the next token from the model's logits of the row at `position`, tells the client, and says whether the
-    /// request ends with it.
-    pub fn advance(&mut self, logits: &[f32], position: usize, masks: &mut MaskThread, now: Instant) -> Option<End> {
+    /// Chooses the next token from the model's logits of the row at `position`, tells the client when it is due, and says
+    /// whether the request ends with it.
+    pub fn advance(&mut self, logits: &[f32], position: usize, masks: &mut MaskThread, due: Instant) -> Option<End> {
         if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
             return Some(End::Failed(EngineError::NonFiniteLogits { id: id as u32, position }));
         }
@@ -167,7 +178,8 @@ impl Active {
         };
         let id = self.sampler.sample(logits, mask);
         self.tokens.push(id);
-        self.first_token.get_or_insert(now);
+        self.first_token.get_or_insert(due);
+        self.newest_token = Some(due);
 
         let ends_text = self.stop_ids.contains(&id);
         let (text, stopped) = if ends_text {
@@ -188,7 +200,8 @@ impl Active {
         let logprob: Option<TokenLogprobs> = self.top_logprobs.map(|count| logprobs(logits, id, count));
         let logits = self.return_logits.then(|| logits.to_vec());
         // A client that is gone is noticed before the next step.
-        let _ = self.events.send(Event::Token(TokenEvent { id, text, ends_text, logprob, logits }));
+        let event = Event::Token(TokenEvent { id, text, ends_text, logprob, logits });
+        let _ = self.events.send(Due { event, at: Some(due) });
 
         if stopped || complete {
             return Some(End::Finished(FinishReason::Stop));
@@ -202,6 +215,8 @@ impl Active {
             End::Failed(error) => Event::Failed(error),
             End::Finished(reason) => {
                 let completion_tokens = self.generated();
+                // Its last token may still have to wait.
+                let now = self.newest_token.map_or(now, |due| now.max(due));
                 let since =
                     |then: Option<Instant>| then.unwrap_or(now).saturating_duration_since(self.submitted).as_secs_f64();
                 // The text held back may hold a stop string.
@@ -227,6 +242,6 @@ impl Active {
             }
         };
         drop(self.slot);
-        let _ = self.events.send(event);
+        let _ = self.events.send(Due { event, at: None });
     }
 }

@@ -1,6 +1,6 @@
 //! The handle and the start of the thread behind it.
 
-use crate::active::Job;
+use crate::active::{Due, Job};
 use crate::executor::Executor;
 use crate::guide::Guide;
 use crate::model_executor::ModelExecutor;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// A handle on an engine. Clones share the engine. When the last one is dropped the engine stops as after
@@ -125,7 +125,7 @@ impl Engine {
         let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
         let job = Job { request, max_tokens, guide, events, submitted: Instant::now(), slot };
         commands.send(Command::Submit(Box::new(job))).map_err(|_| EngineError::ShuttingDown)?;
-        Ok(Generation { events: receiver, ended: false })
+        Ok(Generation { events: receiver, next: None, ended: false })
     }
 
     /// The state after the newest step.
@@ -171,29 +171,50 @@ impl Engine {
 /// The events of one request. Dropping it cancels the request by the next step.
 #[derive(Debug)]
 pub struct Generation {
-    events: UnboundedReceiver<Event>,
+    events: UnboundedReceiver<Due>,
+    /// The next event, where it has to wait.
+    next: Option<Due>,
     ended: bool,
 }
 
 impl Generation {
-    /// The next event; none after the last one.
+    /// The next event, once it is due; none after the last one. Nothing is lost if the future is dropped before.
+    ///
+    /// Tokens that keep a beat wait by Tokio's clock, so the runtime has to have it.
     pub async fn next(&mut self) -> Option<Event> {
-        let event = self.events.recv().await;
-        self.pass(event)
+        if self.next.is_none() && !self.ended {
+            self.next = self.events.recv().await;
+        }
+        if let Some(wait) = self.wait() {
+            tokio::time::sleep(wait).await;
+        }
+        self.pass()
     }
 
     /// The next event, waiting for it in a thread that runs no async tasks.
     pub fn blocking_next(&mut self) -> Option<Event> {
-        let event = self.events.blocking_recv();
-        self.pass(event)
+        if self.next.is_none() && !self.ended {
+            self.next = self.events.blocking_recv();
+        }
+        if let Some(wait) = self.wait() {
+            std::thread::sleep(wait);
+        }
+        self.pass()
+    }
+
+    /// How long it is until the next event is due.
+    fn wait(&self) -> Option<Duration> {
+        let wait = self.next.as_ref()?.at?.saturating_duration_since(Instant::now());
+        (!wait.is_zero()).then_some(wait)
     }
 
     /// Every generation has a last event, even if the engine thread ended without sending one.
-    fn pass(&mut self, event: Option<Event>) -> Option<Event> {
+    fn pass(&mut self) -> Option<Event> {
         if self.ended {
             return None;
         }
-        let event = event.unwrap_or(Event::Failed(EngineError::ShuttingDown));
+        let next = self.next.take().map(|due| due.event);
+        let event = next.unwrap_or(Event::Failed(EngineError::ShuttingDown));
         self.ended = !matches!(event, Event::Token(_));
         Some(event)
     }

@@ -11,6 +11,7 @@
 //!   group sizes, the other requests or the number of threads.
 //! - Under `layered` a prompt's rows meet each layer once; the expert loads are counted.
 //! - An answer with a [`Constraint`] keeps to its grammar, token by token.
+//! - Where a prompt fills the steps, tokens are handed out in a steady beat; what delays a step a little reaches no stream.
 //! - The engine thread never waits for a client; a client that is gone frees its blocks by the next step, also in the
 //!   middle of its prefill.
 //! - Bad input, a failed step, even a panic in one ends as an error of the requests concerned; the engine lives on and
@@ -47,6 +48,7 @@
 //! In an async task, await [`Generation::next`] instead.
 
 mod active;
+mod beat;
 mod config;
 mod constraint;
 mod engine;

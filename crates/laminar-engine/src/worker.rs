@@ -1,6 +1,7 @@
 //! The engine thread: commands, plan, execute, sample, commit, and again.
 
 use crate::active::{Active, End, Job};
+use crate::beat::Beat;
 use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, StepEnd, TileInput};
 use crate::guide::MaskThread;
 use crate::shared::Shared;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What a handle asks of the thread.
 pub(crate) enum Command {
@@ -46,9 +47,6 @@ struct Outcome {
     loads: ExpertLoads,
 }
 
-/// Time between the tokens of one step and the begin of the next one, beyond which somebody else has taken it.
-const BETWEEN_STEPS: Duration = Duration::from_millis(20);
-
 /// Everything the engine thread owns.
 pub(crate) struct Worker {
     scheduler: Scheduler,
@@ -65,10 +63,7 @@ pub(crate) struct Worker {
     /// Computes masks of grammars.
     masks: MaskThread,
     started: Instant,
-    /// When the newest tokens were handed out.
-    emitted: Option<Instant>,
-    /// What choosing and handing out the tokens of the newest step took.
-    handing_out: Duration,
+    beat: Beat,
 }
 
 impl Worker {
@@ -95,8 +90,7 @@ impl Worker {
             logits: Vec::new(),
             masks: MaskThread::default(),
             started: Instant::now(),
-            emitted: None,
-            handing_out: Duration::ZERO,
+            beat: Beat::default(),
         }
     }
 
@@ -278,13 +272,16 @@ impl Worker {
         let experts = self.executor.experts().map(|experts| experts.count);
         let mut batch =
             batch(step, experts, &self.requests, &self.scheduler).ok_or("a sequence of the step is unknown")?;
-        batch.end = step.deadline.map(|deadline| {
-            // The streams wait since their last tokens, not since the step was planned.
-            let since = self.emitted.filter(|emitted| begun.duration_since(*emitted) < BETWEEN_STEPS).unwrap_or(begun);
-            StepEnd { at: since + deadline.until.saturating_sub(self.handing_out), decode: deadline.decode }
-        });
+        let end = |deadline| StepEnd { at: self.beat.end(begun, deadline), decode: deadline.decode };
+        batch.end = step.deadline.map(end);
         let loads = self.executor.execute(&mut batch, &mut self.logits)?;
         let sampling = batch.sampling(layers);
+        // Streams keep the beat as long as there are prompts to fill it.
+        let is_on_its_way = |tile: &TileInput<'_>| {
+            let mut members = tile.members.iter().filter(|member| !member.dropped);
+            members.any(|member| tile.to.layer < layers || !member.ends_prompt)
+        };
+        let deadline = step.deadline.filter(|_| batch.tiles.iter().any(is_on_its_way));
         let ends = batch.tiles.iter().zip(&step.tiles).filter(|(tile, planned)| tile.to != planned.to);
         let reached = self.executor.ends_early().then(|| ends.map(|(tile, _)| (tile.cohort, tile.to)).collect());
         let through = batch.tiles.iter().zip(&step.tiles).filter(|(tile, _)| tile.to.layer >= layers);
@@ -301,6 +298,7 @@ impl Worker {
             }
         }
         let now = Instant::now();
+        let due = self.beat.due(begun, now, deadline.map(|deadline| deadline.until));
         let (mut ended, mut sampled) = (Vec::new(), Vec::new());
         for ((id, position), logits) in sampling.into_iter().zip(self.logits.chunks_exact(vocab)) {
             if let Some(request) = self.requests.get_mut(&id) {
@@ -309,12 +307,14 @@ impl Worker {
                     continue;
                 }
                 let before = request.tokens().len();
-                ended.extend(request.advance(logits, position, &mut self.masks, now).map(|end| (id, end)));
+                ended.extend(request.advance(logits, position, &mut self.masks, due).map(|end| (id, end)));
                 sampled.extend(request.tokens().get(before).map(|token| (id, *token)));
             }
         }
-        self.handing_out = now.elapsed();
-        self.emitted = (!sampled.is_empty()).then(Instant::now);
+        match sampled.is_empty() {
+            true => self.beat.pauses(),
+            false => self.beat.handed_out(now),
+        }
         self.stats.tokens_generated += sampled.len() as u64;
         Ok(Outcome { ended, sampled, reached, loads })
     }

@@ -166,7 +166,7 @@ impl Scheduler {
         let Some(InFlight { mut step, decode, mut tiles, cancelled }) = self.in_flight.take() else {
             return Err(CommitError::NoStep { reported: report.step });
         };
-        self.state.learn_lateness(&step, report);
+        self.state.is_watched |= report.reached.is_some();
         if let Some(reached) = report.reached.as_ref().filter(|reached| !reached.is_empty()) {
             for tile in &mut step.tiles {
                 let reached = reached.iter().find(|(cohort, _)| *cohort == tile.cohort);

@@ -1,14 +1,9 @@
 //! What the policies work on: the sequences, and the cohorts under way.
 
 use crate::cohort::{Cohort, Member};
-use crate::cost::{Tail, TailBounds};
 use crate::costs::{Batch, Costs, Estimate};
 use crate::queues::{Queues, Slot};
 use crate::{CohortId, Cursor, DecodeRow, Report, SchedulerConfig, SequenceId, Step, Tile};
-
-/// How late steps may be beside their deadlines before these are set earlier: two of a hundred. By no more than a tenth, since
-/// where somebody else takes the machine now and then no deadline helps, and prompts pay for it.
-const LATENESS: TailBounds = TailBounds { quantile: 0.98, default: 1.0, largest: 1.1 };
 
 /// The scheduler's state, less the step in flight.
 #[derive(Debug)]
@@ -17,8 +12,8 @@ pub(crate) struct State {
     /// In the order in which they were formed.
     pub cohorts: Vec<Cohort>,
     pub costs: Costs,
-    /// How long steps take beside their deadlines, where the executor ends tiles early when these come.
-    pub lateness: Option<Tail>,
+    /// Whether the executor ends tiles early when a step's deadline comes, as its reports say.
+    pub is_watched: bool,
     batch: Batch,
     next_cohort: u64,
 }
@@ -30,7 +25,7 @@ impl State {
             queues: Queues::new(config),
             cohorts: Vec::new(),
             costs: Costs::new(config.costs.clone(), config.experts, config.layers),
-            lateness: None,
+            is_watched: false,
             batch: Batch::default(),
             next_cohort: 0,
         }
@@ -106,17 +101,6 @@ impl State {
             }
         }
         ended
-    }
-
-    /// Learns how near to its deadline a step has ended, from an executor that minds.
-    pub fn learn_lateness(&mut self, step: &Step, report: &Report) {
-        if report.reached.is_none() {
-            return;
-        }
-        let lateness = self.lateness.get_or_insert_with(|| Tail::new(LATENESS));
-        if let Some(deadline) = step.deadline.filter(|_| !step.tiles.is_empty()) {
-            lateness.push(report.duration.as_secs_f64() / deadline.until.as_secs_f64().max(1e-9));
-        }
     }
 
     /// Whether a tile of the step takes this cohort past this place, or to it or from it.

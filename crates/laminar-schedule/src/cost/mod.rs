@@ -31,7 +31,7 @@ pub use work::{KNEES, Knees, Work};
 
 use fit::{Fit, Learned};
 use std::fmt;
-pub(crate) use tail::{Tail, TailBounds};
+use tail::Tail;
 use work::FEATURES;
 
 /// Kinds of steps (and of rows) that are learned apart.
@@ -120,7 +120,7 @@ impl CostModel {
             knees: KNEES_TRIED.map(|factor| factor * knee),
             candidates: std::array::from_fn(|_| candidate.clone()),
             best: PRIOR_KNEE,
-            tails: std::array::from_fn(|_| Tail::new(TailBounds::OF_STEPS)),
+            tails: std::array::from_fn(|_| Tail::new()),
         }
     }
 

@@ -6,21 +6,11 @@ const WINDOW: usize = 128;
 /// Steps before the window is trusted.
 const ENOUGH: usize = 16;
 
-/// What is asked of a tail.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct TailBounds {
-    /// The share of steps that end within the tail.
-    pub quantile: f64,
-    /// The factor until enough steps were seen.
-    pub default: f64,
-    /// The largest factor.
-    pub largest: f64,
-}
+/// The share of steps that end within the tail.
+const QUANTILE: f64 = 0.95;
 
-impl TailBounds {
-    /// Of predictions.
-    pub const OF_STEPS: TailBounds = TailBounds { quantile: 0.95, default: 1.25, largest: LARGEST };
-}
+/// The factor until enough steps were seen.
+const DEFAULT: f64 = 1.25;
 
 /// The largest ratio that is remembered. While few steps are known a single stall decides the quantile, and a server that
 /// planned for far worse than this would stop working instead.
@@ -29,7 +19,6 @@ const LARGEST: f64 = 3.0;
 /// A high percentile of actual to predicted time over the latest steps of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tail {
-    bounds: TailBounds,
     /// Ratios in the order of the steps; a ring.
     ring: [f64; WINDOW],
     /// Where the next ratio goes.
@@ -41,9 +30,8 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    pub fn new(bounds: TailBounds) -> Self {
-        let factor = bounds.default;
-        Self { bounds, ring: [0.0; WINDOW], next: 0, sorted: [0.0; WINDOW], len: 0, factor }
+    pub fn new() -> Self {
+        Self { ring: [0.0; WINDOW], next: 0, sorted: [0.0; WINDOW], len: 0, factor: DEFAULT }
     }
 
     /// What to multiply a prediction with, at least 1.
@@ -88,11 +76,11 @@ impl Tail {
 
     fn update(&mut self) {
         self.factor = if self.len < ENOUGH {
-            self.bounds.default
+            DEFAULT
         } else {
             // One place higher than the sample's own quantile: the next step is not among the sample.
-            let rank = (self.bounds.quantile * (self.len + 1) as f64).ceil() as usize;
-            self.sorted[rank.min(self.len) - 1].clamp(1.0, self.bounds.largest)
+            let rank = (QUANTILE * (self.len + 1) as f64).ceil() as usize;
+            self.sorted[rank.min(self.len) - 1].clamp(1.0, LARGEST)
         };
     }
 }
@@ -103,7 +91,7 @@ mod tests {
 
     #[test]
     fn few_steps_give_the_default() {
-        let mut tail = Tail::new(TailBounds::OF_STEPS);
+        let mut tail = Tail::new();
         (1..ENOUGH).for_each(|_| tail.push(1.0));
         assert_eq!(tail.factor(), 1.25);
         tail.push(1.0);
@@ -112,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_factor_is_the_95th_percentile_of_the_latest_steps() {
-        let mut tail = Tail::new(TailBounds::OF_STEPS);
+        let mut tail = Tail::new();
         (0..500).for_each(|_| tail.push(2.9));
         // 128 different ratios push the old ones out; 37 has no common divisor with 128, so their order is mixed.
         (0..WINDOW).for_each(|step| tail.push(1.0 + (step * 37 % WINDOW) as f64 / 1000.0));
@@ -121,14 +109,14 @@ mod tests {
 
     #[test]
     fn fast_steps_never_push_the_factor_below_one() {
-        let mut tail = Tail::new(TailBounds::OF_STEPS);
+        let mut tail = Tail::new();
         (0..50).for_each(|_| tail.push(0.5));
         assert_eq!(tail.factor(), 1.0);
     }
 
     #[test]
     fn one_stall_does_not_stop_a_server() {
-        let mut tail = Tail::new(TailBounds::OF_STEPS);
+        let mut tail = Tail::new();
         (0..20).for_each(|step| tail.push(if step == 3 { 1e6 } else { 1.0 }));
         assert!(tail.factor() <= LARGEST);
     }
@@ -136,7 +124,7 @@ mod tests {
     #[test]
     fn forgotten_steps_leave_no_trace() {
         for before in [0, 20, 127, 128, 300] {
-            let mut tail = Tail::new(TailBounds::OF_STEPS);
+            let mut tail = Tail::new();
             (0..before).for_each(|step| tail.push(1.0 + (step % 7) as f64 / 10.0));
             let mut other = tail.clone();
             (0..8).for_each(|_| other.push(2.5));

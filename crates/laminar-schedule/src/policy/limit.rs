@@ -23,9 +23,6 @@ const MARGIN: f64 = 1.02;
 /// little faster than others.
 const ARRIVAL: f64 = 0.97;
 
-/// Share of the prompts' time by which a deadline may be set earlier because steps are late.
-const GIVEN_UP: f64 = 0.12;
-
 /// Where the decode rows alone leave less than this share of the target, it cannot be kept in any useful way, ..
 const HOPELESS: f64 = 0.03;
 
@@ -62,14 +59,12 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// The limit beside these decode rows. `lateness` is how many times longer than to their deadlines steps take that end
-    /// their tiles early when they turn out slow.
-    pub fn new(state: &State, target: Option<Duration>, batch: Batch, lateness: Option<f64>) -> Self {
-        let is_watched = lateness.is_some();
+    /// The limit beside these decode rows. Steps that are watched end their tiles early when they turn out slow.
+    pub fn new(state: &State, target: Option<Duration>, batch: Batch, is_watched: bool) -> Self {
         let costs = &state.costs;
         let decode = costs.seconds(&costs.decode(batch));
-        // The slow ones among the steps have to end in time too.
-        let tail = costs.prefill_tail().max(MARGIN);
+        // The slow ones among the steps have to end in time too; but nobody has to plan for the worst who can stop.
+        let tail = if is_watched { 1.0 / ARRIVAL } else { costs.prefill_tail().max(MARGIN) };
         if batch.rows == 0 {
             return Self {
                 until: IDLE_STEP,
@@ -85,10 +80,6 @@ impl Limit {
             Some(target) => (target.as_secs_f64(), Reason::Target),
             None => ((AUTOMATIC * decode).max(AUTOMATIC_AT_LEAST), Reason::Automatic),
         };
-        // The earlier a deadline is, the less is gained by it and the more prompts pay.
-        let latest = until * ARRIVAL;
-        let lateness = lateness.map(|late| late.min(latest / (latest - GIVEN_UP * (latest - decode)).max(decode)));
-        let tail = lateness.map_or(tail, |late| late.max(1.0) / ARRIVAL);
         let room = until / tail - decode;
         if room < HOPELESS * until {
             return Self {
@@ -145,7 +136,7 @@ mod tests {
     use crate::{CostPrior, Policy, SchedulerConfig};
 
     #[test]
-    fn the_later_watched_steps_are_the_earlier_is_their_deadline_within_bounds() {
+    fn nobody_has_to_plan_for_the_worst_who_can_stop() {
         let state = State::new(&SchedulerConfig {
             policy: Policy::ADAPTIVE,
             layers: 8,
@@ -157,13 +148,9 @@ mod tests {
             max_waiting: 4,
             context: 1024,
         });
-        let limit = |lateness| Limit::new(&state, None, Batch { rows: 4, context: 100.0 }, lateness);
-        let (unwatched, punctual, late, very_late) =
-            (limit(None), limit(Some(1.0)), limit(Some(1.05)), limit(Some(9.0)));
-        assert!(unwatched.room < punctual.room, "nobody has to plan for the worst who can stop");
-        assert!(punctual.deadline < punctual.until && late.deadline < punctual.deadline);
-        assert!(very_late.deadline < late.deadline);
-        let given_up = (punctual.room - very_late.room) / punctual.room;
-        assert!(given_up > 0.1 && given_up < 0.13, "{given_up}");
+        let limit = |is_watched| Limit::new(&state, None, Batch { rows: 4, context: 100.0 }, is_watched);
+        let (unwatched, watched) = (limit(false), limit(true));
+        assert!(unwatched.room < watched.room);
+        assert!(unwatched.deadline < watched.deadline && watched.deadline < watched.until);
     }
 }

@@ -138,7 +138,7 @@ impl Policy {
                 (None, one_cohort(state, gather, |tokens| layered::released_count(tokens, groups)))
             }
             Policy::ChunkedDeadline { tbt, tokens } => {
-                let limit = Limit::new(state, tbt, state.batch(), None);
+                let limit = Limit::new(state, tbt, state.batch(), false);
                 (Some(limit), one_cohort(state, |state| chunked::gather_within(state, &limit, tokens), |_| 1))
             }
             Policy::Adaptive { targets, cohort_tokens } => {

@@ -41,11 +41,10 @@ const WORTH_BEGINNING: f64 = 0.15;
 /// The prefill tiles of the next step, newcomers admitted.
 pub(super) fn tiles(state: &mut State, targets: Targets, cohort_tokens: usize, now: Duration) -> (Limit, Vec<Tile>) {
     let batch = state.batch();
-    let lateness = state.lateness.as_ref().map(|lateness| lateness.factor());
-    let limit = Limit::new(state, targets.tbt, batch, lateness);
+    let limit = Limit::new(state, targets.tbt, batch, state.is_watched);
     let mut tiles: Vec<Tile> = Vec::new();
     let mut left = limit.room;
-    let slack = if lateness.is_some() && batch.rows > 0 { SLACK * limit.until } else { 0.0 };
+    let slack = if state.is_watched && batch.rows > 0 { SLACK * limit.until } else { 0.0 };
     while let Some(index) = next_cohort(state, targets, cohort_tokens, batch, &limit, now, &tiles)
         && let Some(cohort) = state.cohorts.get(index)
     {
