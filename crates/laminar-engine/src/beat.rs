@@ -33,8 +33,6 @@ const BETWEEN_STEPS: Duration = Duration::from_millis(20);
 pub(crate) struct Beat {
     /// When the newest tokens are due, or were.
     due: Option<Instant>,
-    /// What choosing and handing out the tokens of the newest step took.
-    handing_out: Duration,
 }
 
 impl Beat {
@@ -43,7 +41,7 @@ impl Beat {
         let since = self.since(begun);
         let beat = deadline.until;
         let lead = since.saturating_duration_since(begun) + beat.mul_f64(BUILD);
-        since + beat.saturating_sub(lead.min(longest_lead(beat))).saturating_sub(self.handing_out)
+        since + beat.saturating_sub(lead.min(longest_lead(beat)))
     }
 
     /// When the tokens of a step that began at `begun` and is done now are due: at once, unless they keep a beat.
@@ -52,11 +50,6 @@ impl Beat {
         let due = beat.map_or(now, |beat| now.max((self.since(begun) + beat).min(now + longest_lead(beat))));
         self.due = Some(due);
         due
-    }
-
-    /// The tokens of a step, which was done at `since`, are chosen and on their way.
-    pub fn handed_out(&mut self, since: Instant) {
-        self.handing_out = since.elapsed();
     }
 
     /// A step has had no tokens: there is nobody to keep a beat for.

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// step has a few long pieces and then shorter ones, the last of which is small beside the step.
 const SHARE: f64 = 0.7;
 
+/// Share of a piece that there must be time for.
+const MOST: f64 = 0.5;
+
 /// Rows that a piece of an attention stage has at least: fewer would read the layer's weights for too little.
 const LEAST_ROWS: usize = 32;
 
@@ -88,7 +91,9 @@ impl Pace {
             None => (count / FIRST).max(least),
             Some(rate) => match fitting(left, weights, SHARE * seconds / rate) {
                 fits if fits >= least => fits,
-                _ if rate * weight(&begin(left, least), weights) <= seconds => least,
+                // The smallest piece goes in if most of it does: streams keep a beat that can bear it, and what is not used at
+                // the end of every step is lost to the prompts.
+                _ if rate * weight(&begin(left, least), weights) <= seconds / MOST => least,
                 _ => 0,
             },
         };
@@ -210,12 +215,12 @@ mod tests {
         let mut unequal = equal;
         unequal[3..8].fill(10.0);
         assert_eq!(cut(experts.clone(), 1000.0, 10.5, &unequal), [21, 20, 6, 2, 1], "five of them are as fifty");
-        assert_eq!(cut(experts, 100.0, 10.5, &unequal), [0; 0], "the first one takes too long");
+        assert_eq!(cut(experts, 50.0, 10.5, &unequal), [0; 0], "the first one takes too long");
         let attention = Part::Attention { layer: 1, rows: 300..1301 };
         assert_eq!(cut(attention.clone(), 1000.0, 2.5, &equal), [280, 84, 32]);
         assert_eq!(cut(attention, 3000.0, 2.5, &equal), [840, 161]);
         assert_eq!(cut(Part::Attention { layer: 1, rows: 4..8 }, 11.0, 2.5, &equal), [4]);
-        assert_eq!(cut(Part::FeedForward { layer: 0, units: 0..100 }, 101.0, 1.01, &[]), [72]);
+        assert_eq!(cut(Part::FeedForward { layer: 0, units: 0..100 }, 101.0, 1.01, &[]), [72, 28], "most of it does");
         assert_eq!(cut(Part::Layers(2..9), 10.0, 1.6, &[]), [4, 1, 1]);
     }
 
@@ -254,12 +259,12 @@ mod tests {
         pace.ran(&PART, Instant::now() - Duration::from_secs(400), WEIGHTS);
         assert_eq!(count(&pace, &PART, 3000), 4, "400 s of 600");
         assert_eq!(count(&pace, &PART, 3400), 1, "100 s of 200");
-        assert_eq!(count(&pace, &PART, 3550), 0);
+        assert_eq!(count(&pace, &PART, 3560), 0);
         let spared = Duration::from_secs(90);
         let more = pace.piece(&PART, Duration::from_secs(3550), spared, WEIGHTS);
         assert_eq!(more.map(|piece| size(&piece).1), Some(3), "10 s each of 50");
         pace.meets(CohortId(1));
-        assert_eq!(count(&pace, &PART, 3550), 0, "what is known of a cohort stays known");
+        assert_eq!(count(&pace, &PART, 3560), 0, "what is known of a cohort stays known");
         pace.meets(CohortId(2));
         assert_eq!(count(&pace, &PART, 3550), 1, "another cohort has other rows");
     }

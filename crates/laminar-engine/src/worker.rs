@@ -311,9 +311,8 @@ impl Worker {
                 sampled.extend(request.tokens().get(before).map(|token| (id, *token)));
             }
         }
-        match sampled.is_empty() {
-            true => self.beat.pauses(),
-            false => self.beat.handed_out(now),
+        if sampled.is_empty() {
+            self.beat.pauses();
         }
         self.stats.tokens_generated += sampled.len() as u64;
         Ok(Outcome { ended, sampled, reached, loads })

@@ -19,9 +19,12 @@ const AUTOMATIC_AT_LEAST: f64 = 0.05;
 /// However regular the steps are, predictions are no better than this.
 const MARGIN: f64 = 1.02;
 
-/// Share of the limit after which a step should really be over: its tokens still have to get to their clients, some a
-/// little faster than others.
-const ARRIVAL: f64 = 0.97;
+/// How much sooner than in the limit a step should really be over, in seconds: its tokens still have to get to their clients,
+/// some a little faster than others. ..
+const ARRIVAL: f64 = 2.5e-3;
+
+/// .. But at least and at most these shares of the limit.
+const ARRIVAL_SHARES: (f64, f64) = (0.03, 0.06);
 
 /// Where the decode rows alone leave less than this share of the target, it cannot be kept in any useful way, ..
 const HOPELESS: f64 = 0.03;
@@ -63,8 +66,6 @@ impl Limit {
     pub fn new(state: &State, target: Option<Duration>, batch: Batch, is_watched: bool) -> Self {
         let costs = &state.costs;
         let decode = costs.seconds(&costs.decode(batch));
-        // The slow ones among the steps have to end in time too; but nobody has to plan for the worst who can stop.
-        let tail = if is_watched { 1.0 / ARRIVAL } else { costs.prefill_tail().max(MARGIN) };
         if batch.rows == 0 {
             return Self {
                 until: IDLE_STEP,
@@ -79,6 +80,11 @@ impl Limit {
         let (until, reason) = match targets.min() {
             Some(target) => (target.as_secs_f64(), Reason::Target),
             None => ((AUTOMATIC * decode).max(AUTOMATIC_AT_LEAST), Reason::Automatic),
+        };
+        // The slow ones among the steps have to end in time too; but nobody has to plan for the worst who can stop.
+        let tail = match is_watched {
+            true => until / (until - ARRIVAL.clamp(ARRIVAL_SHARES.0 * until, ARRIVAL_SHARES.1 * until)),
+            false => costs.prefill_tail().max(MARGIN),
         };
         let room = until / tail - decode;
         if room < HOPELESS * until {
