@@ -113,7 +113,7 @@ impl Active {
 
     /// How its prompt is pooled, if it wants a vector and no answer.
     pub fn pooling(&self) -> Option<Pooling> {
-        self.pooling
+        self.pooling.clone()
     }
 
     /// Takes the vector of its prompt, with which it ends.
