@@ -187,8 +187,9 @@ impl Active {
         };
         let logprob: Option<TokenLogprobs> = self.top_logprobs.map(|count| logprobs(logits, id, count));
         let logits = self.return_logits.then(|| logits.to_vec());
+        let bytes = if ends_text { 0 } else { self.text.newest_bytes() };
         // A client that is gone is noticed before the next step.
-        let _ = self.events.send(Event::Token(TokenEvent { id, text, ends_text, logprob, logits }));
+        let _ = self.events.send(Event::Token(TokenEvent { id, text, bytes, ends_text, logprob, logits }));
 
         if stopped || complete {
             return Some(End::Finished(FinishReason::Stop));

@@ -90,9 +90,12 @@ impl AppState {
         let markers = Arc::new(Markers::new(&tokenizer));
         let template_knows_developer =
             template.as_ref().is_some_and(|template| template.source().contains("developer"));
-        let source = template.as_ref().map_or("", |template| template.source());
+        let family = match &template {
+            Some(template) => Family::of_template(template, &tokenizer),
+            None => Family::of("", &tokenizer),
+        };
         AppState {
-            family: Arc::new(Family::of(source, &tokenizer)),
+            family: Arc::new(family),
             grammars: Arc::default(),
             responses: Arc::default(),
             template_knows_developer,
