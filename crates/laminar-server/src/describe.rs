@@ -34,17 +34,14 @@ impl Family {
         None
     }
 
-    /// Puts the reasoning of earlier turns where the template looks for it. gpt-oss has another name for it, and takes
-    /// either reasoning or text beside a call: both become reasoning.
+    /// Gives the reasoning of earlier turns its other name, `thinking`, as `transformers` does. gpt-oss takes either
+    /// reasoning or text beside a call: both become reasoning.
     pub(crate) fn place_reasoning(&self, messages: &mut Value) {
-        if self.dialect != Dialect::Harmony {
-            return;
-        }
         for message in messages.as_array_mut().into_iter().flatten() {
             let Some(reasoning) = message["reasoning_content"].as_str().map(str::to_owned) else {
                 continue;
             };
-            let calls = message["tool_calls"].is_array();
+            let calls = self.dialect == Dialect::Harmony && message["tool_calls"].is_array();
             let text = text_of(message).to_owned();
             if calls && !text.is_empty() {
                 message["content"] = Value::from("");
@@ -221,17 +218,22 @@ mod tests {
 
     #[test]
     fn gpt_oss_gets_reasoning_under_its_own_name() {
-        let family = family("<|channel|><|message|>");
+        let gpt_oss = family("<|channel|><|message|>");
         let mut messages = json!([
             {"role": "user", "content": "q"},
             {"role": "assistant", "content": "so", "reasoning_content": "why", "tool_calls": [{}]},
             {"role": "assistant", "content": "a", "reasoning_content": "because"},
             {"role": "assistant", "content": "b"},
         ]);
-        family.place_reasoning(&mut messages);
+        gpt_oss.place_reasoning(&mut messages);
         assert_eq!((&messages[1]["thinking"], &messages[1]["content"]), (&json!("why\n\nso"), &json!("")));
         assert_eq!((&messages[2]["thinking"], &messages[2]["content"]), (&json!("because"), &json!("a")));
         assert!(messages[3].get("thinking").is_none());
+        let mut messages =
+            json!([{"role": "assistant", "content": "so", "reasoning_content": "why", "tool_calls": [{}]}]);
+        let other = family("");
+        other.place_reasoning(&mut messages);
+        assert_eq!((&messages[0]["thinking"], &messages[0]["content"]), (&json!("why"), &json!("so")));
     }
 
     #[test]
