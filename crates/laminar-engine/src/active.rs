@@ -124,7 +124,7 @@ impl Active {
 
     /// How its prompt is pooled, if it wants a vector and no answer.
     pub fn pooling(&self) -> Option<Pooling> {
-        self.pooling
+        self.pooling.clone()
     }
 
     /// Takes the vector of its prompt, with which it ends.
@@ -199,8 +199,9 @@ impl Active {
         };
         let logprob: Option<TokenLogprobs> = self.top_logprobs.map(|count| logprobs(logits, id, count));
         let logits = self.return_logits.then(|| logits.to_vec());
+        let bytes = if ends_text { 0 } else { self.text.newest_bytes() };
         // A client that is gone is noticed before the next step.
-        let event = Event::Token(TokenEvent { id, text, ends_text, logprob, logits });
+        let event = Event::Token(TokenEvent { id, text, bytes, ends_text, logprob, logits });
         let _ = self.events.send(Due { event, at: Some(due) });
 
         if stopped || complete {

@@ -22,6 +22,9 @@ pub struct TokenEvent {
     /// beginning of a stop string, is held back. The texts of all events of a generation, in order and with
     /// [`Finish::text`], are the answer.
     pub text: String,
+    /// Bytes of text that the token itself has added, shown by now or held back. Their sum over all tokens is the length of
+    /// the answer, with the stop string that may have ended it.
+    pub bytes: usize,
     /// Whether the token itself ended the answer (end of text, or one of the request's `stop_token_ids`). Such a token
     /// has no text but counts as generated.
     pub ends_text: bool,

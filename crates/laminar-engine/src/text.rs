@@ -13,13 +13,15 @@ pub(crate) struct AnswerText {
     stops: StopMatcher,
     /// A stop string has ended the answer.
     stopped: bool,
+    /// Bytes that the newest token has added, held back or not.
+    newest: usize,
 }
 
 impl AnswerText {
     /// An empty answer behind a prompt.
     pub fn new(tokenizer: Arc<Tokenizer>, stops: &[String], shown: Vec<u32>) -> Self {
         let decoder = StreamDecoder::continuation(Arc::clone(&tokenizer));
-        Self { tokenizer, decoder, shown, stops: StopMatcher::new(stops), stopped: false }
+        Self { tokenizer, decoder, shown, stops: StopMatcher::new(stops), stopped: false, newest: 0 }
     }
 
     /// Takes a token; [`Matched::Stop`] ends the answer.
@@ -30,9 +32,15 @@ impl AnswerText {
         } else {
             self.decoder.push(id)
         };
+        self.newest = piece.len();
         let matched = self.stops.push(&piece);
         self.stopped |= matches!(matched, Matched::Stop(_));
         matched
+    }
+
+    /// Bytes of text that the newest token has added, shown or held back.
+    pub fn newest_bytes(&self) -> usize {
+        self.newest
     }
 
     /// The stop string that has ended the answer, if one has.

@@ -18,7 +18,7 @@ fn a_vector_depends_on_the_prompt_alone() {
     let (model, tokenizer) = embedded();
     let prompt: Vec<u32> = (0..150).map(|id| id * 7 % 400).collect();
     let layered = Policy::Layered { group_tokens: 64, cohort_tokens: 4096, groups: Some(2) };
-    for pooling in [Pooling::Last, Pooling::Mean, Pooling::Cls] {
+    for pooling in [Pooling::Last, Pooling::Mean, Pooling::Cls, Pooling::Ggem([3.0, 1.5].into())] {
         let mut first: Option<Vec<f32>> = None;
         for policy in [Policy::Whole, Policy::Chunked { tokens: 7 }, Policy::Chunked { tokens: 64 }, layered] {
             let engine = engine_with(&model, &tokenizer, policy, 1);
@@ -26,7 +26,7 @@ fn a_vector_depends_on_the_prompt_alone() {
             let text = GenerateRequest { prompt: prompt.clone(), max_tokens: Some(3), ..GenerateRequest::default() };
             answer(&engine, text.clone());
             let beside = engine.submit(text).unwrap();
-            let found = answer(&engine, request(&prompt, pooling));
+            let found = answer(&engine, request(&prompt, pooling.clone()));
             let finish = found.finish();
             assert!(found.tokens.is_empty() && finish.usage.cached_tokens == 0 && finish.usage.completion_tokens == 0);
             let vector = finish.embedding.clone().unwrap();
@@ -50,6 +50,13 @@ fn the_first_row_is_that_of_the_first_token_alone() {
     for (place, mean) in vector(&[5, 6, 7], Pooling::Mean).into_iter().enumerate() {
         let sum: f64 = rows.iter().map(|row| f64::from(row[place])).sum();
         assert_eq!(mean, (sum / 3.0) as f32);
+    }
+    // Two groups of columns, each with its power.
+    let width = model.config().hidden;
+    for (place, found) in vector(&[5, 6, 7], Pooling::Ggem([3.0, 1.0].into())).into_iter().enumerate() {
+        let power = if place < width / 2 { 3.0 } else { 1.0 };
+        let sum: f64 = rows.iter().map(|row| f64::from(row[place]).max(1e-6).powf(power)).sum();
+        assert_eq!(found, (sum / 3.0).powf(1.0 / power) as f32);
     }
 }
 

@@ -1,22 +1,48 @@
 //! How the served model spells tool calls and reasoning, told by its chat template and its vocabulary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use laminar_model::tokenizer::Tokenizer;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::answer::{Dialect, MISTRAL_ARGUMENTS, MISTRAL_ID};
+use crate::answer::{Dialect, ReasoningTags, deepseek, granite, harmony, llama, mistral, phi, python};
+use crate::template::ChatTemplate;
 
 /// Tags that an answer may hold; where they are control tokens the engine is asked to show them.
-const TAGS: [&str; 8] = [
+const TAGS: [&str; 33] = [
     "<think>",
     "</think>",
+    "[THINK]",
+    "[/THINK]",
+    "<response>",
+    "</response>",
     "<tool_call>",
     "</tool_call>",
-    "[TOOL_CALLS]",
-    MISTRAL_ARGUMENTS,
-    MISTRAL_ID,
-    "<|python_tag|>",
+    "<arg_key>",
+    "</arg_key>",
+    "<arg_value>",
+    "</arg_value>",
+    mistral::OPEN,
+    mistral::ARGUMENTS,
+    mistral::ID,
+    llama::OPEN,
+    python::OPEN,
+    python::CLOSE,
+    granite::OPEN,
+    phi::CLOSE,
+    phi::WORD,
+    deepseek::OPEN,
+    deepseek::CLOSE,
+    deepseek::CALL,
+    deepseek::CALL_END,
+    deepseek::SEPARATOR,
+    deepseek::FENCE,
+    harmony::START,
+    harmony::CHANNEL,
+    harmony::CONSTRAIN,
+    harmony::MESSAGE,
+    harmony::END,
+    harmony::CALL,
 ];
 
 /// The spellings of one model.
@@ -24,30 +50,46 @@ const TAGS: [&str; 8] = [
 pub struct Family {
     /// How it spells calls.
     pub dialect: Dialect,
-    /// Whether it reasons between `<think>` and `</think>`.
+    /// Whether it reasons where that can be told apart.
     pub thinks: bool,
-    /// Whether its template shows tools; otherwise the system message describes them.
-    pub template_shows_tools: bool,
-    /// Whether the name of a Mistral call is followed by `[ARGS]`.
-    pub has_arguments_tag: bool,
+    /// How it marks its reasoning.
+    pub tags: ReasoningTags,
+    /// What its template does with tools.
+    pub template: TemplateHabits,
+    /// The tags that the template mentions.
+    mentioned: BTreeSet<&'static str>,
     /// Tags that are control tokens, with their ids.
     control: BTreeMap<&'static str, u32>,
+}
+
+/// What a chat template does with tools and calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TemplateHabits {
+    /// It lists the tools; otherwise the system message describes them.
+    pub lists_tools: bool,
+    /// It lists tools that are a field of the system message, as text (Phi-4 mini).
+    pub tools_in_system: bool,
+    /// It writes calls and their results; otherwise they become text.
+    pub writes_calls: bool,
+    /// It takes the arguments of a call as text (DeepSeek).
+    pub arguments_as_text: bool,
+    /// It refuses system messages (Gemma 2).
+    pub refuses_system: bool,
 }
 
 impl Family {
     /// Looks at the template for the tags it writes. A template that knows no calls gets Hermes' spelling.
     pub fn of(template: &str, tokenizer: &Tokenizer) -> Family {
         let has = |text: &str| template.contains(text);
-        let dialect = if has("[TOOL_CALLS]") {
-            Dialect::Mistral
-        } else if has("<function=") && has("<parameter=") {
-            Dialect::QwenXml
-        } else if has("<tool_call>") {
-            Dialect::Hermes
-        } else if has("<|python_tag|>") || (has("<|start_header_id|>") && has("parameters")) {
-            Dialect::Llama
+        let dialect = dialect(&has);
+        let tags = if has(ReasoningTags::GRANITE_WORDS.open) {
+            ReasoningTags::GRANITE_WORDS
+        } else if has("<response>") && has("<think>") {
+            ReasoningTags::GRANITE
+        } else if has("[THINK]") {
+            ReasoningTags::MISTRAL
         } else {
-            Dialect::Hermes
+            ReasoningTags::THINK
         };
         let ids = 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
         let mut control = BTreeMap::new();
@@ -57,13 +99,40 @@ impl Family {
                 control.insert(*tag, id);
             }
         }
+        let tools_in_system = has("message['tools']") || has("message.tools");
         Family {
             dialect,
-            thinks: has("<think>") || has("</think>"),
-            template_shows_tools: has("tools"),
-            has_arguments_tag: has(MISTRAL_ARGUMENTS),
+            thinks: dialect == Dialect::Harmony || has(tags.open) || has(tags.close),
+            tags,
+            template: TemplateHabits {
+                lists_tools: has("tools") && !tools_in_system,
+                tools_in_system,
+                writes_calls: has("tool_calls"),
+                arguments_as_text: false,
+                refuses_system: false,
+            },
+            mentioned: TAGS.into_iter().filter(|tag| has(tag)).collect(),
             control,
         }
+    }
+
+    /// As [`Family::of`], and tries what the template does with a few conversations.
+    pub fn of_template(template: &ChatTemplate, tokenizer: &Tokenizer) -> Family {
+        let mut family = Family::of(template.source(), tokenizer);
+        let habits = &mut family.template;
+        habits.arguments_as_text = habits.writes_calls && template.takes_arguments_as_text();
+        habits.refuses_system = !habits.lists_tools && template.refuses_system();
+        family
+    }
+
+    /// Whether the template mentions a tag.
+    pub(crate) fn mentions(&self, tag: &str) -> bool {
+        self.mentioned.contains(tag)
+    }
+
+    /// Whether a tag is a control token of the vocabulary, and so no text.
+    pub(crate) fn is_control(&self, tag: &str) -> bool {
+        self.control.contains_key(tag)
     }
 
     /// The control tokens that the answers must show.
@@ -88,49 +157,32 @@ impl Family {
     }
 }
 
-/// Tells a model of its tools where its template does not: in the system message, with the conversation's calls and their
-/// results written out as text.
-pub(crate) fn describe_tools(messages: &mut Value, tools: &[Value]) {
-    let Some(list) = messages.as_array_mut() else {
-        return;
-    };
-    for message in list.iter_mut() {
-        write_out(message);
+fn dialect(has: &dyn Fn(&str) -> bool) -> Dialect {
+    if has(harmony::CHANNEL) && has(harmony::MESSAGE) {
+        Dialect::Harmony
+    } else if has(mistral::OPEN) {
+        Dialect::Mistral
+    } else if has(deepseek::OPEN) {
+        Dialect::DeepSeek
+    } else if has("<arg_key>") {
+        Dialect::Glm
+    } else if has("<function=") && has("<parameter=") {
+        Dialect::QwenXml
+    } else if has(phi::WORD) || (has("<|tool|>") && has("<|/tool|>")) {
+        Dialect::Phi
+    } else if has(granite::OPEN) || (has("<|start_of_role|>") && !has("<tool_call>")) {
+        Dialect::Granite
+    } else if has("<tool_call>") {
+        Dialect::Hermes
+    } else if has("func_name") || has("function_name(") {
+        Dialect::Python
+    } else if has(llama::OPEN) || (has("<|start_header_id|>") || has("<|header_start|>")) && has("parameters") {
+        Dialect::Llama
+    } else if has("<start_of_turn>") {
+        Dialect::Gemma
+    } else {
+        Dialect::Hermes
     }
-    if tools.is_empty() {
-        return;
-    }
-    let mut text = "You may call these functions:\n<tools>\n".to_owned();
-    for tool in tools {
-        text += &format!("{}\n", tool["function"]);
-    }
-    text += "</tools>\nTo call one, write <tool_call>\n{\"name\": NAME, \"arguments\": OBJECT}\n</tool_call>";
-    match list.first_mut().filter(|first| first["role"] == "system") {
-        Some(first) => {
-            let before = first["content"].as_str().unwrap_or_default();
-            first["content"] = Value::from(format!("{before}\n\n{text}"));
-        }
-        None => list.insert(0, json!({"role": "system", "content": text})),
-    }
-}
-
-/// Turns a message of calls, or a tool's answer, into one of plain text.
-fn write_out(message: &mut Value) {
-    let content = message["content"].as_str().unwrap_or_default().to_owned();
-    if message["role"] == "tool" {
-        let text = format!("<tool_response>\n{content}\n</tool_response>");
-        *message = json!({"role": "user", "content": text});
-        return;
-    }
-    let Some(calls) = message.get("tool_calls").and_then(Value::as_array) else {
-        return;
-    };
-    let written = calls.iter().map(|call| {
-        let function = json!({"name": call["function"]["name"], "arguments": call["function"]["arguments"]});
-        format!("<tool_call>\n{function}\n</tool_call>")
-    });
-    let parts: Vec<String> = Some(content).filter(|text| !text.is_empty()).into_iter().chain(written).collect();
-    *message = json!({"role": message["role"], "content": parts.join("\n")});
 }
 
 #[cfg(test)]
@@ -138,29 +190,45 @@ mod tests {
     use super::*;
     use laminar_model::synth::byte_tokenizer;
 
-    fn dialect(template: &str) -> Dialect {
-        Family::of(template, &Tokenizer::from_gguf(&byte_tokenizer()).unwrap()).dialect
+    fn family(template: &str) -> Family {
+        Family::of(template, &Tokenizer::from_gguf(&byte_tokenizer()).unwrap())
     }
 
     #[test]
     fn templates_tell_their_dialect() {
-        assert_eq!(dialect("... <tool_call> ..."), Dialect::Hermes);
-        assert_eq!(dialect("<tool_call> <function=x> <parameter=y>"), Dialect::QwenXml);
-        assert_eq!(dialect("[AVAILABLE_TOOLS] [TOOL_CALLS]"), Dialect::Mistral);
-        assert_eq!(dialect("<|start_header_id|> {\"name\": function name, \"parameters\": {}}"), Dialect::Llama);
-        assert_eq!(dialect("{{ messages }}"), Dialect::Hermes);
+        for (template, dialect) in [
+            ("... <tool_call> ...", Dialect::Hermes),
+            ("<tool_call> <function=x> <parameter=y>", Dialect::QwenXml),
+            ("<tool_call> <arg_key>", Dialect::Glm),
+            ("[AVAILABLE_TOOLS] [TOOL_CALLS]", Dialect::Mistral),
+            ("<|start_header_id|> {\"name\": function name, \"parameters\": {}}", Dialect::Llama),
+            ("<|header_start|> [func_name1(params_name1=params_value1)]", Dialect::Python),
+            ("<|start|>assistant<|channel|>final<|message|>", Dialect::Harmony),
+            ("<｜Assistant｜><｜tool▁calls▁begin｜>", Dialect::DeepSeek),
+            ("<|start_of_role|>assistant<|end_of_role|><|tool_call|>", Dialect::Granite),
+            ("<|start_of_role|>tools <tool_call>", Dialect::Hermes),
+            ("<|system|><|tool|>{{ tools }}<|/tool|>", Dialect::Phi),
+            ("functools[{\"name\"", Dialect::Phi),
+            ("<start_of_turn>model", Dialect::Gemma),
+            ("{{ messages }}", Dialect::Hermes),
+        ] {
+            assert_eq!(family(template).dialect, dialect, "{template}");
+        }
     }
 
     #[test]
-    fn a_template_without_tools_gets_them_as_text() {
-        let mut messages = json!([
-            {"role": "user", "content": "q"},
-            {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
-            {"role": "tool", "tool_call_id": "c", "content": "42"},
-        ]);
-        describe_tools(&mut messages, &[json!({"type": "function", "function": {"name": "f"}})]);
-        assert!(messages[0]["content"].as_str().unwrap().contains("{\"name\":\"f\"}"));
-        assert_eq!(messages[2]["content"], "<tool_call>\n{\"name\":\"f\",\"arguments\":{\"a\":1}}\n</tool_call>");
-        assert_eq!(messages[3], json!({"role": "user", "content": "<tool_response>\n42\n</tool_response>"}));
+    fn templates_tell_how_they_mark_reasoning() {
+        for (template, thinks, tags) in [
+            ("<think>", true, ReasoningTags::THINK),
+            ("</think>", true, ReasoningTags::THINK),
+            ("<think></think><response></response>", true, ReasoningTags::GRANITE),
+            ("'Here is my thought process:' 'Here is my response:'", true, ReasoningTags::GRANITE_WORDS),
+            ("[THINK]", true, ReasoningTags::MISTRAL),
+            ("<|channel|>analysis<|message|>", true, ReasoningTags::THINK),
+            ("plain", false, ReasoningTags::THINK),
+        ] {
+            let family = family(template);
+            assert_eq!((family.thinks, family.tags), (thinks, tags), "{template}");
+        }
     }
 }

@@ -94,6 +94,8 @@ fn engine_gone() -> ApiError {
 pub struct Choice {
     /// Its whole text.
     pub text: String,
+    /// The bytes of text that each of its tokens adds; one that ends the text is left out.
+    pub pieces: Vec<usize>,
     /// Its tokens in order; kept only if logprobs were asked for.
     pub tokens: Vec<TokenEvent>,
     /// How it ended.
@@ -113,6 +115,9 @@ pub async fn collect(mut updates: Updates, choices: usize, keep_tokens: bool) ->
         match update {
             Update::Token(token) => {
                 choice.text.push_str(&token.text);
+                if !token.ends_text {
+                    choice.pieces.push(token.bytes);
+                }
                 if keep_tokens {
                     choice.tokens.push(token);
                 }
@@ -133,25 +138,35 @@ pub struct UsageSum {
     prompt_tokens: usize,
     cached_tokens: usize,
     completion_tokens: usize,
+    /// None where nothing is told apart.
+    reasoning_tokens: Option<usize>,
 }
 
 impl UsageSum {
-    /// Adds the usage of choice `index`, where each prompt has `per_prompt` choices.
-    pub fn add(&mut self, index: usize, per_prompt: usize, usage: &Usage) {
+    /// Adds the usage of choice `index`, where each prompt has `per_prompt` choices; `reasoning` of its tokens are reasoning,
+    /// where that is told apart.
+    pub fn add(&mut self, index: usize, per_prompt: usize, usage: &Usage, reasoning: Option<usize>) {
         if index.is_multiple_of(per_prompt.max(1)) {
             self.prompt_tokens += usage.prompt_tokens;
             self.cached_tokens += usage.cached_tokens;
         }
         self.completion_tokens += usage.completion_tokens;
+        if let Some(reasoning) = reasoning {
+            *self.reasoning_tokens.get_or_insert(0) += reasoning;
+        }
     }
 
     /// The OpenAI usage object.
     pub fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({
+        let mut usage = serde_json::json!({
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
             "prompt_tokens_details": { "cached_tokens": self.cached_tokens },
-        })
+        });
+        if let Some(reasoning) = self.reasoning_tokens {
+            usage["completion_tokens_details"] = serde_json::json!({ "reasoning_tokens": reasoning });
+        }
+        usage
     }
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use laminar_engine::{Constraint, Grammar, GrammarCompiler, GrammarError};
 use laminar_model::tokenizer::Tokenizer;
-use serde_json::{Value, json};
 
-use crate::answer::{Dialect, MISTRAL_ARGUMENTS, Thinking};
+use crate::answer::{Dialect, Thinking, harmony};
+use crate::call_grammar::{Rules, refuse_what_cannot_be_kept};
 use crate::error::ApiError;
 use crate::family::Family;
 use crate::openai::structured::Format;
@@ -65,10 +65,10 @@ impl Wanted {
         let body = match (forced, form, tools) {
             (Some(tools), ..) => rules.calls(family, tools),
             (None, Some(form), tools) => {
-                rules.inner.push(("format".to_owned(), form.clone()));
+                let form = rules.form(family, form);
                 match tools {
-                    Some(tools) => format!("(@format | {})", rules.calls(family, tools)),
-                    None => "@format".to_owned(),
+                    Some(tools) => format!("({form} | {})", rules.calls(family, tools)),
+                    None => form,
                 }
             }
             (None, None, _) => return None,
@@ -92,8 +92,8 @@ impl Wanted {
         let Some(grammar) = self.grammar(family, thinking) else {
             return Ok(None);
         };
-        if family.dialect == Dialect::QwenXml {
-            self.refuse_patterns()?;
+        if let Some(tools) = &self.tools {
+            refuse_what_cannot_be_kept(family, tools)?;
         }
         let error = match grammars.compile(tokenizer, &grammar) {
             Ok(constraint) => return Ok(Some(constraint)),
@@ -116,37 +116,8 @@ impl Wanted {
     }
 }
 
-impl Wanted {
-    /// Refuses strings that a schema describes in ways that cannot be kept between tags, where they have no quotes.
-    fn refuse_patterns(&self) -> Result<(), ApiError> {
-        for tools in self.tools.iter() {
-            for place in &tools.callable {
-                let schema = tools.schema(*place);
-                for (key, property) in schema["properties"].as_object().into_iter().flatten() {
-                    let keyword = ["pattern", "format"].into_iter().find(|keyword| !property[*keyword].is_null());
-                    if let Some(keyword) = keyword.filter(|_| property["type"] == "string") {
-                        let param = format!("tools[{place}].function.parameters.properties.{key}.{keyword}");
-                        let message = format!(
-                            "`{keyword}` of a string cannot be guaranteed in the way this model writes calls; leave it out"
-                        );
-                        return Err(ApiError::invalid(param, message));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 fn refused(param: &str, error: &GrammarError) -> ApiError {
     ApiError::invalid(param, format!("`{param}` cannot be followed: {error}"))
-}
-
-/// Lark rules in the making.
-#[derive(Default)]
-struct Rules {
-    text: String,
-    inner: Vec<(String, Grammar)>,
 }
 
 impl Rules {
@@ -155,9 +126,12 @@ impl Rules {
         let Some(thinking) = thinking else {
             return String::new();
         };
-        let (open, close) = (family.lark("<think>"), family.lark("</think>"));
+        if family.dialect == Dialect::Harmony {
+            return self.analysis(family);
+        }
+        let (open, close) = (family.lark(family.tags.open), family.lark(family.tags.close));
         // As a control token the end of the reasoning is no text, and the text before it ends by itself.
-        let inside = match close.starts_with('<') {
+        let inside = match family.is_control(family.tags.close) {
             true => format!("thought: /(.|\\n)*/ {close} breaks\n"),
             false => format!("thought: thinking breaks\nthinking[suffix={close}]: /(.|\\n)*/\n"),
         };
@@ -169,112 +143,25 @@ impl Rules {
         }
     }
 
-    /// Adds the rules of the calls and returns the name of theirs.
-    fn calls(&mut self, family: &Family, tools: &Tools) -> String {
-        let mut names = Vec::new();
-        for place in &tools.callable {
-            let call = match family.dialect {
-                Dialect::QwenXml => self.tagged_call(family, tools, *place),
-                dialect => {
-                    let arguments = format!("arguments{place}");
-                    self.inner.push((arguments.clone(), Grammar::Json(tools.schema(*place))));
-                    object_call(family, dialect, tools.name(*place), &arguments)
-                }
-            };
-            self.text += &format!("call{place}: {call}\n");
-            names.push(format!("call{place}"));
-        }
-        self.text += &format!("call: {}\n", names.join(" | "));
-        let separator = match family.dialect {
-            Dialect::Hermes | Dialect::QwenXml => "\"\\n\"",
-            Dialect::Llama => "\"; \"",
-            Dialect::Mistral if family.has_arguments_tag => "",
-            Dialect::Mistral => "\", \"",
+    /// A message of reasoning, up to the next one's role.
+    fn analysis(&mut self, family: &Family) -> String {
+        use harmony::{CHANNEL, END, MESSAGE, START};
+        let end = family.lark(END);
+        self.text += &match family.is_control(END) {
+            true => format!("thought: /(.|\\n)*/ {end}\n"),
+            false => format!("thought[suffix={end}]: /(.|\\n)*/\n"),
         };
-        let calls = match tools.parallel {
-            true => format!("call ({separator} call)*"),
-            false => "call".to_owned(),
-        };
-        let calls = match family.dialect {
-            Dialect::Mistral if !family.has_arguments_tag => {
-                format!("{} \"[\" {calls} \"]\"", family.lark(Dialect::Mistral.opening()))
-            }
-            _ => calls,
-        };
-        self.text += &format!("calls: {calls}\n");
-        "calls".to_owned()
+        let [channel, message, start] = [CHANNEL, MESSAGE, START].map(|tag| family.lark(tag));
+        format!("({channel} \"analysis\" {message} thought {start} \"assistant\")? ")
     }
 
-    /// A call in tags: the parameters in the order of the schema, those that are not required optional.
-    fn tagged_call(&mut self, family: &Family, tools: &Tools, place: usize) -> String {
-        let schema = tools.schema(place);
-        let head = format!("\n<function={}>\n", tools.name(place));
-        let mut call = format!("{} {}", family.lark("<tool_call>"), Value::from(head));
-        let required = schema["required"].as_array().map_or(&[][..], Vec::as_slice);
-        for (number, (key, property)) in schema["properties"].as_object().into_iter().flatten().enumerate() {
-            let name = format!("value{place}x{number}");
-            let open = Value::from(format!("<parameter={key}>\n"));
-            let value = if property["type"] == "string" && property["enum"].is_null() {
-                self.text += &text_of_tag(&name, property);
-                format!("{open} {name}")
-            } else if let Some(texts) = choice_of_texts(property) {
-                self.inner.push((name.clone(), Grammar::Choice(texts)));
-                format!("{open} @{name} \"\\n</parameter>\\n\"")
-            } else {
-                let mut property = property.clone();
-                // References of a property point into the whole schema.
-                for definitions in ["$defs", "definitions"] {
-                    if let (Some(fields), Some(all)) = (property.as_object_mut(), schema.get(definitions)) {
-                        fields.insert(definitions.to_owned(), all.clone());
-                    }
-                }
-                self.inner.push((name.clone(), Grammar::Json(property)));
-                format!("{open} @{name} \"\\n</parameter>\\n\"")
-            };
-            let optional = !required.iter().any(|required| required == key);
-            call += &if optional { format!(" ({value})?") } else { format!(" {value}") };
+    /// The form of the content, as a rule that may stand where an answer begins.
+    fn form(&mut self, family: &Family, form: &Grammar) -> String {
+        use harmony::{CHANNEL, MESSAGE};
+        self.inner.push(("format".to_owned(), form.clone()));
+        match family.dialect {
+            Dialect::Harmony => format!("{} \"final\" {} @format", family.lark(CHANNEL), family.lark(MESSAGE)),
+            _ => "@format".to_owned(),
         }
-        call + " \"</function>\\n\" " + &family.lark("</tool_call>")
-    }
-}
-
-/// The rule of a string between its tags: any text up to the closing one, of the length that the schema wants.
-fn text_of_tag(name: &str, property: &Value) -> String {
-    let end = "\"\\n</parameter>\\n\"";
-    if property["minLength"].is_null() && property["maxLength"].is_null() {
-        return format!("{name}[suffix={end}]: /(.|\\n)*/\n");
-    }
-    let least = property["minLength"].as_u64().unwrap_or(0);
-    let most = property["maxLength"].as_u64().map(|most| most.to_string()).unwrap_or_default();
-    let terminal = name.to_uppercase();
-    let optional = if least == 0 { "?" } else { "" };
-    format!(
-        "{name}: {terminal}{optional} {end}\n{terminal}: /(.|\\n){{{},{most}}}/ & ~/(.|\\n)*<\\/parameter>(.|\\n)*/\n",
-        least.max(1)
-    )
-}
-
-/// The texts of an enumeration that has no others: strings stand in tags without quotes.
-fn choice_of_texts(property: &Value) -> Option<Vec<String>> {
-    let texts = property["enum"].as_array().filter(|_| property["type"] == "string")?;
-    texts.iter().map(|text| text.as_str().map(str::to_owned)).collect()
-}
-
-/// A call as an object, or with the name in front of its arguments.
-fn object_call(family: &Family, dialect: Dialect, name: &str, arguments: &str) -> String {
-    let named = |key: &str| Value::from(format!("{{\"name\": {}, \"{key}\": ", json!(name)));
-    match dialect {
-        Dialect::Mistral if family.has_arguments_tag => {
-            let (open, separator) = (family.lark(dialect.opening()), family.lark(MISTRAL_ARGUMENTS));
-            format!("{open} {} {separator} @{arguments}", Value::from(name))
-        }
-        Dialect::Mistral => format!("{} @{arguments} \"}}\"", named("arguments")),
-        Dialect::Llama => format!("{} @{arguments} \"}}\"", named("parameters")),
-        Dialect::Hermes | Dialect::QwenXml => format!(
-            "{} \"\\n\" {} @{arguments} \"}}\\n\" {}",
-            family.lark("<tool_call>"),
-            named("arguments"),
-            family.lark("</tool_call>")
-        ),
     }
 }

@@ -26,6 +26,8 @@
 
 pub mod answer;
 pub mod anthropic;
+mod call_grammar;
+mod describe;
 pub mod error;
 mod events;
 pub mod family;

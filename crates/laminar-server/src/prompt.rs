@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::answer::Thinking;
 use crate::error::ApiError;
-use crate::family::{Family, describe_tools};
+use crate::family::Family;
 use crate::grammar::Wanted;
 use crate::markers::Markers;
 use crate::state::AppState;
@@ -38,7 +38,7 @@ pub fn encode_chat(
     extra: &Map<String, Value>,
     add_generation_prompt: bool,
 ) -> Result<Vec<u32>, ApiError> {
-    let family = Family::of(template.source(), tokenizer);
+    let family = Family::of_template(template, tokenizer);
     let chat = Chat { messages, tools: None, extra: extra.clone(), add_generation_prompt };
     Ok(chat.encode(tokenizer, markers, template, &family)?.ids)
 }
@@ -73,22 +73,22 @@ impl Chat {
     /// # Errors
     /// As [`encode_chat`].
     pub fn encode(
-        mut self,
+        self,
         tokenizer: &Tokenizer,
         markers: &Markers,
         template: &ChatTemplate,
         family: &Family,
     ) -> Result<ChatPrompt, ApiError> {
-        if !family.template_shows_tools {
-            describe_tools(&mut self.messages, self.tools.as_deref().unwrap_or_default());
-        }
         // Tools are a client's text too.
-        let tools = self.tools.filter(|_| family.template_shows_tools).map(|tools| Value::from(tools.to_vec()));
+        let tools = self.tools.map(|tools| Value::from(tools.to_vec()));
         let mut parts = Value::from(vec![self.messages, tools.unwrap_or_default()]);
         let breaker = markers.protect(&mut parts);
-        let tools = Some(&parts[1]).filter(|tools| !tools.is_null());
+        let (mut messages, tools) = (parts[0].take(), parts[1].take());
+        // What is added here is ours: its markers are markers.
+        let tools = family.describe_tools(&mut messages, Some(tools).filter(|tools| !tools.is_null()));
+        family.place_reasoning(&mut messages);
         let mut text = template
-            .render(&parts[0], tools, self.add_generation_prompt, &self.extra)
+            .render(&messages, tools.as_ref(), self.add_generation_prompt, &self.extra)
             .map_err(|error| ApiError::invalid("messages", error.to_string()))?;
         let ids = match breaker {
             Some(breaker) => markers.encode(tokenizer, &text, breaker),
@@ -98,8 +98,8 @@ impl Chat {
         text.retain(|c| Some(c) != breaker);
         let end = text.trim_end();
         let thinking = family.thinks.then(|| match self.add_generation_prompt {
-            true if end.ends_with("<think>") => Thinking::Opened,
-            true if end.ends_with("</think>") => Thinking::Closed,
+            true if end.ends_with(family.tags.open) => Thinking::Opened,
+            true if end.ends_with(family.tags.close) => Thinking::Closed,
             _ => Thinking::NotOpened,
         });
         Ok(ChatPrompt { text, ids, thinking })

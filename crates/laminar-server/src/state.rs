@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use laminar_engine::Engine;
+use laminar_model::StatedPooling;
 use laminar_model::tokenizer::Tokenizer;
 use tokio::sync::Semaphore;
 
@@ -27,6 +28,8 @@ pub struct ServerConfig {
     pub model_name: String,
     /// Further names that requests may use for the same model.
     pub aliases: Vec<String>,
+    /// How the model says that the rows of a text become a vector; it may not say.
+    pub pooling: Option<StatedPooling>,
     /// Longest request body in bytes; a longer one is answered 413.
     pub max_body_bytes: usize,
     /// Most choices (`n` times prompts) that one request may ask for.
@@ -42,6 +45,7 @@ impl Default for ServerConfig {
         ServerConfig {
             model_name: "laminar".to_owned(),
             aliases: Vec::new(),
+            pooling: None,
             max_body_bytes: 32 << 20,
             max_choices: 128,
             cors: false,
@@ -86,9 +90,12 @@ impl AppState {
         let markers = Arc::new(Markers::new(&tokenizer));
         let template_knows_developer =
             template.as_ref().is_some_and(|template| template.source().contains("developer"));
-        let source = template.as_ref().map_or("", |template| template.source());
+        let family = match &template {
+            Some(template) => Family::of_template(template, &tokenizer),
+            None => Family::of("", &tokenizer),
+        };
         AppState {
-            family: Arc::new(Family::of(source, &tokenizer)),
+            family: Arc::new(family),
             grammars: Arc::default(),
             responses: Arc::default(),
             template_knows_developer,

@@ -21,6 +21,10 @@ pub(crate) trait Chunks: Send + 'static {
     fn token(&mut self, index: usize, token: &TokenEvent) -> Vec<Value>;
     /// The chunks that end choice `index`.
     fn finish(&mut self, index: usize, finish: &Finish) -> Vec<Value>;
+    /// Tokens of reasoning in choice `index`, once it has ended; none where that is not told apart.
+    fn reasoning_tokens(&self, _index: usize) -> Option<usize> {
+        None
+    }
     /// The last chunk, with no choices.
     fn usage(&mut self) -> Value;
 }
@@ -90,8 +94,9 @@ impl<C: Chunks> State<C> {
                     frames.extend(chunks.into_iter().map(|chunk| self.text(chunk)));
                 }
                 Some((index, Update::Finished(finish))) => {
-                    self.usage.add(index, self.plan.per_prompt, &finish.usage);
                     let chunks = self.chunks.finish(index, &finish);
+                    let reasoning = self.chunks.reasoning_tokens(index);
+                    self.usage.add(index, self.plan.per_prompt, &finish.usage, reasoning);
                     frames.extend(chunks.into_iter().map(|chunk| self.text(chunk)));
                     self.open = self.open.saturating_sub(1);
                     if self.open == 0 {
@@ -151,7 +156,14 @@ mod tests {
     use std::sync::Arc;
 
     fn token(text: &str) -> Update {
-        Update::Token(TokenEvent { id: 1, text: text.to_owned(), ends_text: false, logprob: None, logits: None })
+        Update::Token(TokenEvent {
+            id: 1,
+            text: text.to_owned(),
+            bytes: text.len(),
+            ends_text: false,
+            logprob: None,
+            logits: None,
+        })
     }
 
     fn finish(text: &str, reason: FinishReason, completion_tokens: usize) -> Update {

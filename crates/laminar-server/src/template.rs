@@ -9,6 +9,7 @@
 
 mod guard;
 mod json;
+mod probe;
 mod source;
 mod stack;
 mod time;

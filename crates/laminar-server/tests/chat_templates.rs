@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 
 use laminar_model::checkpoint::Gguf;
 use laminar_model::tokenizer::Tokenizer;
+use laminar_server::answer::Dialect;
+use laminar_server::family::Family;
+use laminar_server::markers::Markers;
+use laminar_server::prompt::Chat;
 use laminar_server::template::{ChatTemplate, TemplateError};
 use serde_json::{Map, Value, json};
 
@@ -31,37 +35,46 @@ fn smollm2() -> Option<String> {
     Some(tokenizer.chat_template().unwrap().to_owned())
 }
 
-fn sources() -> BTreeMap<String, String> {
-    let mut sources = BTreeMap::new();
-    for entry in std::fs::read_dir(here("templates")).unwrap() {
-        let path = entry.unwrap().path();
+/// The templates of a folder by name.
+fn sources(folder: &Path) -> BTreeMap<String, String> {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let templates = paths.filter(|path| path.extension().is_some_and(|extension| extension == "jinja"));
+    let read = |path: PathBuf| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        sources.insert(name, std::fs::read_to_string(&path).unwrap());
-    }
-    sources.extend(smollm2().map(|source| ("smollm2".to_owned(), source)));
-    sources
+        (name, std::fs::read_to_string(&path).unwrap())
+    };
+    templates.map(read).collect()
 }
 
-#[test]
-fn templates_render_as_transformers_renders_them() {
-    let fixture: Value = serde_json::from_str(include_str!("fixtures/chat_templates.json")).unwrap();
-    let templates: BTreeMap<String, ChatTemplate> = sources()
-        .into_iter()
-        .map(|(name, source)| (name, ChatTemplate::new(&source, "<s>", "</s>").unwrap()))
-        .collect();
+/// Renders all cases of a fixture with these templates, and says how many there were.
+fn check(fixture: &Value, sources: BTreeMap<String, String>, extra: &Value) -> usize {
+    let compile = |(name, source): (String, String)| (name, ChatTemplate::new(&source, "<s>", "</s>").unwrap());
+    let templates: BTreeMap<String, ChatTemplate> = sources.into_iter().map(compile).collect();
+    // Python's dates of today, as the fixture has their formats.
+    let forms = ["%Y-%m-%d", "%B %d, %Y", "%d %b %Y"];
+    let dates = forms.map(|form| render(&format!("{{{{ strftime_now('{form}') }}}}")).unwrap());
+    let cases = fixture["cases"].as_array().unwrap();
     let (mut checked, mut wrong) = (0, Vec::new());
-    for case in fixture["cases"].as_array().unwrap() {
+    for case in cases {
         let Some(template) = templates.get(case["template"].as_str().unwrap()) else {
             continue;
         };
         let messages = &fixture["conversations"][case["conversation"].as_str().unwrap()];
-        let options = case["options"].as_object().unwrap();
-        let tools = options.contains_key("tools").then_some(&fixture["tools"]);
-        let open = options.get("add_generation_prompt") == Some(&Value::Bool(true));
-        let mut extra = json!({"date_string": "25 Nov 2026", "null_value": null}).as_object().unwrap().clone();
-        extra.extend(options.get("enable_thinking").map(|value| ("enable_thinking".to_owned(), value.clone())));
-        let ours = template.render(messages, tools, open, &extra);
-        let same = match (&ours, &case["text"], &case["raised"]) {
+        let mut extra = extra.as_object().unwrap().clone();
+        extra.extend(case["options"].as_object().unwrap().clone());
+        let open = extra.shift_remove("add_generation_prompt") == Some(Value::Bool(true));
+        let tools = extra.shift_remove("tools").map(|count| {
+            let count = count.as_u64().map_or(2, |count| usize::try_from(count).unwrap());
+            Value::from(fixture["tools"].as_array().unwrap()[..count].to_vec())
+        });
+        let mut ours = template.render(messages, tools.as_ref(), open, &extra);
+        if let Ok(text) = &mut ours {
+            for (form, date) in forms.iter().zip(&dates) {
+                *text = text.replace(date, form);
+            }
+        }
+        let first = case["same_as"].as_u64().map(|place| &cases[usize::try_from(place).unwrap()]);
+        let same = match (&ours, &first.unwrap_or(case)["text"], &case["raised"]) {
             (Ok(text), Value::String(expected), _) => text == expected,
             (Err(TemplateError::Raised(message)), _, Value::String(expected)) => message == expected,
             (Err(TemplateError::Render(_)), Value::Null, Value::Null) => true,
@@ -74,6 +87,92 @@ fn templates_render_as_transformers_renders_them() {
     }
     println!("{checked} cases");
     assert!(wrong.is_empty(), "{} of {checked} differ:\n{}", wrong.len(), wrong.join("\n\n"));
+    checked
+}
+
+#[test]
+fn templates_render_as_transformers_renders_them() {
+    let fixture: Value = serde_json::from_str(include_str!("fixtures/chat_templates.json")).unwrap();
+    let mut templates = sources(&here("templates"));
+    templates.extend(smollm2().map(|source| ("smollm2".to_owned(), source)));
+    check(&fixture, templates, &json!({"date_string": "25 Nov 2026", "null_value": null}));
+}
+
+/// The templates that the makers of the models published, where their licences allow copies; `templates/published/README.md`
+/// lists them.
+#[test]
+fn published_templates_render_as_transformers_renders_them() {
+    let fixture: Value = serde_json::from_str(include_str!("fixtures/published_templates.json")).unwrap();
+    let templates = sources(&here("templates/published"));
+    assert!(templates.len() >= 15, "{:?}", templates.keys());
+    let checked = check(&fixture, templates, &json!({}));
+    assert_eq!(checked, fixture["cases"].as_array().unwrap().len());
+}
+
+/// Tools, a call and its result reach the model through every template, in whatever way the template has for them.
+#[test]
+fn tools_and_calls_reach_the_model_in_every_family() {
+    let tokenizer = Tokenizer::from_gguf(&laminar_model::synth::byte_tokenizer()).unwrap();
+    let markers = Markers::new(&tokenizer);
+    for (name, source) in sources(&here("templates/published")) {
+        let template = ChatTemplate::new(&source, "<s>", "</s>").unwrap();
+        let family = Family::of_template(&template, &tokenizer);
+        let (dialect, lists_tools, writes_calls, as_text, refuses_system) = match name.as_str() {
+            "deepseek_r1" | "deepseek_v3_1" => (Dialect::DeepSeek, false, true, false, false),
+            "glm_4_6" => (Dialect::Glm, true, true, false, false),
+            "gpt_oss" => (Dialect::Harmony, true, true, false, false),
+            "granite_3_3" => (Dialect::Granite, true, false, false, false),
+            "granite_4_0" | "qwen2_5" | "qwen3" => (Dialect::Hermes, true, true, false, false),
+            "mistral_nemo" => (Dialect::Mistral, true, true, false, false),
+            "mixtral" => (Dialect::Hermes, false, false, false, true),
+            "olmo2" | "phi_3_5" | "qwen2" => (Dialect::Hermes, false, false, false, false),
+            "phi_4_mini" => (Dialect::Phi, false, false, false, false),
+            "qwen3_coder" => (Dialect::QwenXml, true, true, false, false),
+            other => panic!("{other} is not in the table"),
+        };
+        let habits = family.template;
+        assert_eq!(
+            (family.dialect, habits.lists_tools, habits.writes_calls, habits.arguments_as_text, habits.refuses_system),
+            (dialect, lists_tools, writes_calls, as_text, refuses_system),
+            "{name}"
+        );
+        let function = json!({"name": "get_weather", "description": "Weather", "parameters": {"type": "object",
+            "properties": {"place": {"type": "string"}}, "required": ["place"]}});
+        let call = json!({"id": "abcdef123", "type": "function",
+            "function": {"name": "get_weather", "arguments": {"place": "東京"}}});
+        let chat = |messages: Value| Chat {
+            messages,
+            tools: Some(vec![json!({"type": "function", "function": function})].into()),
+            extra: Map::new(),
+            add_generation_prompt: true,
+        };
+        let first = json!({"role": "user", "content": "Weather?"});
+        let answer = json!({"role": "assistant", "content": "", "tool_calls": [call]});
+        let result = json!({"role": "tool", "tool_call_id": "abcdef123", "content": "42 degrees"});
+        let text = |messages: Value| {
+            chat(messages)
+                .encode(&tokenizer, &markers, &template, &family)
+                .unwrap_or_else(|error| panic!("{name}: {error}"))
+                .text
+        };
+        assert!(text(json!([first])).contains("get_weather"), "{name}");
+        let whole = text(json!([first, answer, result]));
+        assert!(whole.matches("get_weather").count() >= 2, "{name}: {whole}");
+        for part in ["Weather?", "東京", "42 degrees"] {
+            assert!(whole.contains(part), "{name}: no {part} in {whole}");
+        }
+    }
+}
+
+/// Any further templates, with what `tools/reference/template_fixtures.py --templates` made of them.
+#[test]
+fn further_templates_render_as_transformers_renders_them() {
+    let Some(folder) = std::env::var_os("LAMINAR_TEST_TEMPLATES").map(PathBuf::from) else {
+        println!("skipped: LAMINAR_TEST_TEMPLATES names no folder");
+        return;
+    };
+    let fixture: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("cases.json")).unwrap()).unwrap();
+    check(&fixture, sources(&folder), &json!({}));
 }
 
 fn render(source: &str) -> Result<String, TemplateError> {

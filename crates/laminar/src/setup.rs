@@ -10,7 +10,7 @@ use laminar_engine::{Engine, EngineConfig};
 use laminar_kernels::Pool;
 use laminar_model::arch::read_config;
 use laminar_model::tokenizer::Tokenizer;
-use laminar_model::{KvType, LoadOptions, Model};
+use laminar_model::{KvType, LoadOptions, Model, StatedPooling, stated_pooling};
 use laminar_schedule::{Policy, Targets};
 use laminar_server::template::ChatTemplate;
 
@@ -36,6 +36,8 @@ pub struct Ready {
     pub tokenizer: Arc<Tokenizer>,
     /// The model's chat template, if it has one.
     pub template: Option<ChatTemplate>,
+    /// How the model says that the rows of a text become a vector, if it does.
+    pub pooling: Option<StatedPooling>,
     /// File stem, folder name or hub id.
     pub name: String,
     /// Longest context, in tokens.
@@ -66,6 +68,7 @@ pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::R
     let packed_cache = packed_cache(args)?;
     let tokenizer = Tokenizer::from_checkpoint(&source.checkpoint).with_context(in_model)?;
     let template = ChatTemplate::from_tokenizer(&tokenizer).with_context(in_model)?;
+    let pooling = stated_pooling(&source.checkpoint).with_context(in_model)?;
 
     let pool = Pool::new(threads(args.threads));
     let kv_type = kv_type(args.kv_type);
@@ -81,6 +84,7 @@ pub fn start(args: &EngineArgs, engine_use: EngineUse, quiet: bool) -> anyhow::R
         engine,
         tokenizer,
         template,
+        pooling,
         name: source.name,
         load_time: began.elapsed(),
     })

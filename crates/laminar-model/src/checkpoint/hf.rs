@@ -93,6 +93,15 @@ impl HfFolder {
         &self.name
     }
 
+    /// A further JSON file of the folder, by its path in it; none if it is not there or the path leads elsewhere.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no JSON.
+    pub fn json(&self, file: &str) -> Result<Option<Json>, CheckpointError> {
+        let inside = Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
+        if inside { read_json(&self.path.join(file)) } else { Ok(None) }
+    }
+
     pub(super) fn shards(&self) -> &[Arc<Bytes>] {
         &self.shards
     }

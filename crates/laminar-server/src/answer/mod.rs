@@ -5,8 +5,24 @@
 //! say the same. Text that may turn out to be the beginning of a tag is held back until that is certain.
 
 mod calls;
+mod count;
+pub(crate) mod deepseek;
+mod dialect;
+pub(crate) mod gemma;
+pub(crate) mod glm;
+pub(crate) mod granite;
+pub(crate) mod harmony;
+mod hermes;
+mod list;
+mod literal;
+pub(crate) mod llama;
+pub(crate) mod mistral;
 mod object;
+pub(crate) mod phi;
+pub(crate) mod python;
 mod reasoning;
+mod scanner;
+mod tagged;
 mod value;
 mod xml;
 
@@ -15,10 +31,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use calls::CallParser;
-pub use calls::Dialect;
-pub(crate) use calls::{MISTRAL_ARGUMENTS, MISTRAL_ID};
-use reasoning::ReasoningSplit;
-pub use reasoning::Thinking;
+use count::TokenCount;
+pub use dialect::Dialect;
+use harmony::HarmonyParser;
+use reasoning::{Part, ReasoningSplit};
+pub use reasoning::{ReasoningTags, Thinking};
 
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,39 +54,74 @@ pub enum Piece {
 }
 
 /// How the answers of one request are to be read.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct AnswerFormat {
-    /// Where the answer begins, if reasoning is to be told apart from content.
+    /// How the model spells calls and messages.
+    pub dialect: Dialect,
+    /// How it marks reasoning.
+    pub tags: ReasoningTags,
+    /// Where the answer begins, for a model that reasons.
     pub thinking: Option<Thinking>,
-    /// How tool calls are spelled and which tools there are, if calls are to be recognised.
-    pub calls: Option<(Dialect, Arc<[Value]>)>,
+    /// Whether reasoning is told apart from content; otherwise it stays there as it is written, and is only counted.
+    pub separate: bool,
+    /// The tools, if calls are to be recognised.
+    pub tools: Option<Arc<[Value]>>,
+}
+
+impl Default for AnswerFormat {
+    /// All is content.
+    fn default() -> AnswerFormat {
+        let (dialect, tags) = (Dialect::default(), ReasoningTags::THINK);
+        AnswerFormat { dialect, tags, thinking: None, separate: true, tools: None }
+    }
 }
 
 /// Reads one answer.
 #[derive(Debug)]
 pub struct AnswerParser {
-    reasoning: Option<ReasoningSplit>,
-    calls: Option<CallParser>,
+    reader: Reader,
+    count: TokenCount,
+}
+
+#[derive(Debug)]
+enum Reader {
+    /// Tags in the text.
+    Tags(Box<Tags>),
+    /// Messages in channels.
+    Harmony(HarmonyParser),
 }
 
 impl AnswerParser {
     /// A parser at the beginning of an answer.
     pub fn new(format: &AnswerFormat) -> AnswerParser {
-        AnswerParser {
-            reasoning: format.thinking.map(ReasoningSplit::new),
-            calls: format.calls.as_ref().map(|(dialect, tools)| CallParser::new(*dialect, Arc::clone(tools))),
-        }
+        let AnswerFormat { dialect, tags, thinking, separate, tools } = format;
+        let reader = match dialect {
+            Dialect::Harmony => Reader::Harmony(HarmonyParser::new(tools.as_ref(), *separate)),
+            dialect => Reader::Tags(Box::new(Tags {
+                reasoning: thinking.map(|thinking| ReasoningSplit::new(*tags, thinking)),
+                separate: *separate,
+                calls: tools.as_ref().map(|tools| CallParser::new(*dialect, Arc::clone(tools))),
+            })),
+        };
+        AnswerParser { reader, count: TokenCount::default() }
+    }
+
+    /// Says that a token has come, with so many bytes of text of its own; its text is pushed behind it, perhaps later.
+    pub fn token(&mut self, bytes: usize) {
+        self.count.token(bytes);
+    }
+
+    /// Tokens of reasoning so far; all of them once the answer is finished.
+    pub fn reasoning_tokens(&self) -> usize {
+        self.count.inside()
     }
 
     /// Takes more text.
     pub fn push(&mut self, text: &str) -> Vec<Piece> {
         let mut out = Vec::new();
-        match &mut self.reasoning {
-            Some(split) => {
-                let parts = split.push(text);
-                self.parts(parts, &mut out);
-            }
-            None => self.content(text, &mut out),
+        match &mut self.reader {
+            Reader::Harmony(harmony) => harmony.push(text, &mut self.count, &mut out),
+            Reader::Tags(tags) => tags.push(text, &mut self.count, &mut out),
         }
         out
     }
@@ -77,21 +129,59 @@ impl AnswerParser {
     /// The text has ended.
     pub fn finish(&mut self) -> Vec<Piece> {
         let mut out = Vec::new();
-        if let Some(split) = &mut self.reasoning {
-            let parts = split.finish();
-            self.parts(parts, &mut out);
-        }
-        if let Some(calls) = &mut self.calls {
-            calls.finish(&mut out);
-        }
+        let inside = match &mut self.reader {
+            Reader::Harmony(harmony) => {
+                harmony.finish(&mut self.count, &mut out);
+                harmony.is_inside()
+            }
+            Reader::Tags(tags) => {
+                tags.finish(&mut self.count, &mut out);
+                tags.reasoning.as_ref().is_some_and(ReasoningSplit::is_inside)
+            }
+        };
+        self.count.finish(inside);
         out
     }
+}
 
-    fn parts(&mut self, parts: Vec<reasoning::Part>, out: &mut Vec<Piece>) {
+/// Reads an answer with tags: reasoning first, and what is left of it for calls.
+#[derive(Debug)]
+struct Tags {
+    reasoning: Option<ReasoningSplit>,
+    separate: bool,
+    calls: Option<CallParser>,
+}
+
+impl Tags {
+    fn push(&mut self, text: &str, count: &mut TokenCount, out: &mut Vec<Piece>) {
+        match &mut self.reasoning {
+            Some(split) => {
+                let parts = split.push(text, count);
+                self.show(parts, text, out);
+            }
+            None => self.content(text, out),
+        }
+    }
+
+    fn finish(&mut self, count: &mut TokenCount, out: &mut Vec<Piece>) {
+        if let Some(split) = &mut self.reasoning {
+            let parts = split.finish(count);
+            self.show(parts, "", out);
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.finish(out);
+        }
+    }
+
+    /// Shows the parts of a text, or the text itself where they are not to be told apart.
+    fn show(&mut self, parts: Vec<Part>, text: &str, out: &mut Vec<Piece>) {
+        if !self.separate {
+            return self.content(text, out);
+        }
         for part in parts {
             match part {
-                reasoning::Part::Reasoning(text) => add(out, Piece::Reasoning(text)),
-                reasoning::Part::Content(text) => self.content(&text, out),
+                Part::Reasoning(text) => add(out, Piece::Reasoning(text)),
+                Part::Content(text) => self.content(&text, out),
             }
         }
     }
@@ -115,9 +205,10 @@ fn add(out: &mut Vec<Piece>, piece: Piece) {
     }
 }
 
-/// Length of the longest end of `text` that is a beginning of `tag`, but not all of it. Tags are ASCII.
+/// Length of the longest end of `text` that is a beginning of `tag`, but not all of it.
 fn overlap(text: &str, tag: &str) -> usize {
-    (1..tag.len()).rev().find(|length| text.ends_with(&tag[..*length])).unwrap_or(0)
+    let beginnings = tag.char_indices().map(|(length, _)| length).rev();
+    beginnings.into_iter().find(|length| text.ends_with(&tag[..*length])).unwrap_or(0)
 }
 
 #[cfg(test)]

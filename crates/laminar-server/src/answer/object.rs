@@ -1,24 +1,7 @@
 //! A call as a JSON object with a name and arguments, read character by character.
 
+use super::scanner::Progress;
 use super::value::{Kind, Step, ValueScanner};
-
-/// What an object says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// The function.
-    Name(String),
-    /// More of the arguments.
-    Arguments(String),
-}
-
-/// Whether an object goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    More,
-    Complete,
-    /// It is no call.
-    Wrong,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
@@ -58,12 +41,14 @@ impl ObjectScanner {
         }
     }
 
-    /// Whether the name is known.
-    pub(super) fn is_named(&self) -> bool {
-        self.name.is_some()
+    /// Adds the arguments that have waited for the name.
+    pub(super) fn release(&mut self, arguments: &mut String) {
+        if self.name.is_some() {
+            arguments.push_str(&std::mem::take(&mut self.held));
+        }
     }
 
-    pub(super) fn push(&mut self, c: char, said: &mut Vec<Said>) -> Progress {
+    pub(super) fn push(&mut self, c: char, arguments: &mut String) -> Progress {
         let space = c.is_ascii_whitespace();
         match self.at {
             At::Open | At::KeyOrEnd | At::Colon | At::CommaOrEnd if space => {}
@@ -87,36 +72,41 @@ impl ObjectScanner {
                 self.raw.clear();
                 self.at = At::Value;
             }
-            At::Value => return self.value(c, said),
+            At::Value => return self.value(c, arguments),
             At::CommaOrEnd if c == ',' => self.at = At::KeyOrEnd,
-            At::KeyOrEnd | At::CommaOrEnd if c == '}' => return self.complete(said),
+            At::KeyOrEnd | At::CommaOrEnd if c == '}' => return self.complete(arguments),
             _ => return Progress::Wrong,
         }
         Progress::More
     }
 
-    fn value(&mut self, c: char, said: &mut Vec<Said>) -> Progress {
+    fn value(&mut self, c: char, arguments: &mut String) -> Progress {
         let step = self.value.push(c);
         match step {
             Step::Before => return Progress::More,
             Step::Wrong => return Progress::Wrong,
             Step::Inside | Step::Last => {
                 if self.is_arguments() && self.value.kind() == Some(Kind::Nested) {
-                    self.arguments(String::from(c), said);
+                    self.arguments(c.encode_utf8(&mut [0; 4]), arguments);
                 } else {
                     self.raw.push(c);
                 }
             }
             Step::Behind => {}
         }
-        if matches!(step, Step::Last | Step::Behind) {
-            self.at = At::CommaOrEnd;
-            if !self.value_end(said) {
-                return Progress::Wrong;
-            }
-        }
         match step {
-            Step::Behind => self.push(c, said),
+            Step::Last => {
+                self.at = At::CommaOrEnd;
+                self.value_end(arguments)
+            }
+            // A name is a string and has a last character: none is known from here on.
+            Step::Behind => {
+                self.at = At::CommaOrEnd;
+                match self.value_end(arguments) {
+                    Progress::More => self.push(c, arguments),
+                    other => other,
+                }
+            }
             _ => Progress::More,
         }
     }
@@ -125,44 +115,42 @@ impl ObjectScanner {
         matches!(self.key.as_str(), "arguments" | "parameters")
     }
 
-    fn arguments(&mut self, text: String, said: &mut Vec<Said>) {
+    fn arguments(&mut self, text: &str, arguments: &mut String) {
         self.has_arguments = true;
         if self.name.is_some() {
-            said.push(Said::Arguments(text));
+            arguments.push_str(text);
         } else {
-            self.held.push_str(&text);
+            self.held.push_str(text);
         }
     }
 
-    /// The value of a key is complete; false if it cannot be what the key says.
-    fn value_end(&mut self, said: &mut Vec<Said>) -> bool {
+    /// The value of a key is complete; wrong if it cannot be what the key says.
+    fn value_end(&mut self, arguments: &mut String) -> Progress {
         if self.key == "name" && self.name.is_none() {
             let Ok(name) = serde_json::from_str::<String>(&self.raw) else {
-                return false;
+                return Progress::Wrong;
             };
-            said.push(Said::Name(name.clone()));
-            self.name = Some(name);
-            if !self.held.is_empty() {
-                said.push(Said::Arguments(std::mem::take(&mut self.held)));
-            }
-        } else if self.is_arguments() && self.value.kind() != Some(Kind::Nested) {
+            self.name = Some(name.clone());
+            return Progress::Named(name);
+        }
+        if self.is_arguments() && self.value.kind() != Some(Kind::Nested) {
             // Some models write the object as a string, or null for none.
             let text = match self.value.kind() {
                 Some(Kind::Text) => serde_json::from_str(&self.raw).unwrap_or_else(|_| self.raw.clone()),
                 _ if self.raw == "null" => "{}".to_owned(),
                 _ => self.raw.clone(),
             };
-            self.arguments(text, said);
+            self.arguments(&text, arguments);
         }
-        true
+        Progress::More
     }
 
-    fn complete(&mut self, said: &mut Vec<Said>) -> Progress {
+    fn complete(&mut self, arguments: &mut String) -> Progress {
         if self.name.is_none() {
             return Progress::Wrong;
         }
         if !self.has_arguments {
-            said.push(Said::Arguments("{}".to_owned()));
+            arguments.push_str("{}");
         }
         Progress::Complete
     }

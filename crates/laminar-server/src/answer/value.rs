@@ -78,6 +78,20 @@ impl ValueScanner {
         }
     }
 
+    /// Moves what is there of a value from the front of a text to another. Says what the last character was to it.
+    pub(super) fn take(&mut self, pending: &mut String, out: &mut String) -> Step {
+        let (mut taken, mut step) = (0, Step::Inside);
+        for (at, c) in pending.char_indices() {
+            step = self.push(c);
+            taken = at + c.len_utf8();
+            if step != Step::Inside {
+                break;
+            }
+        }
+        out.extend(pending.drain(..taken));
+        step
+    }
+
     fn begin(&mut self, c: char) -> Step {
         self.kind = Some(match c {
             c if c.is_ascii_whitespace() => return Step::Before,

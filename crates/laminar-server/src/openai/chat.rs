@@ -157,6 +157,10 @@ impl ChatCompletionRequest {
         if let Some(thinks) = chat.enable_thinking {
             extra.entry("enable_thinking").or_insert(Value::from(thinks));
         }
+        // DeepSeek V3.1 and Granite have another name for it.
+        if let Some(thinks) = extra.get("enable_thinking").cloned() {
+            extra.entry("thinking").or_insert(thinks);
+        }
         extra
     }
 
@@ -214,10 +218,13 @@ pub(crate) async fn begin(
     let constraint = prompt::compile(state, checked.wanted, prompt.thinking).await?;
 
     let format = AnswerFormat {
-        thinking: prompt.thinking.filter(|_| request.chat.separate_reasoning != Some(false)),
-        calls: tools.map(|tools| (state.family.dialect, tools)),
+        dialect: state.family.dialect,
+        tags: state.family.tags,
+        thinking: prompt.thinking,
+        separate: request.chat.separate_reasoning != Some(false),
+        tools,
     };
-    let reads_tags = format.thinking.is_some() || format.calls.is_some();
+    let reads_tags = format.thinking.is_some() || format.tools.is_some();
     let shown = if reads_tags { state.family.shown_tokens() } else { Vec::new() };
     let choices = checked.plan.choices;
     let prompt_tokens = prompt.ids.len();

@@ -28,9 +28,12 @@ impl Writer {
         Writer { parser: AnswerParser::new(format), family: Arc::clone(family), calls: 0 }
     }
 
-    /// The deltas of more text.
-    fn push(&mut self, text: &str) -> Vec<Value> {
-        self.parser.push(text).into_iter().map(|piece| self.delta(piece)).collect()
+    /// The deltas of one more token.
+    fn push(&mut self, token: &TokenEvent) -> Vec<Value> {
+        if !token.ends_text {
+            self.parser.token(token.bytes);
+        }
+        self.parser.push(&token.text).into_iter().map(|piece| self.delta(piece)).collect()
     }
 
     /// The deltas of the last text.
@@ -57,10 +60,11 @@ impl Writer {
         }
     }
 
-    /// The whole message of a text.
-    fn message(&mut self, text: &str) -> Value {
+    /// The whole message of a choice.
+    fn message(&mut self, choice: &Choice) -> Value {
+        choice.pieces.iter().for_each(|bytes| self.parser.token(*bytes));
         let (mut content, mut reasoning, mut calls) = (String::new(), String::new(), Vec::<Value>::new());
-        let mut pieces = self.parser.push(text);
+        let mut pieces = self.parser.push(&choice.text);
         pieces.extend(self.parser.finish());
         let mut arguments = String::new();
         let close = |calls: &mut Vec<Value>, arguments: &mut String| {
@@ -108,14 +112,14 @@ pub(crate) fn whole(head: &Head, choices: &[Choice], scorer: Option<&Tokenizer>,
     let mut usage = UsageSum::default();
     let mut list = Vec::with_capacity(choices.len());
     for (index, (choice, mut writer)) in choices.iter().zip(writers).enumerate() {
-        if let Some(finish) = &choice.finish {
-            usage.add(index, choices.len(), &finish.usage);
-        }
         let logprobs = scorer.map(|tokenizer| ChatLogprobs {
             content: choice.tokens.iter().filter_map(|token| chat_entry(tokenizer, token)).collect(),
             refusal: None,
         });
-        let message = writer.message(&choice.text);
+        let message = writer.message(choice);
+        if let Some(finish) = &choice.finish {
+            usage.add(index, choices.len(), &finish.usage, Some(writer.parser.reasoning_tokens()));
+        }
         list.push(json!({
             "index": index,
             "message": message,
@@ -160,7 +164,7 @@ impl Chunks for ChatChunks {
 
     fn token(&mut self, index: usize, token: &TokenEvent) -> Vec<Value> {
         let mut entry = self.scorer.as_ref().and_then(|tokenizer| chat_entry(tokenizer, token));
-        let mut deltas = self.writers.get_mut(index).map(|writer| writer.push(&token.text)).unwrap_or_default();
+        let mut deltas = self.writers.get_mut(index).map(|writer| writer.push(token)).unwrap_or_default();
         if deltas.is_empty() && entry.is_some() {
             deltas.push(json!({"content": ""}));
         }
@@ -178,6 +182,10 @@ impl Chunks for ChatChunks {
             deltas.into_iter().map(|delta| self.chunk(index, delta, None, Value::Null)).collect();
         chunks.push(self.chunk(index, json!({}), None, Value::from(reason)));
         chunks
+    }
+
+    fn reasoning_tokens(&self, index: usize) -> Option<usize> {
+        self.writers.get(index).map(|writer| writer.parser.reasoning_tokens())
     }
 
     fn usage(&mut self) -> Value {

@@ -24,7 +24,7 @@ pub(crate) fn whole(
     let mut list = Vec::with_capacity(choices.len());
     for (index, choice) in choices.iter().enumerate() {
         if let Some(finish) = &choice.finish {
-            usage.add(index, per_prompt, &finish.usage);
+            usage.add(index, per_prompt, &finish.usage, None);
         }
         let logprobs = scorer.map(|tokenizer| {
             let mut writer = LegacyWriter::default();

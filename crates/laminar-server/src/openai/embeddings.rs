@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use laminar_engine::{GenerateRequest, Pooling};
+use laminar_model::StatedPooling;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,9 +31,12 @@ pub struct EmbeddingsRequest {
     /// Only so many values of each vector.
     #[serde(default)]
     pub dimensions: Option<usize>,
-    /// How the rows of a text become one vector: `last` unless said otherwise.
+    /// How the rows of a text become one vector: as the model says, or else `last`.
     #[serde(default)]
     pub pooling: Option<PoolingName>,
+    /// For `ggem`: a power for each group of columns; one group with power 3 unless said otherwise.
+    #[serde(default)]
+    pub powers: Option<Vec<f32>>,
     /// Whether vectors are scaled to length 1; true unless said otherwise.
     #[serde(default)]
     pub normalize: Option<bool>,
@@ -58,6 +62,42 @@ pub enum PoolingName {
     Mean,
     /// The first row.
     Cls,
+    /// The generalised mean of groups of columns.
+    Ggem,
+}
+
+/// Most groups of columns, and the largest power.
+const MAX_GROUPS: usize = 1024;
+const MAX_POWER: f32 = 64.0;
+
+impl EmbeddingsRequest {
+    /// The pooling asked for, or else that of the model.
+    fn pooling(&self, stated: Option<&StatedPooling>) -> Result<Pooling, ApiError> {
+        if self.powers.is_some() && self.pooling != Some(PoolingName::Ggem) {
+            return Err(ApiError::invalid("powers", "`powers` are for the pooling `ggem` alone"));
+        }
+        Ok(match (self.pooling, stated) {
+            (Some(PoolingName::Ggem), _) => {
+                let powers = self.powers.as_deref().unwrap_or(&[3.0]);
+                let fits = |power: &f32| *power > 0.0 && *power <= MAX_POWER;
+                if powers.is_empty() || powers.len() > MAX_GROUPS || !powers.iter().all(fits) {
+                    let message = format!("`powers` must be up to {MAX_GROUPS} numbers above 0 and up to {MAX_POWER}");
+                    return Err(ApiError::invalid("powers", message));
+                }
+                Pooling::Ggem(powers.into())
+            }
+            (Some(PoolingName::Last), _) => Pooling::Last,
+            (Some(PoolingName::Mean), _) => Pooling::Mean,
+            (Some(PoolingName::Cls), _) => Pooling::Cls,
+            (None, None | Some(StatedPooling::Last)) => Pooling::Last,
+            (None, Some(StatedPooling::Mean)) => Pooling::Mean,
+            (None, Some(StatedPooling::Cls)) => Pooling::Cls,
+            (None, Some(StatedPooling::Unsupported(how))) => {
+                let message = format!("this model {how}, which we do not compute; choose a `pooling`");
+                return Err(ApiError::invalid("pooling", message));
+            }
+        })
+    }
 }
 
 /// The handler.
@@ -76,15 +116,11 @@ pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Bod
         let message = format!("at most {most} inputs are allowed in one request, got {}", inputs.len());
         return Err(ApiError::invalid("input", message));
     }
-    let pooling = match request.pooling {
-        None | Some(PoolingName::Last) => Pooling::Last,
-        Some(PoolingName::Mean) => Pooling::Mean,
-        Some(PoolingName::Cls) => Pooling::Cls,
-    };
+    let pooling = request.pooling(state.config.pooling.as_ref())?;
     let mut requests = Vec::with_capacity(inputs.len());
     for input in inputs {
         let prompt = prompt::raw_for(&state, input, "input").await?;
-        requests.push(GenerateRequest { prompt, tenant, pooling: Some(pooling), ..GenerateRequest::default() });
+        requests.push(GenerateRequest { prompt, tenant, pooling: Some(pooling.clone()), ..GenerateRequest::default() });
     }
     let count = requests.len();
     let updates = generation::start(&state.engine, requests).await?;
@@ -95,7 +131,12 @@ pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Bod
     for (index, finish) in done.into_iter().map(|choice| choice.finish).enumerate() {
         let finish = finish.ok_or_else(|| ApiError::Internal { message: "a vector is missing".to_owned() })?;
         prompt_tokens += finish.usage.prompt_tokens;
-        let vector = shape(finish.embedding.unwrap_or_default(), request.dimensions, request.normalize != Some(false))?;
+        let vector = finish.embedding.unwrap_or_default();
+        if !pooling.fits(vector.len()) {
+            let message = format!("the {} values of a vector cannot be cut into so many equal groups", vector.len());
+            return Err(ApiError::invalid("powers", message));
+        }
+        let vector = shape(vector, request.dimensions, request.normalize != Some(false))?;
         let embedding = match request.encoding_format {
             Some(Encoding::Base64) => Value::from(base64(&vector)),
             _ => Value::from(vector),

@@ -1,5 +1,6 @@
 //! Embeddings.
 
+use laminar_model::StatedPooling;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -64,6 +65,10 @@ async fn embeddings_have_options_and_refuse_what_is_wrong() {
     assert_eq!(vector(json!({"input": [72, 101, 108, 108, 111]})).await.len(), plain.len());
     assert_eq!(vector(json!({"dimensions": 8})).await.len(), 8);
     assert_ne!(vector(json!({"pooling": "mean"})).await, plain);
+    assert_eq!(vector(json!({"pooling": "last"})).await, plain);
+    let ggem = vector(json!({"pooling": "ggem"})).await;
+    assert_eq!(vector(json!({"pooling": "ggem", "powers": [3.0]})).await, ggem);
+    assert_ne!(vector(json!({"pooling": "ggem", "powers": [3.0, 1.0]})).await, ggem);
     for (fields, param) in [
         (json!({"input": ""}), "input"),
         (json!({"input": []}), "input"),
@@ -73,9 +78,41 @@ async fn embeddings_have_options_and_refuse_what_is_wrong() {
         (json!({"dimensions": 100_000}), "dimensions"),
         (json!({"encoding_format": "hex"}), "encoding_format"),
         (json!({"pooling": "sum"}), "pooling"),
+        (json!({"powers": [1.0]}), "powers"),
+        (json!({"pooling": "ggem", "powers": []}), "powers"),
+        (json!({"pooling": "ggem", "powers": [0.0]}), "powers"),
+        (json!({"pooling": "ggem", "powers": [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]}), "powers"),
         (json!({"model": "other"}), "model"),
     ] {
         let answer = server.post(EMBEDDINGS, &with(json!({"input": "Hello"}), fields)).await;
         assert_eq!(answer.error(if param == "model" { 404 } else { 400 })["param"], param);
     }
+}
+
+/// The model's own pooling holds unless a request names another; one that is not computed is no silent `last`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_model_says_how_its_vectors_are_pooled() {
+    let vector = async |server: &Server, fields: Value| {
+        let answer = server.post(EMBEDDINGS, &with(json!({"input": "Hello"}), fields)).await.ok();
+        floats(&answer["data"][0]["embedding"])
+    };
+    let stating = async |pooling| {
+        let mut setup = Setup::default();
+        setup.server.pooling = pooling;
+        tiny(setup).await
+    };
+    let unstated = stating(None).await;
+    for (stated, name) in [(StatedPooling::Last, "last"), (StatedPooling::Mean, "mean"), (StatedPooling::Cls, "cls")] {
+        let server = stating(Some(stated)).await;
+        assert_eq!(vector(&server, json!({})).await, vector(&unstated, json!({"pooling": name})).await, "{name}");
+        assert_eq!(
+            vector(&server, json!({"pooling": "mean"})).await,
+            vector(&unstated, json!({"pooling": "mean"})).await
+        );
+    }
+    let other = stating(Some(StatedPooling::Unsupported("pools by magic".to_owned()))).await;
+    let error = other.post(EMBEDDINGS, &json!({"input": "Hello"})).await.error(400);
+    assert_eq!(error["param"], "pooling");
+    assert!(error["message"].as_str().unwrap().contains("magic"), "{error}");
+    vector(&other, json!({"pooling": "last"})).await;
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::families::{FAMILIES, Family};
 use crate::support::*;
 
-/// Answers that are compared.
+/// Answers that are compared, and those of each family beside Qwen 3.
 const GENERATIONS: u64 = 1000;
+const OF_A_FAMILY: u64 = 100;
 /// Clients that ask for them side by side.
 const CLIENTS: u64 = 8;
 
@@ -41,13 +43,46 @@ const CALLS: [&str; 4] = [
     "\n<tool_call>\n{\"name\": \"f\"}\n</tool_call>\n",
     "<tool_call>{\"name\": \"f\", \"arguments\": {\"q\": </tool_call>",
 ];
+/// Parts of calls and of reasoning in all families' spellings.
+const PARTS: [&str; 28] = [
+    "[f(q=\"日本\", a=1)]",
+    "[f(",
+    ")]",
+    "{\"name\": \"g\", \"parameters\": {\"a\": [1]}}",
+    "```tool_code\nf(q='🙂')\n```",
+    "```json\n",
+    "```",
+    "<tool_call>f\n<arg_key>q</arg_key>\n<arg_value>日 \"x\"\n</arg_value>\n</tool_call>",
+    "<arg_key>",
+    "<arg_value>",
+    "<tool_call>\n<function=g>\n<parameter=q>\né\n</parameter>\n</function>\n</tool_call>",
+    "<function=f>",
+    "<｜tool▁calls▁begin｜>",
+    "<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"q\": \"語\"}\n```<｜tool▁call▁end｜>",
+    "<｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜>",
+    "<｜tool▁calls▁end｜>",
+    "<｜tool▁",
+    "<|tool_call|>",
+    "[{\"name\": \"f\", \"arguments\": {\"q\": \"🙂\"}}, {\"name\": \"g\", \"arguments\": {}}]",
+    "<|/tool_call|>",
+    "functools",
+    "[TOOL_CALLS]f[ARGS]{\"q\": 1}",
+    "<|channel|>analysis<|message|>why 🙂<|end|>",
+    "<|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"q\": \"日\"}",
+    "<|start|>assistant<|channel|>final<|message|>",
+    "<|channel|>",
+    "<|end|>",
+    "<response>",
+];
 const STOPS: [&str; 8] = ["DEFGHIJ", "🙂", "語", "\n\n", "end", "ABCn", "</think>", "}}"];
 
-fn answer(dice: &mut Dice) -> String {
+/// A random answer: mostly words, and tags and calls of Qwen 3 or, for other families, of any.
+fn answer(dice: &mut Dice, any: bool) -> String {
     let mut text = String::new();
     for _ in 0..dice.roll(14) {
         text += match dice.roll(10) {
             0..6 => dice.pick(&WORDS),
+            _ if any && dice.chance(70) => dice.pick(&PARTS),
             6..8 => dice.pick(&TAGS),
             _ => dice.pick(&CALLS),
         };
@@ -69,7 +104,7 @@ async fn streams_equal_whole_answers_on_1000_random_generations() {
             let server = Arc::clone(&server);
             tokio::spawn(async move {
                 for number in (0..GENERATIONS).filter(|number| number % CLIENTS == client) {
-                    generation(&server, number).await;
+                    generation(&server, number, None).await;
                 }
             })
         })
@@ -80,11 +115,26 @@ async fn streams_equal_whole_answers_on_1000_random_generations() {
     server.until_idle().await;
 }
 
-async fn generation(server: &Server, number: u64) {
+/// The same for each family in turn, with its markers as text and as control tokens.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_equal_whole_answers_in_all_families() {
+    for (place, family) in FAMILIES.iter().enumerate() {
+        for setup in [family.as_text(), family.as_control()] {
+            let server = start(setup).await;
+            for number in 0..OF_A_FAMILY {
+                generation(&server, (place as u64 + 1) << 32 | number, Some(family)).await;
+            }
+            server.until_idle().await;
+        }
+    }
+}
+
+/// One answer, of Qwen 3 or another family.
+async fn generation(server: &Server, number: u64, family: Option<&Family>) {
     let mut dice = Dice(number);
     // The number alone could be a part of another one's.
     let mark = format!("[generation {number}]");
-    let text = answer(&mut dice);
+    let text = answer(&mut dice, family.is_some());
     server.script.cut(&mark, &text, |sides| dice.roll(sides));
     let stops: Vec<&str> = (0..dice.roll(3)).map(|_| dice.pick(&STOPS)).collect();
     let plain = dice.chance(30);
@@ -104,10 +154,10 @@ async fn generation(server: &Server, number: u64) {
 
     let message = &whole["choices"][0]["message"];
     let content = message["content"].as_str().unwrap_or_default();
-    if plain && request["max_tokens"].is_null() {
+    if plain && request["max_tokens"].is_null() && family.is_none() {
         assert_eq!(content, kept(&text, &stops), "{request}");
     }
-    if !plain {
+    if !plain && family.is_none() {
         assert!(!content.contains("<think>") && !content.contains("</think>"), "{content:?}");
     }
     assert!(!whole.to_string().contains('\u{fffd}'), "{whole}");

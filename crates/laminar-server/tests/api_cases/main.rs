@@ -6,6 +6,7 @@
 
 mod embeddings;
 mod endpoints;
+mod families;
 mod generations;
 mod messages;
 mod prompts;

@@ -62,6 +62,7 @@ async fn a_response_has_the_documented_shape_streamed_and_whole() {
     assert_eq!((&output[0]["type"], &output[0]["content"][0]["text"]), (&json!("reasoning"), &json!("hm 🙂")));
     assert_eq!((&output[1]["type"], text_of(&whole)), (&json!("message"), "Hello 日本"));
     assert_eq!(whole["usage"]["output_tokens"], "<think>\nhm 🙂\n</think>\n\nHello 日本".len() + 1);
+    assert_eq!(whole["usage"]["output_tokens_details"]["reasoning_tokens"], "\nhm 🙂\n".len());
     let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
     assert_eq!(kinds[..2], ["response.created", "response.in_progress"]);
     for kind in ["response.content_part.added", "response.output_text.delta", "response.output_text.done"] {

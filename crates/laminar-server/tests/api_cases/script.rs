@@ -45,6 +45,11 @@ pub const CONTROL: &[&str] = &["[TOOL_CALLS]", "<|python_tag|>", "<|eom_id|>"];
 
 /// The metadata of the scripted vocabulary.
 pub fn vocabulary() -> Metadata {
+    vocabulary_with(&[])
+}
+
+/// The metadata of the scripted vocabulary with further control tokens.
+pub fn vocabulary_with(further: &[&str]) -> Metadata {
     let mut metadata = byte_tokenizer();
     let mut tokens = metadata.strings("tokenizer.ggml.tokens").unwrap().unwrap().to_vec();
     let mut types = metadata.i32s("tokenizer.ggml.token_type").unwrap().unwrap();
@@ -55,7 +60,7 @@ pub fn vocabulary() -> Metadata {
     types.resize(tokens.len(), 1);
     tokens.extend(USER_DEFINED.iter().map(|text| (*text).to_owned()));
     types.resize(tokens.len(), 4);
-    tokens.extend(CONTROL.iter().map(|text| (*text).to_owned()));
+    tokens.extend(CONTROL.iter().chain(further).map(|text| (*text).to_owned()));
     types.resize(tokens.len(), 3);
     metadata.set("tokenizer.ggml.tokens", tokens);
     metadata.set("tokenizer.ggml.token_type", types);
@@ -125,7 +130,7 @@ impl Script {
         let mut wants = Vec::new();
         while !rest.is_empty() {
             let fitting: Vec<usize> =
-                (1..=rest.len().min(12)).filter(|length| self.by_bytes.contains_key(&rest[..*length])).collect();
+                (1..=rest.len().min(32)).filter(|length| self.by_bytes.contains_key(&rest[..*length])).collect();
             let length = fitting[dice(fitting.len())];
             wants.push(Want::Token(self.token(&rest[..length])));
             rest = &rest[length..];

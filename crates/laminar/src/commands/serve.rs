@@ -41,6 +41,7 @@ async fn listen(listener: TcpListener, ready: Ready, args: &ServeArgs) -> anyhow
     let config = ServerConfig {
         model_name: name.clone(),
         aliases: vec!["laminar".to_owned()],
+        pooling: ready.pooling,
         cors: args.cors,
         ..ServerConfig::default()
     };

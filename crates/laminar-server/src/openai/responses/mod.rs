@@ -77,6 +77,7 @@ pub async fn create(State(state): State<AppState>, headers: HeaderMap, body: Bod
         return Err(ApiError::Internal { message: "the answer is missing".to_owned() });
     };
     finish.text = choice.text;
+    output.tokens(&choice.pieces);
     output.finish(&finish, &mut Vec::new());
     let response = frame.complete(&output, &finish);
     keep(&response);

@@ -71,6 +71,11 @@ impl Output {
         &self.items
     }
 
+    /// Says how long the texts of the answer's tokens are.
+    pub(super) fn tokens(&mut self, bytes: &[usize]) {
+        bytes.iter().for_each(|bytes| self.parser.token(*bytes));
+    }
+
     /// Takes more text.
     pub(super) fn push(&mut self, text: &str, events: &mut Vec<Value>) {
         let pieces = self.parser.push(text);
@@ -196,7 +201,7 @@ impl Frame {
             "input_tokens": usage.prompt_tokens,
             "input_tokens_details": {"cached_tokens": usage.cached_tokens},
             "output_tokens": usage.completion_tokens,
-            "output_tokens_details": {"reasoning_tokens": 0},
+            "output_tokens_details": {"reasoning_tokens": output.parser.reasoning_tokens()},
             "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         });
         response
@@ -231,6 +236,9 @@ impl<D: FnMut(&Value) + Send + 'static> Events for ResponseEvents<D> {
 
     fn token(&mut self, token: &TokenEvent) -> Vec<Value> {
         let mut events = Vec::new();
+        if !token.ends_text {
+            self.output.tokens(&[token.bytes]);
+        }
         self.output.push(&token.text, &mut events);
         self.numbered(events)
     }

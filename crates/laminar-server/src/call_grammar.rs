@@ -1,0 +1,307 @@
+//! The calls of an answer as Lark rules, in the spelling of the model's family: what a grammar that forces calls is made of.
+
+use laminar_engine::Grammar;
+use serde_json::{Map, Value, json};
+
+use crate::answer::{Dialect, deepseek, glm, granite, harmony, mistral, phi};
+use crate::error::ApiError;
+use crate::family::Family;
+use crate::openai::tools::Tools;
+
+/// Lark rules in the making, and the grammars that they refer to by name.
+#[derive(Default)]
+pub(crate) struct Rules {
+    /// The rules, one a line.
+    pub(crate) text: String,
+    /// The grammars.
+    pub(crate) inner: Vec<(String, Grammar)>,
+}
+
+/// How the arguments of a family's calls are written.
+enum Form {
+    /// As one JSON object, between these two.
+    Object(String, String),
+    /// One by one.
+    Fields(Fields),
+}
+
+/// Arguments that are written one by one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fields {
+    /// `<parameter=key>` and so on.
+    Xml,
+    /// `<arg_key>` and so on.
+    Glm,
+    /// `key=value, ...`.
+    Python,
+}
+
+impl Rules {
+    /// Adds the rules of the calls and returns the name of theirs.
+    pub(crate) fn calls(&mut self, family: &Family, tools: &Tools) -> String {
+        let mut names = Vec::new();
+        for place in &tools.callable {
+            let call = match form(family, tools.name(*place)) {
+                Form::Object(open, close) => {
+                    let arguments = format!("arguments{place}");
+                    self.inner.push((arguments.clone(), Grammar::Json(tools.schema(*place))));
+                    format!("{open} @{arguments} {close}")
+                }
+                Form::Fields(fields) => self.call_of_fields(family, fields, tools, *place),
+            };
+            self.text += &format!("call{place}: {call}\n");
+            names.push(format!("call{place}"));
+        }
+        self.text += &format!("call: {}\n", names.join(" | "));
+        let (open, separator, close) = around(family);
+        let calls = match tools.parallel && family.dialect != Dialect::Harmony {
+            true => format!("call ({separator} call)*"),
+            false => "call".to_owned(),
+        };
+        self.text += &format!("calls: {open} {calls} {close}\n");
+        "calls".to_owned()
+    }
+
+    /// A call whose arguments are written one by one: in the order of the schema, those that are not required optional.
+    fn call_of_fields(&mut self, family: &Family, fields: Fields, tools: &Tools, place: usize) -> String {
+        let schema = tools.schema(place);
+        let name = tools.name(place);
+        let none = Map::new();
+        let properties = schema["properties"].as_object().unwrap_or(&none);
+        let required = |key: &String| schema["required"].as_array().into_iter().flatten().any(|name| name == key);
+        let values = properties.iter().enumerate().map(|(number, (key, property))| {
+            let rule = format!("value{place}x{number}");
+            let value = match fields {
+                Fields::Python => {
+                    format!("{} {}", quoted(&format!("{key}=")), self.python_value(&rule, property, &schema))
+                }
+                Fields::Xml => {
+                    let open = quoted(&format!("<parameter={key}>\n"));
+                    format!(
+                        "{open} {}",
+                        self.tagged_value(&rule, property, &schema, "\"\\n</parameter>\\n\"", "<\\/parameter>")
+                    )
+                }
+                Fields::Glm => {
+                    let ((open, close), (open_value, close_value)) = (glm::KEY, glm::VALUE);
+                    let (open, close) = (family.lark(open), family.lark(close));
+                    let value =
+                        self.tagged_value(&rule, property, &schema, &family.lark(close_value), "<\\/arg_value>");
+                    format!("{open} {} {close} \"\\n\" {} {value} \"\\n\"", quoted(key), family.lark(open_value))
+                }
+            };
+            (value, required(key))
+        });
+        let values: Vec<(String, bool)> = values.collect();
+        match fields {
+            Fields::Python => format!("{} {} \")\"", quoted(&format!("{name}(")), self.listed(place, &values)),
+            Fields::Xml | Fields::Glm => {
+                let values: Vec<String> = values
+                    .into_iter()
+                    .map(|(value, required)| if required { value } else { format!("({value})?") })
+                    .collect();
+                let (open, close) = (family.lark("<tool_call>"), family.lark("</tool_call>"));
+                let (head, end) = match fields {
+                    Fields::Xml => (format!("\n<function={name}>\n"), "\"</function>\\n\""),
+                    _ => (format!("{name}\n"), ""),
+                };
+                format!("{open} {} {} {end} {close}", quoted(&head), values.join(" "))
+            }
+        }
+    }
+
+    /// Values with commas between them, of which the optional ones may be missing.
+    fn listed(&mut self, place: usize, values: &[(String, bool)]) -> String {
+        // What may stand from a value on while none stands before it, and behind one; from the last value to the first.
+        let (mut first, mut further) = (String::new(), String::new());
+        for (number, (value, required)) in values.iter().enumerate().rev() {
+            let alone = format!("{value} {further}");
+            let rule = format!("from{place}x{number}");
+            let choices = match (required, first.is_empty()) {
+                (true, _) => alone,
+                (false, true) => format!("({alone})?"),
+                (false, false) => format!("{alone} | {first}"),
+            };
+            self.text += &format!("{rule}: {choices}\n");
+            first = rule;
+            let with_comma = format!("\", \" {value}");
+            further = match required {
+                true => format!("{with_comma} {further}"),
+                false => format!("({with_comma})? {further}"),
+            };
+        }
+        first
+    }
+
+    /// A value between tags: strings stand without quotes.
+    fn tagged_value(&mut self, rule: &str, property: &Value, schema: &Value, end: &str, end_regex: &str) -> String {
+        if property["type"] == "string" && property["enum"].is_null() {
+            self.text += &text_of_tag(rule, property, end, end_regex);
+            return rule.to_owned();
+        }
+        let grammar = match choice_of_texts(property) {
+            Some(texts) => Grammar::Choice(texts),
+            None => json_of(property, schema),
+        };
+        self.inner.push((rule.to_owned(), grammar));
+        format!("@{rule} {end}")
+    }
+
+    /// A value in Python; inside brackets JSON's constants are read as well.
+    fn python_value(&mut self, rule: &str, property: &Value, schema: &Value) -> String {
+        match property["type"].as_str().filter(|_| property["enum"].is_null() && property["const"].is_null()) {
+            Some("boolean") => "(\"True\" | \"False\")".to_owned(),
+            Some("null") => "\"None\"".to_owned(),
+            _ => {
+                self.inner.push((rule.to_owned(), json_of(property, schema)));
+                format!("@{rule}")
+            }
+        }
+    }
+}
+
+/// The grammar of a property. Its references point into the whole schema.
+fn json_of(property: &Value, schema: &Value) -> Grammar {
+    let mut property = property.clone();
+    for definitions in ["$defs", "definitions"] {
+        if let (Some(fields), Some(all)) = (property.as_object_mut(), schema.get(definitions)) {
+            fields.insert(definitions.to_owned(), all.clone());
+        }
+    }
+    Grammar::Json(property)
+}
+
+/// The rule of a string between its tags: any text up to the closing one, of the length that the schema wants.
+fn text_of_tag(name: &str, property: &Value, end: &str, end_regex: &str) -> String {
+    // A control token is no text, and the text before it ends by itself.
+    let is_control = end.starts_with('<');
+    if property["minLength"].is_null() && property["maxLength"].is_null() {
+        return match is_control {
+            true => format!("{name}: /(.|\\n)*/ {end}\n"),
+            false => format!("{name}[suffix={end}]: /(.|\\n)*/\n"),
+        };
+    }
+    let least = property["minLength"].as_u64().unwrap_or(0);
+    let most = property["maxLength"].as_u64().map(|most| most.to_string()).unwrap_or_default();
+    let terminal = name.to_uppercase();
+    let optional = if least == 0 { "?" } else { "" };
+    format!(
+        "{name}: {terminal}{optional} {end}\n{terminal}: /(.|\\n){{{},{most}}}/ & ~/(.|\\n)*{end_regex}(.|\\n)*/\n",
+        least.max(1)
+    )
+}
+
+/// The texts of an enumeration that has no others: strings stand in tags without quotes.
+fn choice_of_texts(property: &Value) -> Option<Vec<String>> {
+    let texts = property["enum"].as_array().filter(|_| property["type"] == "string")?;
+    texts.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// How the arguments of a call are written, and what stands around them.
+fn form(family: &Family, name: &str) -> Form {
+    use deepseek::{CALL, CALL_END, FENCE, SEPARATOR};
+    let lark = |tag: &str| family.lark(tag);
+    let object = |key: &str| quoted(&format!("{{\"name\": {}, \"{key}\": ", json!(name)));
+    let close = || "\"}\"".to_owned();
+    let (open, close) = match family.dialect {
+        Dialect::QwenXml => return Form::Fields(Fields::Xml),
+        Dialect::Glm => return Form::Fields(Fields::Glm),
+        Dialect::Python => return Form::Fields(Fields::Python),
+        Dialect::Hermes => (
+            format!("{} \"\\n\" {}", lark("<tool_call>"), object("arguments")),
+            format!("\"}}\\n\" {}", lark("</tool_call>")),
+        ),
+        Dialect::Llama | Dialect::Gemma => (object("parameters"), close()),
+        Dialect::Mistral if family.mentions(mistral::ARGUMENTS) => {
+            let (open, separator) = (lark(mistral::OPEN), lark(mistral::ARGUMENTS));
+            (format!("{open} {} {separator}", quoted(name)), String::new())
+        }
+        Dialect::Mistral | Dialect::Granite | Dialect::Phi => (object("arguments"), close()),
+        Dialect::DeepSeek if family.mentions(FENCE) => (
+            format!("{} \"function\" {} {}", lark(CALL), lark(SEPARATOR), quoted(&format!("{name}\n{FENCE}\n"))),
+            format!("\"\\n```\" {}", lark(CALL_END)),
+        ),
+        Dialect::DeepSeek => (format!("{} {} {}", lark(CALL), quoted(name), lark(SEPARATOR)), lark(CALL_END)),
+        Dialect::Harmony => {
+            let to = quoted(&format!("commentary to={}{name} ", harmony::FUNCTIONS));
+            let (channel, constrain) = (lark(harmony::CHANNEL), lark(harmony::CONSTRAIN));
+            (format!("{channel} {to} {constrain} \"json\" {}", lark(harmony::MESSAGE)), String::new())
+        }
+    };
+    Form::Object(open, close)
+}
+
+/// What stands before all calls, between two, and behind them.
+fn around(family: &Family) -> (String, &'static str, String) {
+    let nothing = String::new;
+    let list = |tag: &str| format!("{} \"[\"", family.lark(tag));
+    match family.dialect {
+        Dialect::Hermes | Dialect::QwenXml | Dialect::Glm | Dialect::Gemma => (nothing(), "\"\\n\"", nothing()),
+        Dialect::Llama => (nothing(), "\"; \"", nothing()),
+        Dialect::Python => ("\"[\"".to_owned(), "\", \"", "\"]\"".to_owned()),
+        Dialect::Mistral if family.mentions(mistral::ARGUMENTS) => (nothing(), "", nothing()),
+        Dialect::Mistral => (list(mistral::OPEN), "\", \"", "\"]\"".to_owned()),
+        Dialect::Granite => (list(granite::OPEN), "\", \"", "\"]\"".to_owned()),
+        Dialect::Phi if family.mentions(phi::WORD) => {
+            (quoted(&format!("{}[", phi::WORD)), "\", \"", "\"]\"".to_owned())
+        }
+        Dialect::Phi => (list(granite::OPEN), "\", \"", format!("\"]\" {}", family.lark(phi::CLOSE))),
+        Dialect::DeepSeek => {
+            let separator = if family.mentions(deepseek::FENCE) { "\"\\n\"" } else { "" };
+            (family.lark(deepseek::OPEN), separator, family.lark(deepseek::CLOSE))
+        }
+        Dialect::Harmony => (nothing(), "", nothing()),
+    }
+}
+
+/// What a schema may say of an object as a whole that cannot be kept where its fields are written one by one.
+const OF_THE_WHOLE: [&str; 11] = [
+    "$ref",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "patternProperties",
+    "propertyNames",
+    "dependentRequired",
+    "minProperties",
+    "maxProperties",
+];
+
+/// Refuses schemas that cannot be kept in the way a family writes arguments.
+///
+/// # Errors
+/// The keyword, by its path (400).
+pub(crate) fn refuse_what_cannot_be_kept(family: &Family, tools: &Tools) -> Result<(), ApiError> {
+    let has_fields = matches!(family.dialect, Dialect::QwenXml | Dialect::Glm | Dialect::Python);
+    let without_quotes = matches!(family.dialect, Dialect::QwenXml | Dialect::Glm);
+    for place in tools.callable.iter().filter(|_| has_fields) {
+        let schema = tools.schema(*place);
+        let refuse = |path: &str, keyword: &str, what: &str| {
+            let param = format!("tools[{place}].function.parameters{path}.{keyword}");
+            let message =
+                format!("`{keyword}` of {what} cannot be guaranteed in the way this model writes calls; leave it out");
+            Err(ApiError::invalid(param, message))
+        };
+        if let Some(keyword) = OF_THE_WHOLE.iter().find(|keyword| !schema[**keyword].is_null()) {
+            return refuse("", keyword, "the arguments");
+        }
+        let known = |key: &Value| key.as_str().is_some_and(|key| !schema["properties"][key].is_null());
+        if schema["required"].as_array().is_some_and(|keys| !keys.iter().all(known)) {
+            return refuse("", "required", "arguments that `properties` do not name");
+        }
+        for (key, property) in schema["properties"].as_object().into_iter().flatten().filter(|_| without_quotes) {
+            // Strings stand between tags, where they have no quotes.
+            let keyword = ["pattern", "format"].into_iter().find(|keyword| !property[*keyword].is_null());
+            if let Some(keyword) = keyword.filter(|_| property["type"] == "string") {
+                return refuse(&format!(".properties.{key}"), keyword, "a string");
+            }
+        }
+    }
+    Ok(())
+}
