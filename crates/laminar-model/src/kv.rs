@@ -55,5 +55,5 @@ impl KvCache {
 }
 
 fn shape(config: &ModelConfig, block_len: usize) -> KvShape {
-    KvShape { block_len, kv_heads: config.kv_heads, head_dim: config.head_dim }
+    KvShape { block_len, kv_heads: config.kv_heads, head_dim: config.head_dim, values_from: None }
 }
