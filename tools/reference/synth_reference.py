@@ -33,11 +33,22 @@ PRESETS = [
     "tiny-qwen2moe",
     "tiny-olmoe",
     "tiny-olmo2",
+    "tiny-olmo3",
     "tiny-granite",
     "tiny-granitemoe",
     "tiny-phi",
     "tiny-gemma2",
     "tiny-glm4moe",
+    "tiny-deepseek2",
+    "tiny-lfm2",
+    "tiny-lfm2moe",
+    "tiny-dots1",
+    "tiny-ernie45",
+    "tiny-ernie45moe",
+    "tiny-glm4",
+    "tiny-minimax-m2",
+    "tiny-seed-oss",
+    "tiny-smollm3",
 ]
 
 

@@ -21,22 +21,44 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    DeepseekV2Config,
+    DeepseekV2ForCausalLM,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    Dots1Config,
+    Dots1ForCausalLM,
+    Ernie4_5_MoeConfig,
+    Ernie4_5_MoeForCausalLM,
+    Ernie4_5Config,
+    Ernie4_5ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    Gemma4ForCausalLM,
+    Gemma4TextConfig,
     GptOssConfig,
     GptOssForCausalLM,
+    Glm4Config,
+    Glm4ForCausalLM,
     Glm4MoeConfig,
     Glm4MoeForCausalLM,
+    Glm4MoeLiteConfig,
+    Glm4MoeLiteForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     GraniteMoeConfig,
     GraniteMoeForCausalLM,
     GraniteMoeSharedConfig,
     GraniteMoeSharedForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    Lfm2MoeConfig,
+    Lfm2MoeForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MiniMaxM2Config,
+    MiniMaxM2ForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     MixtralConfig,
@@ -44,10 +66,14 @@ from transformers import (
     Mxfp4Config,
     Olmo2Config,
     Olmo2ForCausalLM,
+    Olmo3Config,
+    Olmo3ForCausalLM,
     OlmoeConfig,
     OlmoeForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen2MoeConfig,
@@ -56,6 +82,12 @@ from transformers import (
     Qwen3ForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    SeedOssConfig,
+    SeedOssForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 DEFAULT_OUT = Path(__file__).resolve().parents[2] / "crates/laminar-model/tests/fixtures"
@@ -72,6 +104,8 @@ DENSE = dict(
     tie_word_embeddings=False,
 )
 SMALL = DENSE | dict(hidden_size=32, intermediate_size=64, head_dim=16)
+# Heads as wide as the rest together makes them.
+NARROW = DENSE | dict(hidden_size=32, intermediate_size=64)
 MOE = SMALL | dict(num_hidden_layers=3, moe_intermediate_size=32, num_experts=8, num_experts_per_tok=2)
 TOKEN_IDS = dict(pad_token_id=0, bos_token_id=1, eos_token_id=2)
 # Per expert in the checkpoint; the default is Qwen's.
@@ -112,6 +146,43 @@ GRANITE = SMALL | dict(
     **TOKEN_IDS,
 )
 del GRANITE["head_dim"]
+LATENT = SMALL | dict(
+    num_hidden_layers=4,
+    num_key_value_heads=4,
+    q_lora_rank=24,
+    kv_lora_rank=20,
+    qk_rope_head_dim=8,
+    qk_nope_head_dim=16,
+    v_head_dim=12,
+    moe_intermediate_size=32,
+    n_routed_experts=8,
+    num_experts_per_tok=2,
+    n_group=4,
+    topk_group=2,
+    **TOKEN_IDS,
+)
+del LATENT["head_dim"]
+GEMMA4 = dict(
+    vocab_size=96,
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=5,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=16,
+    global_head_dim=32,
+    max_position_embeddings=256,
+    sliding_window=12,
+    hidden_size_per_layer_input=0,
+    layer_types=["sliding_attention", "full_attention"] * 2 + ["full_attention"],
+    rope_parameters={
+        "sliding_attention": rope(10000.0),
+        "full_attention": rope(1000000.0, rope_type="proportional", partial_rotary_factor=0.25),
+    },
+)
+# Models for images and text, of which the tests read the part for text.
+EYES = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, patch_size=2, out_hidden_size=32)
+NO_IMAGES = dict(image_token_id=96, video_token_id=97, vision_start_token_id=98, vision_end_token_id=99)
 LONG = [1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 10.0, 12.0]
 SHORT = [1.0, 1.0, 1.1, 1.2, 1.3, 1.5, 1.7, 2.0]
 PHI3 = dict(
@@ -154,6 +225,25 @@ FIXTURES = {
         {},
     ),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config(**(SMALL | dict(head_dim=32)), rope_parameters=rope(1000000.0)), {}),
+    "qwen2_5_vl": (
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2_5_VLConfig(
+            text_config=NARROW
+            | dict(rope_parameters=rope(1000000.0, mrope_section=[1, 1, 2])),
+            vision_config=EYES | dict(fullatt_block_indexes=[0]),
+            **NO_IMAGES,
+        ),
+        dict(hub=False),
+    ),
+    "qwen3_vl": (
+        Qwen3VLForConditionalGeneration,
+        Qwen3VLConfig(
+            text_config=SMALL | dict(rope_parameters=rope(5000000.0, mrope_section=[4, 2, 2], mrope_interleaved=True)),
+            vision_config=EYES | dict(num_position_embeddings=16, deepstack_visual_indexes=[0]),
+            **NO_IMAGES,
+        ),
+        dict(hub=False),
+    ),
     "qwen3_moe": (
         Qwen3MoeForCausalLM,
         Qwen3MoeConfig(**(MOE | dict(head_dim=32)), norm_topk_prob=True, rope_parameters=rope(1000000.0)),
@@ -214,6 +304,14 @@ FIXTURES = {
         {},
     ),
     "olmo2": (Olmo2ForCausalLM, Olmo2Config(**(DENSE | TOKEN_IDS), rope_parameters=rope(500000.0)), {}),
+    "olmo3": (
+        Olmo3ForCausalLM,
+        Olmo3Config(
+            **(NARROW | TOKEN_IDS | dict(num_hidden_layers=5, sliding_window=12)),
+            rope_parameters={"sliding_attention": rope(500000.0), "full_attention": rope(500000.0, **YARN)},
+        ),
+        {},
+    ),
     "glm4_moe": (
         Glm4MoeForCausalLM,
         Glm4MoeConfig(
@@ -232,6 +330,141 @@ FIXTURES = {
             rope_parameters=rope(10000.0, partial_rotary_factor=0.5),
         ),
         dict(groups=True),
+    ),
+    "deepseek_v3": (
+        DeepseekV3ForCausalLM,
+        DeepseekV3Config(
+            **LATENT,
+            n_shared_experts=1,
+            first_k_dense_replace=2,
+            routed_scaling_factor=2.5,
+            num_mtp_layers=0,
+            rope_parameters=rope(10000.0, **YARN, mscale=1.0, mscale_all_dim=1.0),
+        ),
+        dict(groups=True),
+    ),
+    "deepseek_v2": (
+        DeepseekV2ForCausalLM,
+        DeepseekV2Config(
+            **LATENT,
+            n_shared_experts=2,
+            first_k_dense_replace=1,
+            topk_method="group_limited_greedy",
+            routed_scaling_factor=4.0,
+            rope_parameters=rope(10000.0, **YARN, mscale=0.707, mscale_all_dim=0.707),
+        ),
+        dict(groups=True),
+    ),
+    "deepseek_v2_lite": (
+        DeepseekV2ForCausalLM,
+        DeepseekV2Config(
+            **(LATENT | dict(q_lora_rank=None, num_hidden_layers=3)),
+            n_shared_experts=2,
+            first_k_dense_replace=1,
+            topk_method="greedy",
+            rope_parameters=rope(10000.0),
+        ),
+        {},
+    ),
+    "dots1": (
+        Dots1ForCausalLM,
+        Dots1Config(
+            **(SMALL | TOKEN_IDS | dict(num_hidden_layers=4)),
+            moe_intermediate_size=32,
+            n_routed_experts=8,
+            num_experts_per_tok=2,
+            n_shared_experts=2,
+            first_k_dense_replace=2,
+            norm_topk_prob=True,
+            routed_scaling_factor=2.5,
+            n_group=4,
+            topk_group=2,
+            sliding_window=None,
+            rope_parameters=rope(10000.0),
+        ),
+        dict(groups=True),
+    ),
+    "ernie4_5": (
+        Ernie4_5ForCausalLM,
+        Ernie4_5Config(**(SMALL | TOKEN_IDS), use_bias=True, rope_parameters=rope(500000.0)),
+        {},
+    ),
+    "ernie4_5_moe": (
+        Ernie4_5_MoeForCausalLM,
+        Ernie4_5_MoeConfig(
+            **(NARROW | TOKEN_IDS | dict(num_hidden_layers=4)),
+            moe_intermediate_size=32,
+            moe_num_experts=8,
+            moe_k=2,
+            moe_num_shared_experts=2,
+            moe_layer_start_index=2,
+            rope_parameters=rope(500000.0),
+        ),
+        dict(groups=True),
+    ),
+    "glm4": (
+        Glm4ForCausalLM,
+        Glm4Config(**(SMALL | TOKEN_IDS), rope_parameters=rope(10000.0, partial_rotary_factor=0.5)),
+        {},
+    ),
+    "minimax_m2": (
+        MiniMaxM2ForCausalLM,
+        MiniMaxM2Config(
+            **(SMALL | TOKEN_IDS | dict(intermediate_size=32)),
+            num_local_experts=8,
+            num_experts_per_tok=2,
+            rope_parameters=rope(10000.0, partial_rotary_factor=0.5),
+        ),
+        dict(groups=True, expert="block_sparse_moe.experts.{}.w2.weight"),
+    ),
+    "seed_oss": (
+        SeedOssForCausalLM,
+        SeedOssConfig(**(SMALL | TOKEN_IDS), attention_bias=True, rope_parameters=rope(10000.0)),
+        {},
+    ),
+    "smollm3": (
+        SmolLM3ForCausalLM,
+        SmolLM3Config(
+            **(NARROW | TOKEN_IDS | dict(num_hidden_layers=5)),
+            no_rope_layer_interval=2,
+            rope_parameters=rope(2000000.0),
+        ),
+        {},
+    ),
+    "lfm2": (
+        Lfm2ForCausalLM,
+        Lfm2Config(
+            **(NARROW | TOKEN_IDS | dict(num_hidden_layers=5, intermediate_size=100)),
+            block_multiple_of=16,
+            layer_types=["conv", "conv", "full_attention", "conv", "full_attention"],
+            rope_parameters=rope(1000000.0),
+        ),
+        {},
+    ),
+    "lfm2_moe": (
+        Lfm2MoeForCausalLM,
+        Lfm2MoeConfig(
+            **(NARROW | TOKEN_IDS | dict(num_hidden_layers=5, tie_word_embeddings=True)),
+            moe_intermediate_size=32,
+            num_experts=8,
+            num_experts_per_tok=2,
+            num_dense_layers=1,
+            conv_bias=True,
+            conv_L_cache=4,
+            layer_types=["conv", "conv", "full_attention", "conv", "full_attention"],
+            rope_parameters=rope(1000000.0),
+        ),
+        dict(groups=True, expert="feed_forward.experts.{}.w2.weight"),
+    ),
+    "glm4_moe_lite": (
+        Glm4MoeLiteForCausalLM,
+        Glm4MoeLiteConfig(
+            **(LATENT | dict(v_head_dim=20, n_group=1, topk_group=1)),
+            n_shared_experts=1,
+            routed_scaling_factor=1.8,
+            rope_parameters=rope(1000000.0),
+        ),
+        dict(groups=True, hub=False),
     ),
     "granite": (GraniteForCausalLM, GraniteConfig(**GRANITE), {}),
     "granite_moe": (
@@ -313,6 +546,22 @@ FIXTURES = {
         ),
         {},
     ),
+    "gemma4": (
+        Gemma4ForCausalLM,
+        Gemma4TextConfig(**GEMMA4, attention_k_eq_v=True, num_global_key_value_heads=1, final_logit_softcapping=3.0),
+        dict(hub=False),
+    ),
+    "gemma4_moe": (
+        Gemma4ForCausalLM,
+        Gemma4TextConfig(
+            **GEMMA4,
+            enable_moe_block=True,
+            num_experts=8,
+            top_k_experts=2,
+            moe_intermediate_size=32,
+        ),
+        dict(hub=False, groups=True, expert="experts.down_proj", top_k=2),
+    ),
     "gemma3_new_config": (
         Gemma3ForCausalLM,
         Gemma3TextConfig(
@@ -340,13 +589,16 @@ FIXTURES = {
 @torch.no_grad()
 def randomise(model, generator):
     for name, b in model.named_buffers():
-        if name.endswith("e_score_correction_bias"):
+        if name.endswith(("e_score_correction_bias", "expert_bias")):
             b.copy_(0.2 * torch.randn(b.shape, generator=generator))
+        elif name.endswith("layer_scalar"):
+            b.copy_(0.8 + 0.1 * torch.randn(b.shape, generator=generator))
     for name, p in model.named_parameters():
         noise = torch.randn(p.shape, generator=generator)
         if p.dim() == 1:
-            # Gemma stores a norm's weight minus one.
-            centre = 0.0 if "norm" not in name or "gemma" in model.config.model_type else 1.0
+            # Gemma up to its third stores a norm's weight minus one.
+            offset = model.config.model_type.startswith(("gemma2", "gemma3"))
+            centre = 0.0 if "norm" not in name and "scale" not in name or offset else 1.0
             p.copy_(centre + 0.3 * noise)
         elif name.endswith("_bias"):
             p.copy_(0.3 * noise)
@@ -387,16 +639,21 @@ def routing_margin(model, ids, output, top_k):
     gaps = []
     if getattr(output, "router_logits", None) is None:
         # The choice by groups is not looked at: the whole model, a little perturbed, must choose the same.
-        routers = [m for n, m in model.named_modules() if n.endswith("mlp.gate")]
+        routers = [m for n, m in model.named_modules() if n.endswith((".mlp.gate", ".feed_forward.gate", ".router"))]
         choices = []
         for noise in (0.0, 1e-4, -1e-4):
             hooks = [r.register_forward_hook(lambda m, i, o: choices[-1].append(o[2].sort(-1).values)) for r in routers]
             choices.append([])
-            for r in routers:
-                r.e_score_correction_bias += noise * torch.arange(len(r.e_score_correction_bias)).sin()
+            # The corrections where there are some, otherwise the routers' weights.
+            names = ("e_score_correction_bias", "weight", "proj")
+            moved = [next(getattr(r, name) for name in names if hasattr(r, name)) for r in routers]
+            moved = [getattr(m, "weight", m) for m in moved]
+            kept = [m.clone() for m in moved]
+            for m in moved:
+                m += noise * torch.arange(m.numel()).sin().view(m.shape)
             model(ids)
-            for r in routers:
-                r.e_score_correction_bias -= noise * torch.arange(len(r.e_score_correction_bias)).sin()
+            for m, old in zip(moved, kept):
+                m.copy_(old)
             for hook in hooks:
                 hook.remove()
         same = all(torch.equal(a, b) for other in choices[1:] for a, b in zip(choices[0], other))
@@ -410,7 +667,10 @@ def routing_margin(model, ids, output, top_k):
 def hub_config(config):
     """The form that checkpoints on the hub have: rope settings at top level, Qwen's name for the number of experts."""
     parameters = config.pop("rope_parameters")
-    if "full_attention" in parameters:
+    if config["model_type"] == "olmo3":
+        config["rope_scaling"] = parameters["full_attention"]
+        config["rope_theta"] = config["rope_scaling"].pop("rope_theta")
+    elif "full_attention" in parameters:
         config["rope_theta"] = parameters["full_attention"]["rope_theta"]
         config["rope_local_base_freq"] = parameters["sliding_attention"]["rope_theta"]
         config["rope_scaling"] = None
@@ -421,6 +681,8 @@ def hub_config(config):
         config["rope_theta"] = parameters.pop("rope_theta")
         if parameters.get("partial_rotary_factor", 1.0) != 1.0:
             config["partial_rotary_factor"] = parameters.pop("partial_rotary_factor")
+            if config["model_type"] == "minimax_m2":
+                config["rotary_dim"] = int(config.pop("partial_rotary_factor") * config["head_dim"])
         config["rope_scaling"] = None if parameters["rope_type"] == "default" else parameters
         if config["model_type"] in ("qwen2", "qwen3", "gemma2"):
             config.pop("layer_types", None)
@@ -483,12 +745,13 @@ def build(name, out):
                 p.copy_(p.to(dtype).float())
                 if options.get("mxfp4") and name_.endswith(("experts.gate_up_proj", "experts.down_proj")):
                     p.copy_(to_mxfp4(p)[2])
-        ids = torch.randint(0, config.vocab_size, (1, TOKENS), generator=generator)
-        moe = hasattr(config, "num_experts_per_tok")
+        ids = torch.randint(0, config.get_text_config().vocab_size, (1, TOKENS), generator=generator)
+        top_k = options.get("top_k") or getattr(config, "num_experts_per_tok", None)
+        moe = top_k is not None
         with torch.no_grad():
             reported = moe and not options.get("groups")
             output = model(ids, **({"output_router_logits": True} if reported else {}))
-        if not moe or routing_margin(model, ids, output, config.num_experts_per_tok) > 2e-3:
+        if not moe or routing_margin(model, ids, output, top_k) > 2e-3:
             break
     else:
         raise SystemExit(f"{name}: no seed gives clear routing")

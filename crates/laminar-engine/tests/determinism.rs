@@ -129,6 +129,20 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 1, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariant_2_latents_and_convolutions_answer_alike_whatever_surrounds_them(
+        seed in any::<u64>(),
+        crowd in crowd(100),
+    ) {
+        for preset in [Preset::TinyDeepSeek2, Preset::TinyLfm2Moe] {
+            check(&tiny(preset, WeightType::Q8_0, seed), &tokenizer(), &crowd);
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 2, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
     #[test]

@@ -23,18 +23,18 @@ impl Routing {
     }
 
     /// Adds rows behind those there are: `choose` gets the number of each, counted from 0, and the places of its experts and
-    /// their weights. So many rows `together` are a task, with a memory of its own.
+    /// their weights. So many rows `together` are a task.
     ///
     /// # Panics
     ///
     /// If the rows so far go to another number of experts.
-    pub(crate) fn append<M: Default>(
+    pub(crate) fn append(
         &mut self,
         pool: &Pool,
         rows: usize,
         top_k: usize,
         together: usize,
-        choose: impl Fn(&mut M, usize, &mut [u32], &mut [f32]) + Sync,
+        choose: impl Fn(usize, &mut [u32], &mut [f32]) + Sync,
     ) {
         let before = self.ids.len();
         assert!(before == 0 || self.top_k == top_k, "{top_k} experts behind rows of {}", self.top_k);
@@ -44,11 +44,10 @@ impl Routing {
         let ids = SharedMut::new(&mut self.ids[before..]);
         let weights = SharedMut::new(&mut self.weights[before..]);
         pool.run(rows.div_ceil(together), &|task| {
-            let mut memory = M::default();
             for row in task * together..rows.min((task + 1) * together) {
                 // SAFETY: each row is visited once.
                 let (ids, weights) = unsafe { (ids.slice(row * top_k, top_k), weights.slice(row * top_k, top_k)) };
-                choose(&mut memory, row, ids, weights);
+                choose(row, ids, weights);
             }
         });
     }
@@ -79,7 +78,7 @@ pub fn append_top_k(pool: &Pool, logits: &[f32], experts: usize, top_k: usize, n
         logits.len()
     );
     // A row takes a microsecond or two.
-    routing.append(pool, logits.len() / experts, top_k, 32, |(): &mut (), row, ids, weights| {
+    routing.append(pool, logits.len() / experts, top_k, 32, |row, ids, weights| {
         route_row(&logits[row * experts..][..experts], normalise, ids, weights);
     });
 }

@@ -1,5 +1,7 @@
 //! The routers of DeepSeek's line: scores with a correction that counts for the choice alone, limits by group, and a factor.
 
+use std::cell::RefCell;
+
 use crate::exp::exp;
 use crate::{Pool, Routing};
 
@@ -55,12 +57,16 @@ pub fn append_scored(pool: &Pool, logits: &[f32], experts: usize, rule: &ScoredR
     );
     assert!(rule.correction.is_none_or(|values| values.len() == experts), "a correction for other experts");
     // A row takes a few microseconds.
-    routing.append(pool, logits.len() / experts, top_k, 16, |memory: &mut Memory, row, ids, weights| {
-        memory.route(&logits[row * experts..][..experts], rule, ids, weights);
+    routing.append(pool, logits.len() / experts, top_k, 16, |row, ids, weights| {
+        MEMORY.with_borrow_mut(|memory| memory.route(&logits[row * experts..][..experts], rule, ids, weights));
     });
 }
 
-/// What a row needs, kept for the next.
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
+/// What a row needs, kept for the next of the same thread.
 #[derive(Default)]
 struct Memory {
     scores: Vec<f32>,

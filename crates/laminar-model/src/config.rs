@@ -17,8 +17,14 @@ pub struct ModelConfig {
     pub heads: usize,
     /// Key/value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Width of one head.
+    /// Width of one head: of queries and keys as attention sees them.
     pub head_dim: usize,
+    /// Other key/value heads of layers that see the whole sequence.
+    pub global_heads: Option<GlobalHeads>,
+    /// Short convolutions, which some layers have instead of attention.
+    pub convolution: Option<ConvConfig>,
+    /// How keys and values are compressed, where attention runs over what they are made of.
+    pub latent: Option<LatentConfig>,
     /// Width of a dense feed-forward layer (unused where every layer has experts).
     pub ffn: usize,
     /// Experts, for a mixture-of-experts model.
@@ -31,6 +37,8 @@ pub struct ModelConfig {
     pub rope: RopeConfig,
     /// Rotary embedding of sliding-window layers where it differs (Gemma 3).
     pub local_rope: Option<RopeConfig>,
+    /// Per layer: whether queries and keys are left unrotated; layers beyond its end rotate them.
+    pub unrotated: Vec<bool>,
     /// Factor on query-key products.
     pub attention_scale: f32,
     /// Per layer: how many positions back a query sees, itself included (`None`: all of them).
@@ -85,6 +93,43 @@ pub struct ScoreConfig {
     pub scale: f32,
 }
 
+/// The key/value heads of layers without a window, where the others' are not the same (Gemma 4).
+#[derive(Debug, Clone, PartialEq)]
+pub struct GlobalHeads {
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Width of each, and of query heads.
+    pub head_dim: usize,
+}
+
+/// Short causal convolutions along the sequence (LFM2).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConvConfig {
+    /// Rows that an output is made of, its own included.
+    pub taps: usize,
+    /// Per layer: whether it has one instead of attention.
+    pub layers: Vec<bool>,
+}
+
+/// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434). A token's keys and values are products of one short row,
+/// the latent, with matrices of each head. Only the latent and one rotated key for all heads are kept: queries are
+/// multiplied by the matrices of the keys, sums of latents by those of the values. So attention is that of many query
+/// heads over one key/value head, whose keys are `rotated + rank` wide ([`ModelConfig::head_dim`]), the rotated part first,
+/// and whose values are the latents in them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LatentConfig {
+    /// Width of the compressed row that queries are made of; `None`: they are made of the layer's input.
+    pub query_rank: Option<usize>,
+    /// Width of a latent.
+    pub rank: usize,
+    /// Rotated values of a query head.
+    pub rotated: usize,
+    /// The others.
+    pub plain: usize,
+    /// Width of a head's values.
+    pub value: usize,
+}
+
 /// A rotary position embedding (Su et al., arXiv 2104.09864).
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeConfig {
@@ -132,6 +177,19 @@ impl ModelConfig {
             Some(Longer::Ntk { factor, .. }) => (self.context_length as f32 * factor) as usize,
             _ => self.context_length,
         }
+    }
+
+    /// Key/value heads of a layer, and the width of its heads.
+    pub fn heads_of(&self, layer: usize) -> (usize, usize) {
+        match &self.global_heads {
+            Some(global) if self.windows.get(layer) == Some(&None) => (global.kv_heads, global.head_dim),
+            _ => (self.kv_heads, self.head_dim),
+        }
+    }
+
+    /// Whether a layer has a convolution instead of attention.
+    pub fn is_convolution(&self, layer: usize) -> bool {
+        self.convolution.as_ref().is_some_and(|convolution| convolution.layers.get(layer) == Some(&true))
     }
 
     /// Elements of all query heads of a token.

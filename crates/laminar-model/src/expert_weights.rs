@@ -2,7 +2,7 @@
 //!
 //! - GGUF: three tensors of `[experts, rows, columns]`; files may have gate and up projections in one, first the gates.
 //! - Most folders: three matrices for each expert.
-//! - Granite's folders: as the second GGUF layout.
+//! - Granite's and Gemma's folders: as the second GGUF layout.
 //! - gpt-oss's folders: gate and up projections in turns, in MXFP4 or, as floats, with rows and columns exchanged.
 
 use laminar_kernels::{ExpertBiases, ExpertSet, Matrix};
@@ -10,7 +10,7 @@ use laminar_kernels::{ExpertBiases, ExpertSet, Matrix};
 use crate::checkpoint::{ByteTensor, Checkpoint, Tensor};
 use crate::config::{ExpertConfig, ModelConfig};
 use crate::error::ModelError;
-use crate::layer::{FeedForward, Router, SharedExpert};
+use crate::layer::{FeedForward, MixtureNorms, Router, SharedExpert};
 use crate::layer_weights::LayerWeights;
 use crate::stored::{Every, Stored, pick};
 use crate::weights::shape_error;
@@ -22,7 +22,18 @@ impl LayerWeights<'_> {
     /// Router, experts and, if the model has one, the expert that every row goes to.
     pub(crate) fn experts(&self, config: &ModelConfig, shape: &ExpertConfig) -> Result<FeedForward, ModelError> {
         let hidden = config.hidden;
-        let (gate, up) = match self.find("ffn_gate_up_exps", ".weight") {
+        let experts = self.expert_set(hidden, shape)?;
+        let shared = match shape.shared_ffn {
+            Some(ffn) => Some(Box::new(self.shared_expert(hidden, ffn)?)),
+            None => None,
+        };
+        self.routed(config, shape, experts, shared)
+    }
+
+    /// The experts alone.
+    fn expert_set(&self, hidden: usize, shape: &ExpertConfig) -> Result<ExpertSet, ModelError> {
+        let fused = self.find("ffn_gate_up_exps", ".weight").or_else(|| self.find_bare("ffn_gate_up_exps", ".weight"));
+        let (gate, up) = match fused {
             Some(all) => self.halves(&all, shape, hidden)?,
             None => (
                 self.expert_matrices("ffn_gate_exps", shape.count, shape.ffn, hidden)?,
@@ -30,11 +41,29 @@ impl LayerWeights<'_> {
             ),
         };
         let down = self.expert_matrices("ffn_down_exps", shape.count, hidden, shape.ffn)?;
-        let shared = match shape.shared_ffn {
-            Some(ffn) => Some(Box::new(self.shared_expert(hidden, ffn)?)),
-            None => None,
-        };
-        self.routed(config, shape, ExpertSet { gate, up, down, biases: None }, shared)
+        Ok(ExpertSet { gate, up, down, biases: None })
+    }
+
+    /// Gemma 4's mixture: a dense network for all rows beside the experts, each between norms of its own.
+    pub(crate) fn normed_experts(&self, config: &ModelConfig, shape: &ExpertConfig) -> Result<FeedForward, ModelError> {
+        let hidden = config.hidden;
+        let (gate, up) = self.gate_and_up("ffn_gate", "ffn_up", config.ffn, hidden)?;
+        let down = self.projection("ffn_down", hidden, config.ffn)?;
+        let dense = Box::new(SharedExpert { gate, up, down, weight: None });
+        let mut mixture = self.routed(config, shape, self.expert_set(hidden, shape)?, Some(dense))?;
+        if let FeedForward::Experts { router, norms, .. } = &mut mixture {
+            // The router's norm has a factor for every value, and one for all.
+            let mut factors = self.bare("ffn_gate_inp.scale", "", hidden)?;
+            factors.iter_mut().for_each(|factor| *factor /= (hidden as f32).sqrt());
+            router.scales = Some(self.bare("ffn_down_exps.scale", "", shape.count)?);
+            *norms = Some(Box::new(MixtureNorms {
+                router: factors,
+                experts: self.norm("pre_ffw_norm_2", config)?,
+                shared_output: self.norm("post_ffw_norm_1", config)?,
+                experts_output: self.norm("post_ffw_norm_2", config)?,
+            }));
+        }
+        Ok(mixture)
     }
 
     /// gpt-oss's experts, which have biases.
@@ -104,8 +133,8 @@ impl LayerWeights<'_> {
             }
             _ => None,
         };
-        let router = Router { projection, correction };
-        Ok(FeedForward::Experts { router, experts, expert_bytes, shared, config: shape.clone() })
+        let router = Router { projection, scales: None, correction };
+        Ok(FeedForward::Experts { router, experts, expert_bytes, shared, norms: None, config: shape.clone() })
     }
 
     fn shared_expert(&self, hidden: usize, ffn: usize) -> Result<SharedExpert, ModelError> {
@@ -118,7 +147,13 @@ impl LayerWeights<'_> {
     }
 
     /// One matrix an expert: slices of a three-dimensional tensor, or one tensor each.
-    fn expert_matrices(&self, stem: &str, count: usize, rows: usize, cols: usize) -> Result<Vec<Matrix>, ModelError> {
+    pub(crate) fn expert_matrices(
+        &self,
+        stem: &str,
+        count: usize,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Vec<Matrix>, ModelError> {
         let name = self.name(stem, ".weight");
         let matrices = if name.contains("{}") {
             let own = |e: usize| {
@@ -127,7 +162,11 @@ impl LayerWeights<'_> {
             };
             (0..count).map(own).collect::<Result<Vec<_>, _>>()?
         } else {
-            let all = self.weights.require_own(&name)?;
+            // Some folders have nothing behind the name.
+            let all = match self.find_bare(stem, ".weight") {
+                Some(all) => all,
+                None => self.weights.require_own(&name)?,
+            };
             let own = |e: usize| Stored::rows(slice(&all, e, &[count, rows, cols])?, rows, cols);
             (0..count).map(own).collect::<Result<Vec<_>, _>>()?
         };

@@ -1,9 +1,10 @@
-//! Paged KV memory: keys and values of every layer in blocks of [`BLOCK_LEN`] positions.
+//! Paged memory of what sequences keep: keys and values of every layer, in blocks of [`BLOCK_LEN`] positions, and beside them
+//! the last inputs of layers with convolutions.
 //!
 //! Which block belongs to whom is the scheduler's business; this file only stores numbers under block ids, and how they
 //! lie in a block is the kernels' business.
 
-use laminar_kernels::{KvLayer, KvShape};
+use laminar_kernels::{ConvLayer, ConvShape, KvLayer, KvShape};
 
 use crate::config::ModelConfig;
 
@@ -12,9 +13,17 @@ pub use laminar_kernels::KvType;
 /// Positions in one KV block.
 pub const BLOCK_LEN: usize = 32;
 
+/// What one layer keeps of its sequences.
+pub(crate) enum LayerMemory {
+    /// Keys and values.
+    Keys(KvLayer),
+    /// Of each block the last inputs of a convolution.
+    Inputs(ConvLayer),
+}
+
 /// KV memory of all layers.
 pub struct KvCache {
-    layers: Vec<KvLayer>,
+    layers: Vec<LayerMemory>,
     blocks: usize,
     pub(crate) block_len: usize,
     block_bytes: usize,
@@ -29,12 +38,15 @@ impl KvCache {
     /// `block_len` is none of those of [`KvShape`], or the heads don't fit the type ([`KvType::fits`]), which
     /// [`Model::load`](crate::Model::load) checks.
     pub fn new(config: &ModelConfig, blocks: usize, block_len: usize, kv: KvType) -> Self {
-        let shape = shape(config, block_len);
-        let layers = (0..config.layers).map(|_| KvLayer::new(kv, shape, blocks)).collect();
+        let layer = |index: usize| match conv_shape(config, index, block_len) {
+            Some(shape) => LayerMemory::Inputs(ConvLayer::new(shape, blocks)),
+            None => LayerMemory::Keys(KvLayer::new(kv, shape(config, index, block_len), blocks)),
+        };
+        let layers = (0..config.layers).map(layer).collect();
         Self { layers, blocks, block_len, block_bytes: Self::bytes_per_block(config, block_len, kv) }
     }
 
-    pub(crate) fn layer(&mut self, index: usize) -> &mut KvLayer {
+    pub(crate) fn layer(&mut self, index: usize) -> &mut LayerMemory {
         &mut self.layers[index]
     }
 
@@ -50,10 +62,22 @@ impl KvCache {
 
     /// Bytes a block of `block_len` positions takes over all layers of `config`, without allocating anything.
     pub fn bytes_per_block(config: &ModelConfig, block_len: usize, kv: KvType) -> usize {
-        shape(config, block_len).block_bytes(kv) * config.layers
+        let layer = |index| match conv_shape(config, index, block_len) {
+            Some(shape) => shape.block_bytes(),
+            None => shape(config, index, block_len).block_bytes(kv),
+        };
+        (0..config.layers).map(layer).sum()
     }
 }
 
-fn shape(config: &ModelConfig, block_len: usize) -> KvShape {
-    KvShape { block_len, kv_heads: config.kv_heads, head_dim: config.head_dim }
+fn shape(config: &ModelConfig, layer: usize, block_len: usize) -> KvShape {
+    let values_from = config.latent.as_ref().map(|latent| latent.rotated);
+    let (kv_heads, head_dim) = config.heads_of(layer);
+    KvShape { block_len, kv_heads, head_dim, values_from }
+}
+
+/// Of a layer with a convolution.
+fn conv_shape(config: &ModelConfig, layer: usize, block_len: usize) -> Option<ConvShape> {
+    let convolution = config.convolution.as_ref().filter(|_| config.is_convolution(layer))?;
+    Some(ConvShape { block_len, width: config.hidden, taps: convolution.taps })
 }

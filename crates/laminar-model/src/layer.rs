@@ -7,6 +7,9 @@ use laminar_kernels::{
 };
 
 use crate::config::{ExpertConfig, ModelConfig};
+use crate::convolution::Convolution;
+use crate::kv::LayerMemory;
+use crate::latent::LatentAttention;
 use crate::loads::ExpertLoads;
 use crate::scratch::Scratch;
 
@@ -41,7 +44,11 @@ impl Projection {
     }
 
     /// Several projections of the same rows, shared out among the threads together.
-    fn apply_each<const N: usize>(pool: &Pool, x: &Activations, mut each: [(&Projection, &mut Vec<f32>); N]) {
+    pub(crate) fn apply_each<const N: usize>(
+        pool: &Pool,
+        x: &Activations,
+        mut each: [(&Projection, &mut Vec<f32>); N],
+    ) {
         for (projection, out) in &mut each {
             out.resize(x.rows() * projection.weight.rows(), 0.0);
         }
@@ -55,19 +62,68 @@ impl Projection {
     }
 }
 
+/// How a layer's rows see earlier ones.
+pub(crate) enum Mixer {
+    Attention(Box<Attention>),
+    Latent(Box<LatentAttention>),
+    Convolution(Box<Convolution>),
+}
+
+impl From<Attention> for Mixer {
+    fn from(attention: Attention) -> Self {
+        Self::Attention(Box::new(attention))
+    }
+}
+
+impl Mixer {
+    /// Reads `scratch.norm`, writes `scratch.branch`. `memory` is what [`KvCache`](crate::KvCache) has for such a layer.
+    fn forward(
+        &self,
+        pool: &Pool,
+        config: &ModelConfig,
+        memory: &mut LayerMemory,
+        scratch: &mut Scratch,
+        spans: &[Span<'_>],
+    ) {
+        match (self, memory) {
+            (Self::Attention(attention), LayerMemory::Keys(kv)) => attention.forward(pool, config, kv, scratch, spans),
+            (Self::Latent(attention), LayerMemory::Keys(kv)) => attention.forward(pool, config, kv, scratch, spans),
+            (Self::Convolution(convolution), LayerMemory::Inputs(inputs)) => {
+                convolution.forward(pool, config, inputs, scratch, spans);
+            }
+            // Another model's memory, as its shape would be.
+            _ => debug_assert!(false, "memory of another kind of layer"),
+        }
+    }
+}
+
 /// Grouped-query attention with rotary positions.
 pub(crate) struct Attention {
     pub(crate) q: Projection,
     pub(crate) k: Projection,
-    pub(crate) v: Projection,
+    /// `None`: values are what keys are before their norm.
+    pub(crate) v: Option<Projection>,
     pub(crate) o: Projection,
+    /// Key/value heads, and the width of all heads.
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    /// Norm weights of each value head.
+    pub(crate) value_norm: Option<Vec<f32>>,
     /// Norm weights of each query and key head, or of all heads of a row together: whichever they are as long as.
     pub(crate) head_norms: Option<(Vec<f32>, Vec<f32>)>,
     pub(crate) window: Option<usize>,
-    /// Whether this layer uses the local rotary table.
-    pub(crate) local_rope: bool,
+    pub(crate) rotary: Rotary,
     /// A logit for each head, which takes part in the softmax as a position without a value would.
     pub(crate) sinks: Option<Vec<f32>>,
+}
+
+/// By which table a layer rotates queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rotary {
+    Global,
+    Local,
+    /// They stay as they are.
+    Absent,
 }
 
 /// What follows attention: one gated network, or many of which a router picks a few for each row.
@@ -82,13 +138,25 @@ pub(crate) enum FeedForward {
         experts: ExpertSet,
         expert_bytes: Vec<u64>,
         shared: Option<Box<SharedExpert>>,
+        norms: Option<Box<MixtureNorms>>,
         config: ExpertConfig,
     },
+}
+
+/// Norms inside a mixture whose parts each have their own (Gemma 4): of the residual rows for the router and for the chosen
+/// experts, and of what the expert for all rows and the chosen ones come to.
+pub(crate) struct MixtureNorms {
+    pub(crate) router: Vec<f32>,
+    pub(crate) experts: Vec<f32>,
+    pub(crate) shared_output: Vec<f32>,
+    pub(crate) experts_output: Vec<f32>,
 }
 
 /// What sends rows to experts.
 pub(crate) struct Router {
     pub(crate) projection: Projection,
+    /// Factors on the weights of the experts.
+    pub(crate) scales: Option<Vec<f32>>,
     /// Added to scores for the choice alone.
     pub(crate) correction: Option<Vec<f32>>,
 }
@@ -106,11 +174,13 @@ pub(crate) struct SharedExpert {
 pub(crate) struct Layer {
     /// `None`: the branch reads the residual rows as they are.
     pub(crate) attention_norm: Option<Vec<f32>>,
-    pub(crate) attention: Attention,
+    pub(crate) attention: Mixer,
     pub(crate) post_attention_norm: Option<Vec<f32>>,
     pub(crate) ffn_norm: Option<Vec<f32>>,
     pub(crate) ffn: FeedForward,
     pub(crate) post_ffn_norm: Option<Vec<f32>>,
+    /// Factor on the residual rows behind the layer.
+    pub(crate) output_scale: Option<f32>,
 }
 
 impl Layer {
@@ -119,13 +189,13 @@ impl Layer {
         &self,
         pool: &Pool,
         config: &ModelConfig,
-        kv: &mut KvLayer,
+        memory: &mut LayerMemory,
         scratch: &mut Scratch,
         spans: &[Span<'_>],
         hidden: &mut [f32],
         loads: &mut ExpertLoads,
     ) {
-        self.attend(pool, config, kv, scratch, spans, hidden);
+        self.attend(pool, config, memory, scratch, spans, hidden);
         self.feed_forward(pool, config, scratch, hidden, loads);
     }
 
@@ -134,13 +204,13 @@ impl Layer {
         &self,
         pool: &Pool,
         config: &ModelConfig,
-        kv: &mut KvLayer,
+        memory: &mut LayerMemory,
         scratch: &mut Scratch,
         spans: &[Span<'_>],
         hidden: &mut [f32],
     ) {
         read_rows(pool, self.attention_norm.as_deref(), config.rms_eps, hidden, &mut scratch.norm);
-        self.attention.forward(pool, config, kv, scratch, spans);
+        self.attention.forward(pool, config, memory, scratch, spans);
         add_branch(pool, config, self.post_attention_norm.as_deref(), &mut scratch.branch, hidden);
     }
 
@@ -154,13 +224,16 @@ impl Layer {
         loads: &mut ExpertLoads,
     ) {
         read_rows(pool, self.ffn_norm.as_deref(), config.rms_eps, hidden, &mut scratch.norm);
-        self.ffn.forward(pool, config, scratch, loads);
+        self.ffn.forward(pool, config, scratch, hidden, loads);
         self.add_network(pool, config, &mut scratch.branch, hidden);
     }
 
-    /// Ends the feed-forward branch: adds the network's outputs.
+    /// Ends the feed-forward branch, and so the layer: adds the network's outputs.
     pub(crate) fn add_network(&self, pool: &Pool, config: &ModelConfig, outputs: &mut [f32], hidden: &mut [f32]) {
         add_branch(pool, config, self.post_ffn_norm.as_deref(), outputs, hidden);
+        if let Some(factor) = self.output_scale {
+            scale(pool, hidden, factor);
+        }
     }
 }
 
@@ -193,34 +266,45 @@ impl Attention {
     /// Reads `scratch.norm`, writes `scratch.branch`.
     fn forward(&self, pool: &Pool, config: &ModelConfig, kv: &mut KvLayer, scratch: &mut Scratch, spans: &[Span<'_>]) {
         let s = scratch;
-        s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight, &self.k.weight, &self.v.weight]);
-        let each = [(&self.q, &mut s.q), (&self.k, &mut s.k), (&self.v, &mut s.v)];
-        Projection::apply_each(pool, &s.activations, each);
+        let (head_dim, q_width) = (self.head_dim, config.heads * self.head_dim);
+        if let Some(v) = &self.v {
+            s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight, &self.k.weight, &v.weight]);
+            let each = [(&self.q, &mut s.q), (&self.k, &mut s.k), (v, &mut s.v)];
+            Projection::apply_each(pool, &s.activations, each);
+        } else {
+            s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight, &self.k.weight]);
+            Projection::apply_each(pool, &s.activations, [(&self.q, &mut s.q), (&self.k, &mut s.k)]);
+            s.v.clone_from(&s.k);
+        }
+        if let Some(norm) = &self.value_norm {
+            rms_norm_in_place(pool, &mut s.v, norm, config.rms_eps);
+        }
         if let Some((q_norm, k_norm)) = &self.head_norms {
             rms_norm_in_place(pool, &mut s.q, q_norm, config.rms_eps);
             rms_norm_in_place(pool, &mut s.k, k_norm, config.rms_eps);
         }
-        let (table, style) = match (&config.local_rope, self.local_rope) {
-            (Some(local), true) => (&s.local_rope, local.style),
+        let (table, style) = match (self.rotary, &config.local_rope) {
+            (Rotary::Local, Some(local)) => (&s.local_rope, local.style),
+            (Rotary::Absent, _) => (&None, config.rope.style),
             _ => (&s.rope, config.rope.style),
         };
-        // `Scratch::begin` made the tables; a missing one means no rows to rotate.
+        // `Scratch::begin` made the tables; a missing one means that nothing is to be rotated.
         if let Some(table) = table {
-            rope(pool, &mut s.q, config.heads, config.head_dim, &s.positions, table, style);
-            rope(pool, &mut s.k, config.kv_heads, config.head_dim, &s.positions, table, style);
+            rope(pool, &mut s.q, config.heads, head_dim, &s.positions, table, style);
+            rope(pool, &mut s.k, self.kv_heads, head_dim, &s.positions, table, style);
         }
-        s.attention.resize(s.positions.len() * config.q_width(), 0.0);
+        s.attention.resize(s.positions.len() * q_width, 0.0);
         let shape = AttentionShape {
             heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
+            kv_heads: self.kv_heads,
+            head_dim,
             scale: config.attention_scale,
             window: self.window,
             softcap: config.attention_softcap,
         };
         store_kv(pool, &s.k, &s.v, spans, kv);
         attention(pool, &s.q, spans, kv, &shape, self.sinks.as_deref(), &mut s.attention);
-        s.activations.load_for(pool, &s.attention, config.q_width(), [&self.o.weight]);
+        s.activations.load_for(pool, &s.attention, q_width, [&self.o.weight]);
         self.o.apply(pool, &s.activations, &mut s.branch);
     }
 }
@@ -234,8 +318,8 @@ impl FeedForward {
         }
     }
 
-    /// Reads `scratch.norm`, writes `scratch.branch`.
-    fn forward(&self, pool: &Pool, config: &ModelConfig, s: &mut Scratch, loads: &mut ExpertLoads) {
+    /// Reads `scratch.norm` (the residual rows `hidden`, normed), writes `scratch.branch`.
+    fn forward(&self, pool: &Pool, config: &ModelConfig, s: &mut Scratch, hidden: &[f32], loads: &mut ExpertLoads) {
         match self {
             Self::Dense { gate, up, down } => {
                 s.activations.load_for(pool, &s.norm, config.hidden, [&gate.weight, &up.weight]);
@@ -244,18 +328,37 @@ impl FeedForward {
                 s.activations.load_for(pool, &s.gate, gate.weight.rows(), [&down.weight]);
                 down.apply(pool, &s.activations, &mut s.branch);
             }
-            Self::Experts { router, experts, expert_bytes, shared, config: shape } => {
-                let readers = std::iter::once(router.weight()).chain(&experts.gate).chain(&experts.up);
-                let readers = readers.chain(shared.iter().flat_map(|shared| shared.readers()));
-                s.activations.load_for(pool, &s.norm, config.hidden, readers);
+            Self::Experts { router, experts, expert_bytes, shared, norms, config: shape } => {
+                let readers = experts.gate.iter().chain(&experts.up);
                 s.routing.clear();
-                router.append(pool, shape, &s.activations, &mut s.router, &mut s.routing);
+                if let Some(norms) = norms {
+                    if let Some(shared) = shared {
+                        s.activations.load_for(pool, &s.norm, config.hidden, shared.readers());
+                        shared.forward(pool, config, s);
+                        rms_norm_in_place(pool, &mut s.shared, &norms.shared_output, config.rms_eps);
+                    }
+                    read_rows(pool, Some(&norms.router), config.rms_eps, hidden, &mut s.norm);
+                    s.activations.load_for(pool, &s.norm, config.hidden, [router.weight()]);
+                    router.append(pool, shape, &s.activations, &mut s.router, &mut s.routing);
+                    read_rows(pool, Some(&norms.experts), config.rms_eps, hidden, &mut s.norm);
+                    s.activations.load_for(pool, &s.norm, config.hidden, readers);
+                } else {
+                    let readers = readers.chain(shared.iter().flat_map(|shared| shared.readers()));
+                    let readers = readers.chain(std::iter::once(router.weight()));
+                    s.activations.load_for(pool, &s.norm, config.hidden, readers);
+                    router.append(pool, shape, &s.activations, &mut s.router, &mut s.routing);
+                }
                 let prefill = &s.prefill_rows;
                 loads.count(&s.routing, expert_bytes, 0..shape.count, |row| prefill[row], &mut s.seen);
                 s.branch.resize(s.norm.len(), 0.0);
                 moe_ffn(pool, experts, config.gate, &s.activations, &s.routing, &mut s.branch, &mut s.moe);
+                if let Some(norms) = norms {
+                    rms_norm_in_place(pool, &mut s.branch, &norms.experts_output, config.rms_eps);
+                }
                 if let Some(shared) = shared {
-                    shared.forward(pool, config, s);
+                    if norms.is_none() {
+                        shared.forward(pool, config, s);
+                    }
                     shared.add(pool, &s.shared, &s.shared_gate, &mut s.branch);
                 }
             }
@@ -278,6 +381,7 @@ impl Router {
         routing: &mut Routing,
     ) {
         self.projection.apply(pool, x, logits);
+        let before = routing.ids.len();
         let &ExpertConfig { count, top_k, normalise, .. } = shape;
         match &shape.scores {
             None => append_top_k(pool, logits, count, top_k, normalise, routing),
@@ -293,6 +397,11 @@ impl Router {
                     scale: scores.scale,
                 };
                 append_scored(pool, logits, count, &rule, routing);
+            }
+        }
+        if let Some(scales) = &self.scales {
+            for (weight, id) in routing.weights.iter_mut().zip(&routing.ids).skip(before) {
+                *weight *= scales[*id as usize];
             }
         }
     }

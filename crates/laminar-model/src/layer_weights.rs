@@ -7,7 +7,7 @@ use laminar_kernels::Matrix;
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
-use crate::layer::{Attention, FeedForward, Projection};
+use crate::layer::{Attention, FeedForward, Projection, Rotary};
 use crate::stored::Stored;
 use crate::weights::{Weights, shape_error};
 
@@ -44,7 +44,7 @@ impl<'a> LayerWeights<'a> {
             Checkpoint::HuggingFace(_) => {
                 let tables = [self.weights.family.hf_names, LAYER_NAMES];
                 let hf = tables.iter().copied().flatten().find(|(gguf, _)| *gguf == stem).map_or(stem, |(_, hf)| hf);
-                format!("model.layers.{}.{hf}{suffix}", self.index)
+                format!("{}layers.{}.{hf}{suffix}", self.weights.prefix.0, self.index)
             }
         }
     }
@@ -64,14 +64,18 @@ impl<'a> LayerWeights<'a> {
         self.norm_of(stem, config.hidden, config.norm_offset)
     }
 
-    fn norm_of(&self, stem: &str, len: usize, offset: f32) -> Result<Vec<f32>, ModelError> {
+    pub(crate) fn norm_of(&self, stem: &str, len: usize, offset: f32) -> Result<Vec<f32>, ModelError> {
         let tensor = self.weights.require_own(&self.name(stem, ".weight"))?;
         self.weights.vector(&tensor, len, offset)
     }
 
     /// Numbers whose GGUF name ends in `suffix` and whose name in folders is that of the stem alone.
     pub(crate) fn bare(&self, stem: &str, suffix: &str, len: usize) -> Result<Vec<f32>, ModelError> {
-        let tensor = self.weights.require_own(&self.bare_name(stem, suffix))?;
+        let mut tensor = self.weights.require_own(&self.bare_name(stem, suffix))?;
+        // A row of a matrix of one, as Ernie's folders have it.
+        if tensor.shape == [1, len] {
+            tensor.shape = vec![len];
+        }
         self.weights.vector(&tensor, len, 0.0)
     }
 
@@ -127,27 +131,45 @@ impl<'a> LayerWeights<'a> {
 
     /// Queries, keys and values from three matrices or from one (`attn_qkv`).
     pub(crate) fn attention(&self, config: &ModelConfig, index: usize) -> Result<Attention, ModelError> {
-        let (q_width, kv_width) = (config.q_width(), config.kv_width());
-        let [q, k, v] = if self.find("attn_qkv", ".weight").is_some() {
+        self.attention_of(config, index, true)
+    }
+
+    /// [`LayerWeights::attention`], without values of their own if so.
+    pub(crate) fn attention_of(
+        &self,
+        config: &ModelConfig,
+        index: usize,
+        with_values: bool,
+    ) -> Result<Attention, ModelError> {
+        let (kv_heads, head_dim) = config.heads_of(index);
+        let (q_width, kv_width) = (config.heads * head_dim, kv_heads * head_dim);
+        let v;
+        let [q, k] = if self.find("attn_qkv", ".weight").is_some() {
             let all = q_width + 2 * kv_width;
             let part = |from: usize, rows: usize| self.part("attn_qkv", from..from + rows, all, config.hidden);
-            [part(0, q_width)?, part(q_width, kv_width)?, part(q_width + kv_width, kv_width)?]
+            v = Some(part(q_width + kv_width, kv_width)?);
+            [part(0, q_width)?, part(q_width, kv_width)?]
         } else {
-            [
-                self.projection("attn_q", q_width, config.hidden)?,
-                self.projection("attn_k", kv_width, config.hidden)?,
-                self.projection("attn_v", kv_width, config.hidden)?,
-            ]
+            v = if with_values { Some(self.projection("attn_v", kv_width, config.hidden)?) } else { None };
+            [self.projection("attn_q", q_width, config.hidden)?, self.projection("attn_k", kv_width, config.hidden)?]
         };
         let window = config.windows[index];
+        let rotary = match (config.unrotated.get(index), &config.local_rope, window) {
+            (Some(true), ..) => Rotary::Absent,
+            (_, Some(_), Some(_)) => Rotary::Local,
+            _ => Rotary::Global,
+        };
         Ok(Attention {
             q,
             k,
             v,
             o: self.projection("attn_output", config.hidden, q_width)?,
+            kv_heads,
+            head_dim,
+            value_norm: None,
             head_norms: None,
             window,
-            local_rope: config.local_rope.is_some() && window.is_some(),
+            rotary,
             sinks: None,
         })
     }

@@ -8,11 +8,13 @@
 pub mod arch;
 pub mod checkpoint;
 pub mod config;
+mod convolution;
 mod embedding;
 mod error;
 mod expert_weights;
 pub mod inspect;
 mod kv;
+mod latent;
 mod layer;
 mod layer_weights;
 mod loads;

@@ -59,7 +59,8 @@ impl Model {
     pub fn load(checkpoint: &Checkpoint, pool: &Pool, options: &LoadOptions<'_>) -> Result<Self, ModelError> {
         let family: &Family = arch::family_of(checkpoint)?;
         let config = family.config(checkpoint)?;
-        check_kv(options.kv, config.head_dim)?;
+        let global = config.global_heads.as_ref().map(|global| global.head_dim);
+        std::iter::once(config.head_dim).chain(global).try_for_each(|head_dim| check_kv(options.kv, head_dim))?;
         let cache = options.packed_cache.and_then(|folder| open_cache(folder, checkpoint));
         let progress = Progress::new(checkpoint.total_bytes(), options.progress);
         let mut weights = Weights::new(checkpoint, family, pool, cache.as_ref(), progress);

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use laminar_kernels::{Activations, Pool, Routing, Span, moe_ffn_part};
+use laminar_kernels::{Activations, Pool, Routing, Span, moe_ffn_part, rms_norm_in_place};
 
 use crate::error::ModelError;
 use crate::kv::KvCache;
@@ -183,13 +183,16 @@ impl Model {
                 let hidden = &mut hidden[row(units.start) * width..row(units.end) * width];
                 parts.feed_forward(pool, &self.config, scratch, hidden, loads);
             }
-            FeedForward::Experts { experts, expert_bytes, shared, .. } => {
+            FeedForward::Experts { experts, expert_bytes, shared, norms, .. } => {
                 loads.count(&state.routing, expert_bytes, units.clone(), |_| true, &mut scratch.seen);
                 state.sums.resize(hidden.len(), 0.0);
                 let (input, routing, sums) = (&state.input, &state.routing, &mut state.sums);
                 let (moe, gate) = (&mut scratch.moe, self.config.gate);
                 moe_ffn_part(pool, experts, units.clone(), gate, input, routing, sums, moe);
                 if units.end == all {
+                    if let Some(norms) = norms {
+                        rms_norm_in_place(pool, sums, &norms.experts_output, self.config.rms_eps);
+                    }
                     if let Some(shared) = shared {
                         shared.add(pool, &state.shared, &state.shared_gate, sums);
                     }
@@ -225,16 +228,32 @@ impl Model {
     /// Keeps rows that have passed attention as the experts will read them.
     fn route_rows(&self, pool: &Pool, s: &mut Scratch, layer: usize, hidden: &[f32], state: &mut PartialLayer) {
         let parts = &self.layers[layer];
-        let FeedForward::Experts { router, shared, config: shape, .. } = &parts.ffn else {
+        let FeedForward::Experts { router, shared, norms, config: shape, .. } = &parts.ffn else {
             return;
         };
-        read_rows(pool, parts.ffn_norm.as_deref(), self.config.rms_eps, hidden, &mut s.norm);
-        let readers = std::iter::once(router.weight()).chain(shared.iter().flat_map(|shared| shared.readers()));
-        s.activations.load_for(pool, &s.norm, self.config.hidden, readers);
-        router.append(pool, shape, &s.activations, &mut s.router, &mut state.routing);
-        state.input.append(pool, &s.norm, self.config.hidden);
+        let (width, eps) = (self.config.hidden, self.config.rms_eps);
+        read_rows(pool, parts.ffn_norm.as_deref(), eps, hidden, &mut s.norm);
+        let readers = shared.iter().flat_map(|shared| shared.readers());
+        if let Some(norms) = norms {
+            s.activations.load_for(pool, &s.norm, width, readers);
+            if let Some(shared) = shared {
+                shared.forward(pool, &self.config, s);
+                rms_norm_in_place(pool, &mut s.shared, &norms.shared_output, eps);
+            }
+            read_rows(pool, Some(&norms.router), eps, hidden, &mut s.norm);
+            s.activations.load_for(pool, &s.norm, width, [router.weight()]);
+            router.append(pool, shape, &s.activations, &mut s.router, &mut state.routing);
+            read_rows(pool, Some(&norms.experts), eps, hidden, &mut s.norm);
+            state.input.append(pool, &s.norm, width);
+        } else {
+            s.activations.load_for(pool, &s.norm, width, std::iter::once(router.weight()).chain(readers));
+            router.append(pool, shape, &s.activations, &mut s.router, &mut state.routing);
+            state.input.append(pool, &s.norm, width);
+            if let Some(shared) = shared {
+                shared.forward(pool, &self.config, s);
+            }
+        }
         if let Some(shared) = shared {
-            shared.forward(pool, &self.config, s);
             state.shared.extend_from_slice(&s.shared);
             if shared.weight.is_some() {
                 state.shared_gate.extend_from_slice(&s.shared_gate);

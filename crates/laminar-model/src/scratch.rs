@@ -17,6 +17,9 @@ pub struct Scratch {
     pub(crate) k: Vec<f32>,
     pub(crate) v: Vec<f32>,
     pub(crate) attention: Vec<f32>,
+    pub(crate) latent: LatentRows,
+    /// What a convolution reads: its gates and values.
+    pub(crate) convolved: Vec<f32>,
     pub(crate) branch: Vec<f32>,
     pub(crate) gate: Vec<f32>,
     pub(crate) up: Vec<f32>,
@@ -31,6 +34,19 @@ pub struct Scratch {
     pub(crate) seen: Vec<u8>,
     pub(crate) rope: Option<RopeTable>,
     pub(crate) local_rope: Option<RopeTable>,
+}
+
+/// What latent attention makes its queries and keys of.
+#[derive(Default)]
+pub(crate) struct LatentRows {
+    /// Compressed queries.
+    pub(crate) compressed: Vec<f32>,
+    /// Latents, each with the part of the key that will be rotated behind it.
+    pub(crate) inputs: Vec<f32>,
+    /// Latents alone.
+    pub(crate) latents: Vec<f32>,
+    /// Queries of all heads; then their outputs.
+    pub(crate) heads: Vec<f32>,
 }
 
 impl Scratch {

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use half::f16;
 use laminar_kernels::WeightType;
 
 use crate::checkpoint::{ByteTensor, CheckpointError, Tensor};
@@ -19,6 +20,8 @@ const KERNEL_BLOCK: usize = 17;
 pub(crate) enum Stored<'a> {
     /// Its rows follow each other.
     Rows(Tensor<'a>),
+    /// Its rows are columns of a stored matrix of blocks, which were taken apart: in half precision.
+    Turned { bytes: Vec<u8>, rows: usize, cols: usize },
     /// Its rows are columns of a stored matrix.
     Columns { tensor: Tensor<'a>, rows: usize, every: Every },
     /// MXFP4 in two tensors: `[all, blocks, 16]` bytes with two values each, and `[all, blocks]` scales.
@@ -52,14 +55,19 @@ impl<'a> Stored<'a> {
         if tensor.shape == [rows, cols] { Ok(Self::Rows(tensor)) } else { Err(shape_error(&tensor, vec![rows, cols])) }
     }
 
-    /// A matrix of floats whose rows are columns of a stored one.
+    /// A matrix whose rows are columns of a stored one. Blocks of a row are no blocks of a column: these become floats.
     pub fn columns(tensor: Tensor<'a>, rows: usize, cols: usize, every: Every) -> Result<Self, ModelError> {
-        let fits = tensor.shape == [cols, rows * every.step] && tensor.ty.is_float();
-        if fits {
-            Ok(Self::Columns { tensor, rows, every })
-        } else {
-            Err(shape_error(&tensor, vec![cols, rows * every.step]))
+        if tensor.shape != [cols, rows * every.step] {
+            return Err(shape_error(&tensor, vec![cols, rows * every.step]));
         }
+        if tensor.ty.is_float() {
+            return Ok(Self::Columns { tensor, rows, every });
+        }
+        let values = tensor.to_f32()?;
+        let stored = rows * every.step;
+        let places = (0..rows).flat_map(|row| (0..cols).map(move |k| k * stored + every.at(row)));
+        let bytes = places.filter_map(|at| values.get(at)).flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
+        Ok(Self::Turned { bytes, rows, cols })
     }
 
     /// A matrix in MXFP4.
@@ -84,6 +92,7 @@ impl<'a> Stored<'a> {
     pub fn ty(&self) -> WeightType {
         match self {
             Self::Rows(tensor) | Self::Columns { tensor, .. } => tensor.ty,
+            Self::Turned { .. } => WeightType::F16,
             Self::Mxfp4 { .. } => WeightType::Mxfp4,
         }
     }
@@ -93,6 +102,7 @@ impl<'a> Stored<'a> {
         match self {
             Self::Rows(tensor) => (tensor.rows(), tensor.cols()),
             Self::Columns { tensor, rows, .. } => (*rows, tensor.rows()),
+            Self::Turned { rows, cols, .. } => (*rows, *cols),
             Self::Mxfp4 { scales, rows, .. } => (*rows, scales.shape.last().map_or(0, |blocks| blocks * BLOCK)),
         }
     }
@@ -104,6 +114,8 @@ impl<'a> Stored<'a> {
     pub fn read<'b>(&'b self, range: Range<usize>, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], CheckpointError> {
         match self {
             Self::Rows(tensor) => tensor.read(range, buffer),
+            // Packing asks for what a matrix of this shape and type has.
+            Self::Turned { bytes, .. } => Ok(bytes.get(range).unwrap_or_default()),
             Self::Columns { tensor, every, .. } => {
                 let (cols, stored) = (tensor.rows(), tensor.cols());
                 let value = tensor.ty.block_bytes();
@@ -161,6 +173,7 @@ mod tests {
     use laminar_kernels::dequantize;
 
     use super::*;
+    use crate::checkpoint::{Gguf, GgufWriter};
 
     #[test]
     fn a_block_keeps_its_values() {
@@ -175,6 +188,37 @@ mod tests {
         for (i, found) in found.into_iter().enumerate() {
             assert_eq!(found, 4.0 * VALUES[nibble(i)], "value {i}");
         }
+    }
+
+    #[test]
+    fn columns_of_blocks_become_rows_of_floats() {
+        // A matrix of 3 x 64 in blocks of 32, from a file.
+        let values: Vec<f32> = (0..192).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+        let mut writer = GgufWriter::new("llama");
+        writer.add_tensor("m", WeightType::Q8_0, &[3, 64]).unwrap();
+        let mut file = Vec::new();
+        writer
+            .write(&mut file, &mut |_, out| {
+                let mut bytes = Vec::new();
+                laminar_kernels::quantize(WeightType::Q8_0, &values, &mut bytes).unwrap();
+                out.write_all(&bytes).map_err(|e| CheckpointError::io("write", std::path::Path::new("m"), e))
+            })
+            .unwrap();
+        let file = Gguf::from_vec(file).unwrap();
+        let tensor = file.tensor("m").unwrap();
+        let stored = tensor.to_f32().unwrap();
+        let turned = Stored::columns(tensor.clone(), 64, 3, Every::ONE).unwrap();
+        assert_eq!((turned.ty(), turned.shape()), (WeightType::F16, (64, 3)));
+        let mut buffer = Vec::new();
+        // Rows 10 and 11.
+        let bytes = turned.read(60..72, &mut buffer).unwrap();
+        let mut found = [0.0; 6];
+        dequantize(WeightType::F16, bytes, &mut found).unwrap();
+        for (i, found) in found.into_iter().enumerate() {
+            let (row, k) = (10 + i / 3, i % 3);
+            assert_eq!(found, f16::from_f32(stored[k * 64 + row]).to_f32());
+        }
+        assert!(Stored::columns(tensor, 3, 64, Every::ONE).is_err());
     }
 
     #[test]

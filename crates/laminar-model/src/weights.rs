@@ -13,12 +13,20 @@ use crate::layer_weights::LayerWeights;
 use crate::packed::{PackedCache, PackedTensor};
 use crate::stored::Stored;
 
-/// Names outside the layers: GGUF, Hugging Face.
+/// Names outside the layers: GGUF, Hugging Face. A family's own table comes first.
 const OUTER_NAMES: &[(&str, &str)] = &[
     ("token_embd.weight", "model.embed_tokens.weight"),
     ("output_norm.weight", "model.norm.weight"),
     ("output.weight", "lm_head.weight"),
 ];
+
+/// What names in folders begin with. Where a model for images and text holds the one for text, it is one of the others.
+const USUAL: (&str, &str) = ("model.", "");
+const PREFIXES: [(&str, &str); 3] =
+    [USUAL, ("model.language_model.", ""), ("language_model.model.", "language_model.")];
+
+/// Other names that GGUF files have for some of them: LFM2's last norm.
+const OTHER_NAMES: &[(&str, &str)] = &[("output_norm.weight", "token_embd_norm.weight")];
 
 /// Reports packed bytes.
 pub(crate) struct Progress<'a> {
@@ -44,6 +52,8 @@ impl<'a> Progress<'a> {
 pub(crate) struct Weights<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) family: &'static Family,
+    /// What a folder's names begin with: of the layers and what is beside them, and of the output matrix.
+    pub(crate) prefix: (&'static str, &'static str),
     pool: &'a Pool,
     cache: Option<&'a PackedCache>,
     progress: Progress<'a>,
@@ -61,7 +71,9 @@ impl<'a> Weights<'a> {
         progress: Progress<'a>,
     ) -> Self {
         let (packed, missed) = (RefCell::default(), Cell::new(false));
-        Self { checkpoint, family, pool, cache, progress, packed, missed }
+        let embedding = |prefix: &str| checkpoint.tensor(&format!("{prefix}embed_tokens.weight")).is_some();
+        let prefix = PREFIXES.into_iter().find(|(prefix, _)| embedding(prefix)).unwrap_or(USUAL);
+        Self { checkpoint, family, prefix, pool, cache, progress, packed, missed }
     }
 
     /// So many bytes are not packed.
@@ -84,9 +96,19 @@ impl<'a> Weights<'a> {
     /// The checkpoint's own spelling of a tensor outside the layers.
     fn outer_name(&self, name: &str) -> String {
         match self.checkpoint {
-            Checkpoint::Gguf(_) => name.to_owned(),
+            Checkpoint::Gguf(_) => {
+                let others = OTHER_NAMES.iter().filter(|(usual, _)| *usual == name).map(|(_, other)| *other);
+                let mut names = std::iter::once(name).chain(others);
+                names.find(|name| self.checkpoint.tensor(name).is_some()).unwrap_or(name).to_owned()
+            }
             Checkpoint::HuggingFace(_) => {
-                OUTER_NAMES.iter().find(|(gguf, _)| *gguf == name).map_or(name, |(_, hf)| hf).to_owned()
+                let mut tables = self.family.hf_names.iter().chain(OUTER_NAMES);
+                let usual = tables.find(|(gguf, _)| *gguf == name).map_or(name, |(_, hf)| hf);
+                let (prefix, head) = self.prefix;
+                match usual.strip_prefix(USUAL.0) {
+                    Some(rest) => format!("{prefix}{rest}"),
+                    None => format!("{head}{usual}"),
+                }
             }
         }
     }

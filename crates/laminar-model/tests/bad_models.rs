@@ -13,6 +13,8 @@ use laminar_model::{KvType, LoadOptions, Model};
 /// What to change in a tiny synthetic model before it is loaded.
 #[derive(Default)]
 struct Damage<'a> {
+    /// `None`: the first of all.
+    preset: Option<Preset>,
     set: Vec<(&'a str, Value)>,
     drop_key: &'a str,
     drop_tensor: &'a str,
@@ -20,7 +22,7 @@ struct Damage<'a> {
 }
 
 fn load(damage: &Damage<'_>) -> Result<Model, String> {
-    let bytes = to_vec(&SynthOptions::new(Preset::Tiny), &byte_tokenizer()).unwrap();
+    let bytes = to_vec(&SynthOptions::new(damage.preset.unwrap_or(Preset::Tiny)), &byte_tokenizer()).unwrap();
     let good = Gguf::from_vec(bytes).unwrap();
     let mut writer = GgufWriter::new("qwen3moe");
     for (key, value) in good.metadata().iter() {
@@ -102,7 +104,39 @@ fn every_fault_is_one_line_that_names_its_place() {
             &["blk.2.attn_k.weight", "128"],
         ),
     ];
-    for (damage, words) in &table {
+    check(&table);
+}
+
+#[test]
+fn faults_of_latents_routers_and_convolutions_name_their_place() {
+    let damage = |preset| Damage { preset: Some(preset), ..Damage::default() };
+    let latents = |key, value| Damage { set: vec![(key, value)], ..damage(Preset::TinyDeepSeek2) };
+    let convolutions = |key, value| Damage { set: vec![(key, value)], ..damage(Preset::TinyLfm2Moe) };
+    check(&[
+        (latents("deepseek2.rope.dimension_count", Value::U32(64)), &["rope.dimension_count", "64"]),
+        (latents("deepseek2.rope.dimension_count", Value::U32(31)), &["rope.dimension_count", "31"]),
+        (latents("deepseek2.attention.kv_lora_rank", Value::U32(0)), &["kv_lora_rank"]),
+        (latents("deepseek2.attention.kv_lora_rank", Value::U32(48)), &["attn_", "shape"]),
+        (latents("deepseek2.attention.q_lora_rank", Value::U32(33)), &["attn_q_a", "33"]),
+        (latents("deepseek2.expert_gating_func", Value::U32(7)), &["expert_gating_func", "7", "sigmoid"]),
+        (latents("deepseek2.expert_group_count", Value::U32(3)), &["expert_group_count", "3"]),
+        (latents("deepseek2.expert_group_used_count", Value::U32(5)), &["expert_group_count", "5"]),
+        (
+            Damage { drop_tensor: "blk.1.attn_v_b.weight", ..damage(Preset::TinyDeepSeek2) },
+            &["blk.1.attn_v_b.weight", "missing"],
+        ),
+        (convolutions("lfm2moe.shortconv.l_cache", Value::U32(40)), &["shortconv.l_cache", "40"]),
+        (convolutions("lfm2moe.attention.head_count_kv", vec![2u32, 0].into()), &["head_count_kv", "2 of 4"]),
+        (convolutions("lfm2moe.attention.head_count_kv", vec![3u32; 4].into()), &["head_count", "3 key/value heads"]),
+        (
+            Damage { reshape: Some(("blk.0.shortconv.conv.weight", vec![128, 4])), ..damage(Preset::TinyLfm2Moe) },
+            &["blk.0.shortconv.conv.weight", "4"],
+        ),
+    ]);
+}
+
+fn check(table: &[(Damage<'_>, &[&str])]) {
+    for (damage, words) in table {
         let Err(error) = load(damage) else { panic!("loaded despite {words:?}") };
         for word in *words {
             assert!(error.contains(word), "\"{error}\" does not mention {word}");

@@ -39,6 +39,10 @@ fn models() -> &'static [(&'static str, Model)] {
             ("olmoe q5_0", synth(Preset::TinyOlmoe, WeightType::Q5_0)),
             ("phi3 q4_0", synth(Preset::TinyPhi3, WeightType::Q4_0)),
             ("a dense layer first", synth(Preset::TinyGlm4Moe, WeightType::Q4_0)),
+            ("latents q4_0", synth(Preset::TinyDeepSeek2, WeightType::Q4_0)),
+            fixture("deepseek_v3"),
+            ("convolutions q4_0", synth(Preset::TinyLfm2Moe, WeightType::Q4_0)),
+            fixture("lfm2_moe"),
             fixture("glm4_moe"),
             fixture("gemma2"),
             fixture("olmo2"),
@@ -46,11 +50,12 @@ fn models() -> &'static [(&'static str, Model)] {
             fixture("gpt_oss_mxfp4"),
             fixture("granite_moe_shared"),
             fixture("gemma3"),
+            fixture("gemma4_moe"),
             fixture("mistral_window"),
             fixture("qwen3_moe_bf16"),
         ];
         let windowed = models.iter().filter(|(_, model)| model.config().windows.iter().any(Option::is_some));
-        assert_eq!(windowed.count(), 6, "fixtures with sliding windows");
+        assert_eq!(windowed.count(), 7, "fixtures with sliding windows");
         models
     })
 }

@@ -23,7 +23,7 @@ fn prompt(seed: u32, len: usize) -> Vec<u32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn chunks_groups_threads_and_neighbours_do_not_change_bits(
@@ -33,8 +33,10 @@ proptest! {
         threads in 1usize..4,
         neighbours in prop::collection::vec(1usize..40, 0..4),
         kv_type in prop::sample::select(vec![KvType::F32, KvType::F16, KvType::Q8_0]),
+        // Grouped heads, latents, convolutions beside attention, windows.
+        preset in prop::sample::select(vec![Preset::Tiny, Preset::TinyDeepSeek2, Preset::TinyLfm2Moe, Preset::TinyOlmo3]),
     ) {
-        let model = tiny(Preset::Tiny, WeightType::Q4_0);
+        let model = tiny(preset, WeightType::Q4_0);
         let ids = prompt(7, len);
         let one = Pool::new(1);
         let expected = Sequence::new(&model, &one, len, kv_type).feed(&ids);

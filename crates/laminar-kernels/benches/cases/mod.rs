@@ -172,7 +172,7 @@ pub fn attention_case(what: Attending) -> Case {
         .chunks(table_len)
         .map(<[u32]>::to_vec)
         .collect();
-    let shape = KvShape { block_len: BLOCK_LEN, kv_heads, head_dim: DIM };
+    let shape = KvShape { block_len: BLOCK_LEN, kv_heads, head_dim: DIM, values_from: None };
     let mut kv = KvLayer::new(KvType::F16, shape, sequences * table_len);
     let values = noise(context * kv_heads * DIM);
     for blocks in &tables {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::kv::{Cell, KvShape};
 use super::lanes::{LANES, Lanes};
 use super::product::widen;
+use super::shared::values_of_keys;
 use super::source::{KeyCodes, PACKED, Q8_BLOCK, Source, Strided, ValueCodes};
 use super::tile::{Call, SPLIT, Tile};
 
@@ -134,12 +135,18 @@ pub(super) unsafe fn widen_split<L: Lanes, F: Format>(cells: &Cells<'_>, keys: *
                 let to = keys.add(position / PACKED * PACKED * dim + position % PACKED);
                 widen::<L, _>(F::keys(cell.keys, &shape, at, 0), vectors, dim, to);
             }
-            for d in (0..width).step_by(PACKED) {
-                let to = values.add(d * SPLIT + first * PACKED);
-                let vectors = ((width - d) / LANES).min(2);
-                widen::<L, _>(F::values(cell.values, &shape, d, 0), vectors, shape.block_len, to);
+            if shape.values_from.is_none() {
+                for d in (0..width).step_by(PACKED) {
+                    let to = values.add(d * SPLIT + first * PACKED);
+                    let vectors = ((width - d) / LANES).min(2);
+                    widen::<L, _>(F::values(cell.values, &shape, d, 0), vectors, shape.block_len, to);
+                }
             }
         }
         first += shape.block_len;
+    }
+    if let Some(from) = shape.values_from {
+        // SAFETY: the keys of these positions were just written, and there is room for their values.
+        unsafe { values_of_keys(keys, values, dim, from, cells.seen.clone()) };
     }
 }

@@ -55,14 +55,28 @@ pub struct KvShape {
     pub block_len: usize,
     /// Key/value heads.
     pub kv_heads: usize,
-    /// Values in a head.
+    /// Numbers in a key.
     pub head_dim: usize,
+    /// Where values are what keys hold from some dimension on, and not stored again: that dimension. `None`: values are as
+    /// wide as keys, and beside them.
+    pub values_from: Option<usize>,
 }
 
 impl KvShape {
+    /// Numbers in a value.
+    pub fn value_dim(&self) -> usize {
+        self.head_dim - self.values_from.unwrap_or(0)
+    }
+
     /// Bytes a block takes, keys and values of all heads.
     pub fn block_bytes(&self, ty: KvType) -> usize {
-        2 * self.kv_heads * self.half_cell(ty)
+        self.kv_heads * self.cell_bytes(ty)
+    }
+
+    /// Bytes of a cell.
+    fn cell_bytes(&self, ty: KvType) -> usize {
+        let halves = if self.values_from.is_some() { 1 } else { 2 };
+        halves * self.half_cell(ty)
     }
 
     /// Bytes of a cell's keys, or of its values.
@@ -86,7 +100,7 @@ pub struct KvLayer {
     memory: Memory,
 }
 
-/// Where keys or values of a cell are.
+/// Where keys and values of a cell are. Values that are in the keys have no place of their own: theirs is that of the keys.
 #[derive(Clone, Copy)]
 pub(super) struct Cell {
     pub keys: *const u8,
@@ -105,6 +119,7 @@ impl KvLayer {
     pub fn new(ty: KvType, shape: KvShape, blocks: usize) -> KvLayer {
         assert!([16, 32, 64, 128, 256].contains(&shape.block_len), "blocks of {} positions", shape.block_len);
         assert!(shape.kv_heads > 0 && shape.head_dim > 0, "no heads, or empty ones");
+        assert!(shape.values_from.is_none_or(|from| from < shape.head_dim), "no values in keys of {}", shape.head_dim);
         assert!(ty.fits(shape.head_dim), "{} can't hold heads of {} values", ty.name(), shape.head_dim);
         // Huge pages: a head's cells are some kilobytes here and there, and with small ones every cell begins with a
         // walk through the page tables.
@@ -137,10 +152,10 @@ impl KvLayer {
     ///
     /// If there is no such block or head.
     pub(super) fn cell(&self, block: u32, head: usize) -> Cell {
-        let half = self.shape.half_cell(self.ty);
+        let (cell, half) = (self.shape.cell_bytes(self.ty), self.shape.half_cell(self.ty));
         assert!((block as usize) < self.blocks && head < self.shape.kv_heads, "no block {block} or head {head}");
-        let cells = &self.memory.bytes()[(block as usize * self.shape.kv_heads + head) * 2 * half..];
-        Cell { keys: cells.as_ptr(), values: cells[half..].as_ptr() }
+        let cells = &self.memory.bytes()[(block as usize * self.shape.kv_heads + head) * cell..];
+        Cell { keys: cells.as_ptr(), values: cells[cell - half..].as_ptr() }
     }
 
     /// Fills everything with not-a-number, as memory that others left behind.
@@ -153,7 +168,7 @@ impl KvLayer {
 
 /// Writes the keys and values of new rows into a layer's cache.
 ///
-/// `k_rows` and `v_rows` are rows of `kv_heads * head_dim` values.
+/// `k_rows` and `v_rows` are rows of `kv_heads * head_dim` values; where values are in the keys, nobody looks at `v_rows`.
 ///
 /// # Panics
 ///
@@ -161,7 +176,8 @@ impl KvLayer {
 /// beyond the cache.
 pub fn store_kv(pool: &Pool, k_rows: &[f32], v_rows: &[f32], spans: &[Span<'_>], kv: &mut KvLayer) {
     let KvLayer { ty, shape, blocks, .. } = *kv;
-    let half = shape.half_cell(ty);
+    let (cell_bytes, half) = (shape.cell_bytes(ty), shape.half_cell(ty));
+    let with_values = shape.values_from.is_none();
     let cells = blocks * shape.kv_heads;
     let memory = SharedMut::new(kv.memory.bytes_mut());
     let store_head = |head: usize| {
@@ -171,17 +187,20 @@ pub fn store_kv(pool: &Pool, k_rows: &[f32], v_rows: &[f32], spans: &[Span<'_>],
                 let cell = span.blocks[position / shape.block_len] as usize * shape.kv_heads + head;
                 assert!(cell < cells, "a block beyond the cache");
                 // SAFETY: a task writes the cells of its own head, one at a time.
-                let cell = unsafe { memory.slice(cell * 2 * half, 2 * half) };
+                let cell = unsafe { memory.slice(cell * cell_bytes, cell_bytes) };
                 let (keys, values) = cell.split_at_mut(half);
                 let from = ((span.first_row + i) * shape.kv_heads + head) * shape.head_dim;
                 let row = from..from + shape.head_dim;
                 let at = position % shape.block_len;
-                let (k, v) = (&k_rows[row.clone()], &v_rows[row]);
+                // Without values of their own, none are written.
+                let (k, v) = (&k_rows[row.clone()], if with_values { &v_rows[row] } else { &[] });
                 match ty {
                     KvType::F32 => {
                         let (keys, values) = (numbers::<f32>(keys), numbers::<f32>(values));
                         scatter(k, keys, shape.block_len, at);
-                        values[at * shape.head_dim..][..shape.head_dim].copy_from_slice(v);
+                        if with_values {
+                            values[at * shape.head_dim..][..shape.head_dim].copy_from_slice(v);
+                        }
                     }
                     KvType::F16 => {
                         let (keys, values) = (numbers::<u16>(keys), numbers::<u16>(values));
@@ -191,9 +210,16 @@ pub fn store_kv(pool: &Pool, k_rows: &[f32], v_rows: &[f32], spans: &[Span<'_>],
                             to_halves(k, halves);
                             scatter(halves, keys, shape.block_len, at);
                         }
-                        to_halves(v, &mut values[at * shape.head_dim..][..shape.head_dim]);
+                        if with_values {
+                            to_halves(v, &mut values[at * shape.head_dim..][..shape.head_dim]);
+                        }
                     }
-                    KvType::Q8_0 => store_q8(k, v, keys, values, shape, at),
+                    KvType::Q8_0 => {
+                        store_q8_keys(k, keys, shape, at);
+                        if with_values {
+                            store_q8_values(v, values, shape, at);
+                        }
+                    }
                 }
             }
         }
@@ -246,20 +272,24 @@ fn to_codes(values: &[f32], codes: &mut [i8; Q8_BLOCK]) -> u16 {
     scale.to_bits()
 }
 
-fn store_q8(k: &[f32], v: &[f32], keys: &mut [u8], values: &mut [u8], shape: KvShape, at: usize) {
-    let codes = shape.block_len * shape.head_dim;
-    let chunks = shape.head_dim / Q8_BLOCK;
-    let (keys, key_scales) = keys.split_at_mut(codes);
-    let (values, value_scales) = values.split_at_mut(codes);
-    let (keys, values) = (numbers::<i8>(keys), numbers::<i8>(values));
-    let (key_scales, value_scales) = (numbers::<u16>(key_scales), numbers::<u16>(value_scales));
+fn store_q8_keys(k: &[f32], keys: &mut [u8], shape: KvShape, at: usize) {
+    let (codes, scales) = keys.split_at_mut(shape.block_len * shape.head_dim);
+    let (codes, scales) = (numbers::<i8>(codes), numbers::<u16>(scales));
     let mut block = [0; Q8_BLOCK];
-    for chunk in 0..chunks {
-        let dims = chunk * Q8_BLOCK..(chunk + 1) * Q8_BLOCK;
-        key_scales[chunk * shape.block_len + at] = to_codes(&k[dims.clone()], &mut block);
-        scatter(&block, &mut keys[dims.start * shape.block_len..], shape.block_len, at);
-        value_scales[at * chunks + chunk] = to_codes(&v[dims.clone()], &mut block);
-        values[at * shape.head_dim + dims.start..][..Q8_BLOCK].copy_from_slice(&block);
+    for (chunk, k) in k.chunks_exact(Q8_BLOCK).enumerate() {
+        scales[chunk * shape.block_len + at] = to_codes(k, &mut block);
+        scatter(&block, &mut codes[chunk * Q8_BLOCK * shape.block_len..], shape.block_len, at);
+    }
+}
+
+fn store_q8_values(v: &[f32], values: &mut [u8], shape: KvShape, at: usize) {
+    let (codes, scales) = values.split_at_mut(shape.block_len * shape.head_dim);
+    let (codes, scales) = (numbers::<i8>(codes), numbers::<u16>(scales));
+    let chunks = shape.head_dim / Q8_BLOCK;
+    let mut block = [0; Q8_BLOCK];
+    for (chunk, v) in v.chunks_exact(Q8_BLOCK).enumerate() {
+        scales[at * chunks + chunk] = to_codes(v, &mut block);
+        codes[at * shape.head_dim + chunk * Q8_BLOCK..][..Q8_BLOCK].copy_from_slice(&block);
     }
 }
 

@@ -12,6 +12,7 @@ mod kv;
 mod lanes;
 mod plan;
 mod product;
+mod shared;
 mod softmax;
 mod source;
 mod split;
@@ -50,7 +51,7 @@ pub struct AttentionShape {
     pub heads: usize,
     /// Key/value heads.
     pub kv_heads: usize,
-    /// Values in a head.
+    /// Numbers in a query and in a key.
     pub head_dim: usize,
     /// Factor on the scores, usually `1 / sqrt(head_dim)`.
     pub scale: f32,
@@ -63,8 +64,9 @@ pub struct AttentionShape {
 /// Causal attention of the spans' rows over their sequences, whose keys and values, those of the rows
 /// themselves included, are in `kv`.
 ///
-/// `q` and `out` are rows of `heads * head_dim` values. Rows of `out` outside every span are left alone. `sinks` has
-/// a logit for each head, which takes part in the softmax as a position without a value would.
+/// `q` is rows of `heads * head_dim` values, and `out` of `heads` times the cache's [`KvShape::value_dim`]. Rows of `out`
+/// outside every span are left alone. `sinks` has a logit for each head, which takes part in the softmax as a position
+/// without a value would.
 ///
 /// # Panics
 ///
@@ -159,8 +161,12 @@ fn check(q: &[f32], spans: &[Span<'_>], kv: &KvLayer, shape: &AttentionShape, si
     let cache = kv.shape();
     assert!(cache.kv_heads == shape.kv_heads && cache.head_dim == shape.head_dim, "the cache has another shape");
     assert!(sinks.is_none_or(|sinks| sinks.len() == shape.heads), "sinks need one logit for each head");
-    assert!(q.len() == out.len(), "queries and output differ in length");
     let row_len = shape.heads * shape.head_dim;
+    let rows = q.len() / row_len;
+    assert!(
+        q.len() == rows * row_len && out.len() == rows * shape.heads * cache.value_dim(),
+        "queries and output differ in length"
+    );
     let mut rows: Vec<Range<usize>> = spans.iter().map(|span| span.first_row..span.first_row + span.rows).collect();
     rows.sort_by_key(|rows| rows.start);
     assert!(rows.windows(2).all(|pair| pair[0].end <= pair[1].start), "two spans share rows");

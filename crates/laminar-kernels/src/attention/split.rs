@@ -69,7 +69,7 @@ unsafe fn split_as<L: Lanes, F: Format>(cells: &Cells<'_>, scratch: &mut Scratch
     let call = cells.call;
     let shape = call.kv.shape();
     let (dim, width, queries) = (shape.head_dim, call.width(), call.queries(cells.tile));
-    let stored = queries <= FEW && shape.block_len.is_multiple_of(PACKED);
+    let stored = queries <= FEW && shape.block_len.is_multiple_of(PACKED) && shape.values_from.is_none();
     let mut operands = Operands::<F> { cells, packed: None, first: true, format: PhantomData };
     if !stored {
         let keys = scratch.keys.room(SPLIT * dim).as_mut_ptr();

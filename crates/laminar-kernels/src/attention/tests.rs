@@ -12,7 +12,7 @@ struct Case {
     sequences: Vec<(usize, usize, Vec<u32>)>,
     q: Vec<f32>,
     kv: KvLayer,
-    /// What was stored, for each sequence and position.
+    /// What was stored, for each sequence and position; without values where they are in the keys.
     rows: Vec<(Vec<f32>, Vec<f32>)>,
 }
 
@@ -23,10 +23,21 @@ fn shape(heads: usize, kv_heads: usize, head_dim: usize) -> AttentionShape {
 
 impl Case {
     fn new(ty: KvType, shape: AttentionShape, block_len: usize, lengths: &[(usize, usize)], seed: u32) -> Self {
+        Case::with_values_from(None, ty, shape, block_len, lengths, seed)
+    }
+
+    fn with_values_from(
+        values_from: Option<usize>,
+        ty: KvType,
+        shape: AttentionShape,
+        block_len: usize,
+        lengths: &[(usize, usize)],
+        seed: u32,
+    ) -> Self {
         let width = shape.kv_heads * shape.head_dim;
         let total: usize = lengths.iter().map(|(p, r)| (p + r).div_ceil(block_len)).sum();
         // A cache with leftovers of others: not-a-number where nothing of ours is stored.
-        let kv_shape = KvShape { block_len, kv_heads: shape.kv_heads, head_dim: shape.head_dim };
+        let kv_shape = KvShape { block_len, kv_heads: shape.kv_heads, head_dim: shape.head_dim, values_from };
         let mut kv = KvLayer::new(ty, kv_shape, total);
         kv.spoil();
         let mut free: Vec<u32> = (0..total as u32).rev().collect();
@@ -37,7 +48,7 @@ impl Case {
             let len = past + new;
             let table: Vec<u32> = (0..len.div_ceil(block_len)).map(|_| free.pop().unwrap()).collect();
             let ks = noise(len * width, seed + 2 * i as u32);
-            let vs = noise(len * width, seed + 2 * i as u32 + 1);
+            let vs = if values_from.is_some() { Vec::new() } else { noise(len * width, seed + 2 * i as u32 + 1) };
             let span = Span { first_row: 0, rows: len, first_pos: 0, blocks: &table };
             store_kv(&Pool::new(2), &ks, &vs, &[span], &mut kv);
             rows.push((ks, vs));
@@ -64,7 +75,7 @@ impl Case {
     }
 
     fn run(&self, isa: Isa, threads: usize, spans: &[Span<'_>]) -> Vec<f32> {
-        let mut out = vec![0.0; self.q.len()];
+        let mut out = vec![0.0; self.q.len() / self.shape.head_dim * self.kv.shape().value_dim()];
         let pool = Pool::new(threads);
         attention_for(isa, &pool, &self.q, spans, &self.kv, &self.shape, self.sinks.as_deref(), &mut out);
         out
@@ -89,11 +100,13 @@ impl Case {
     /// The definition, in f64, over values rounded as the cache rounds them.
     fn naive(&self) -> Vec<f64> {
         let AttentionShape { heads, kv_heads, head_dim, scale, window, softcap } = self.shape;
+        let (value_dim, from) = (self.kv.shape().value_dim(), self.kv.shape().values_from);
         let mut out = Vec::new();
         let mut row = 0;
         for ((past, new, _), (ks, vs)) in self.sequences.iter().zip(&self.rows) {
             let rounded = |all: &[f32]| all.chunks(head_dim).map(|head| self.round(head)).collect::<Vec<_>>();
             let (ks, vs) = (rounded(ks), rounded(vs));
+            let vs = from.map_or(vs, |from| ks.iter().map(|key| key[from..].to_vec()).collect());
             for i in *past..past + new {
                 for head in 0..heads {
                     let q = &self.q[(row * heads + head) * head_dim..][..head_dim];
@@ -110,7 +123,7 @@ impl Case {
                     let weights: Vec<f64> = scores.iter().map(|score| (score - max).exp()).collect();
                     let sink = self.sinks.as_ref().map_or(0.0, |sinks| (f64::from(sinks[head]) - max).exp());
                     let total = weights.iter().sum::<f64>() + sink;
-                    out.extend((0..head_dim).map(|d| {
+                    out.extend((0..value_dim).map(|d| {
                         let sum: f64 = weights.iter().zip(first..=i).map(|(w, j)| w * vs[at(j)][d]).sum();
                         sum / total
                     }));
@@ -147,7 +160,7 @@ impl Case {
             prop_assert_eq!(bits(&self.run(isa, 2, &alone)), bits(&expected), "{:?} alone", isa);
             // The last row of the batch by itself: on many threads, its splits are tasks.
             let last = alone[alone.len() - 1];
-            let from = last.first_row * self.shape.heads * self.shape.head_dim;
+            let from = last.first_row * self.shape.heads * self.kv.shape().value_dim();
             for threads in [1, 4] {
                 let found = self.run(isa, threads, &[last]);
                 prop_assert_eq!(bits(&found[from..]), bits(&expected[from..]), "{:?} last {}", isa, threads);
@@ -205,6 +218,26 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases(48)))]
+
+    #[test]
+    fn values_may_be_what_keys_hold_from_some_dimension_on(
+        ty in kv_types(),
+        kv_heads in 1..3usize,
+        group in prop::sample::select(vec![1, 3, 8, 16]),
+        (head_dim, from) in prop::sample::select(vec![(24, 8), (64, 0), (64, 32), (72, 8), (96, 16), (132, 4), (144, 16)]),
+        block_len in prop::sample::select(vec![16, 32, 64, 256]),
+        window in prop::option::of(1..70usize),
+        lengths in prop::collection::vec((prop::sample::select(vec![0, 9, 60, 255, 300]), 1..40usize), 1..4),
+        seed in 0..1000u32,
+    ) {
+        let ty = if ty.fits(head_dim) { ty } else { KvType::F16 };
+        let shape = AttentionShape { window, ..shape(kv_heads * group, kv_heads, head_dim) };
+        Case::with_values_from(Some(from), ty, shape, block_len, &lengths, seed).check()?;
+    }
+}
+
 #[test]
 fn rows_outside_every_span_are_left_alone() {
     let case = Case::new(KvType::F32, shape(2, 1, 8), 32, &[(3, 4)], 1);
@@ -236,7 +269,7 @@ fn what_a_row_does_not_see_cannot_spoil_it() {
     // The values of position 5 are infinite: rows before it, and those whose window has left it behind, are not.
     let (shape, mut rows) = (AttentionShape { window: Some(4), ..shape(2, 1, 8) }, noise(12 * 8, 3));
     rows[5 * 8..6 * 8].fill(f32::INFINITY);
-    let mut kv = KvLayer::new(KvType::F16, KvShape { block_len: 32, kv_heads: 1, head_dim: 8 }, 1);
+    let mut kv = KvLayer::new(KvType::F16, KvShape { block_len: 32, kv_heads: 1, head_dim: 8, values_from: None }, 1);
     let span = Span { first_row: 0, rows: 12, first_pos: 0, blocks: &[0] };
     store_kv(&Pool::new(1), &noise(12 * 8, 4), &rows, &[span], &mut kv);
     let mut out = vec![0.0; 12 * 16];
@@ -250,7 +283,7 @@ fn what_a_row_does_not_see_cannot_spoil_it() {
 
 #[test]
 fn stored_codes_are_finite_whatever_is_stored() {
-    let shape = KvShape { block_len: 16, kv_heads: 1, head_dim: 32 };
+    let shape = KvShape { block_len: 16, kv_heads: 1, head_dim: 32, values_from: None };
     let mut kv = KvLayer::new(KvType::Q8_0, shape, 1);
     let span = Span { first_row: 0, rows: 3, first_pos: 0, blocks: &[0] };
     let mut rows = vec![0.0; 96];
@@ -266,8 +299,10 @@ fn stored_codes_are_finite_whatever_is_stored() {
 
 #[test]
 fn a_block_takes_the_bytes_of_its_numbers() {
-    let shape = KvShape { block_len: 32, kv_heads: 2, head_dim: 64 };
+    let shape = KvShape { block_len: 32, kv_heads: 2, head_dim: 64, values_from: None };
     let bytes = |ty| shape.block_bytes(ty);
+    let latent = KvShape { values_from: Some(32), ..shape };
+    assert_eq!((2 * latent.block_bytes(KvType::F16), latent.value_dim()), (bytes(KvType::F16), 32));
     assert_eq!((bytes(KvType::F32), bytes(KvType::F16)), (2 * 2 * 32 * 64 * 4, 2 * 2 * 32 * 64 * 2));
     assert_eq!(bytes(KvType::Q8_0), 2 * 2 * 32 * 2 * 34);
     assert!(KvType::Q8_0.fits(64) && !KvType::Q8_0.fits(80) && KvType::F16.fits(80));

@@ -63,7 +63,7 @@ impl Call<'_> {
 
     /// Floats of a query's sums: whole vectors.
     pub(super) fn width(&self) -> usize {
-        self.shape.head_dim.next_multiple_of(LANES)
+        self.kv.shape().value_dim().next_multiple_of(LANES)
     }
 
     /// Floats of what a split gives for a tile, whole vectors.
@@ -219,7 +219,7 @@ fn pack_queries<L: Lanes>(call: &Call<'_>, tile: &Tile<'_>, head: usize, scratch
 ///
 /// As `whole`.
 unsafe fn finish<L: Lanes>(call: &Call<'_>, tile: &Tile<'_>, head: usize, all: &mut Part<'_>, sinks: &mut Floats) {
-    let AttentionShape { heads, head_dim: dim, .. } = *call.shape;
+    let (heads, dim) = (call.shape.heads, call.kv.shape().value_dim());
     let (group, width) = (call.group(), call.width());
     let sinks = call.sinks.map(|logits| {
         let of_queries = sinks.room(all.total.len());

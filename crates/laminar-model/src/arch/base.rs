@@ -1,14 +1,26 @@
 //! What nearly every decoder-only family shares: the common hyper-parameters, checked against each other.
 
-use laminar_kernels::{Gate, RopeStyle};
+use laminar_kernels::{Gate, RopeStyle, Scoring};
 
 use super::Hyper;
 use crate::checkpoint::Checkpoint;
-use crate::config::{ExpertConfig, ModelConfig};
+use crate::config::{ExpertConfig, ModelConfig, ScoreConfig};
 use crate::error::ModelError;
 use crate::rope;
 
 const MAX_LAYERS: usize = 4096;
+
+/// The heads of a model's attention.
+pub(super) struct Heads {
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Width of each.
+    pub head_dim: usize,
+    /// How much of it the rotary settings speak of: a model with partly rotated heads may still say less.
+    pub rotated: usize,
+}
 
 /// The configuration of a plain Llama-like decoder; families change what differs.
 ///
@@ -20,11 +32,6 @@ pub(super) fn config(
     checkpoint: &Checkpoint,
 ) -> Result<ModelConfig, ModelError> {
     let hidden = hyper.size("embedding_length", "hidden_size")?;
-    let layers = hyper.size("block_count", "num_hidden_layers")?;
-    if layers > MAX_LAYERS {
-        let key = hyper.key("block_count", "num_hidden_layers");
-        return Err(ModelError::config(key, format!("is {layers}, at most {MAX_LAYERS} layers are accepted")));
-    }
     let heads = hyper.size("attention.head_count", "num_attention_heads")?;
     let kv_heads = hyper.opt_size("attention.head_count_kv", "num_key_value_heads")?.unwrap_or(heads);
     if !heads.is_multiple_of(kv_heads) {
@@ -49,7 +56,25 @@ pub(super) fn config(
         let key = hyper.key("attention.key_length", "head_dim");
         return Err(ModelError::config(key, format!("is {head_dim}, rotary embedding needs an even number")));
     }
-    let rope = rope::read(hyper, checkpoint, style, head_dim)?;
+    config_of(name, style, hyper, checkpoint, &Heads { heads, kv_heads, head_dim, rotated: head_dim })
+}
+
+/// [`config`] with heads that were read elsewhere.
+pub(super) fn config_of(
+    name: &'static str,
+    style: RopeStyle,
+    hyper: &Hyper<'_>,
+    checkpoint: &Checkpoint,
+    heads: &Heads,
+) -> Result<ModelConfig, ModelError> {
+    let &Heads { heads, kv_heads, head_dim, rotated } = heads;
+    let hidden = hyper.size("embedding_length", "hidden_size")?;
+    let layers = hyper.size("block_count", "num_hidden_layers")?;
+    if layers > MAX_LAYERS {
+        let key = hyper.key("block_count", "num_hidden_layers");
+        return Err(ModelError::config(key, format!("is {layers}, at most {MAX_LAYERS} layers are accepted")));
+    }
+    let rope = rope::read(hyper, checkpoint, style, rotated)?;
     Ok(ModelConfig {
         architecture: name,
         vocab_size: vocab_size(hyper, checkpoint)?,
@@ -58,12 +83,16 @@ pub(super) fn config(
         heads,
         kv_heads,
         head_dim,
-        ffn: hyper.opt_size("feed_forward_length", "intermediate_size")?.unwrap_or(0),
+        global_heads: None,
+        convolution: None,
+        latent: None,
+        ffn: ffn(hyper)?,
         experts: None,
-        rms_eps: hyper.float("attention.layer_norm_rms_epsilon", "rms_norm_eps")?,
+        rms_eps: rms_eps(hyper)?,
         context_length: hyper.size("context_length", "max_position_embeddings")?,
         rope,
         local_rope: None,
+        unrotated: Vec::new(),
         attention_scale: 1.0 / (head_dim as f32).sqrt(),
         windows: vec![None; layers],
         gate: Gate::Silu,
@@ -74,6 +103,27 @@ pub(super) fn config(
         logit_scale: None,
         logit_softcap: None,
     })
+}
+
+/// Width of dense feed-forward layers, which some GGUF files state for every layer; 0 if it is missing.
+fn ffn(hyper: &Hyper<'_>) -> Result<usize, ModelError> {
+    match hyper.gguf_sizes("feed_forward_length")? {
+        None => Ok(hyper.opt_size("feed_forward_length", "intermediate_size")?.unwrap_or(0)),
+        Some(listed) => match listed.split_first() {
+            Some((first, rest)) if rest.iter().all(|width| width == first) => Ok(*first),
+            _ => Err(ModelError::config(hyper.key("feed_forward_length", ""), "must be the same in all layers")),
+        },
+    }
+}
+
+/// What RMS norms add. LFM2 calls it otherwise.
+fn rms_eps(hyper: &Hyper<'_>) -> Result<f32, ModelError> {
+    if !hyper.is_gguf()
+        && let Some(eps) = hyper.opt_float("", "norm_eps")?
+    {
+        return Ok(eps);
+    }
+    hyper.float("attention.layer_norm_rms_epsilon", "rms_norm_eps")
 }
 
 /// Rows of the embedding. GGUF files mostly leave the key out and some have it wrong, so there the tensor itself tells; 0 if
@@ -110,6 +160,63 @@ pub(super) fn experts(
         None => dense_ffn,
     };
     Ok(Some(ExpertConfig { count, top_k, ffn, normalise, shared_ffn: None, scores: None, dense_layers: 0 }))
+}
+
+/// Leaves out the layers for guessing further tokens at once, which GGUF files count among the others and have at the end.
+pub(super) fn leave_guessing_layers(hyper: &Hyper<'_>, config: &mut ModelConfig) -> Result<(), ModelError> {
+    let guessing = hyper.opt_count("nextn_predict_layers", "")?.unwrap_or(0);
+    if guessing >= config.layers {
+        let message = format!("is {guessing} of {} layers", config.layers);
+        return Err(ModelError::config(hyper.key("nextn_predict_layers", ""), message));
+    }
+    config.layers -= guessing;
+    config.windows.truncate(config.layers);
+    Ok(())
+}
+
+/// GGUF's numbers for how logits become scores.
+const SCORINGS: [(usize, Scoring); 2] = [(1, Scoring::Softmax), (2, Scoring::Sigmoid)];
+
+/// How a GGUF file says that logits become scores.
+pub(super) fn scoring(hyper: &Hyper<'_>) -> Result<Option<Scoring>, ModelError> {
+    let Some(function) = hyper.opt_count("expert_gating_func", "")? else {
+        return Ok(None);
+    };
+    let known = SCORINGS.iter().find(|(number, _)| *number == function);
+    known.map(|(_, scoring)| Some(*scoring)).ok_or_else(|| {
+        let message = format!("is {function}, supported: 1 (softmax) and 2 (sigmoid)");
+        ModelError::config(hyper.key("expert_gating_func", ""), message)
+    })
+}
+
+/// The experts of a model in DeepSeek's line: leading dense layers, an expert for all rows, and a choice by scores, which
+/// may be limited to groups of which the `group_best` best experts have the largest sum.
+pub(super) fn scored_experts(
+    hyper: &Hyper<'_>,
+    dense_ffn: usize,
+    scoring: Scoring,
+    group_best: usize,
+) -> Result<ExpertConfig, ModelError> {
+    let normalise = hyper.opt_bool("expert_weights_norm", "norm_topk_prob")?.unwrap_or(!hyper.is_gguf());
+    let mut experts = require_experts(hyper, dense_ffn, normalise)?;
+    let shared = hyper.opt_count("expert_shared_count", "n_shared_experts")?;
+    experts.shared_ffn = shared.map(|count| count * experts.ffn);
+    experts.dense_layers = hyper.opt_count("leading_dense_block_count", "first_k_dense_replace")?.unwrap_or(0);
+    let groups = hyper.opt_count("expert_group_count", "n_group")?.unwrap_or(1);
+    let groups_used = hyper.opt_count("expert_group_used_count", "topk_group")?.unwrap_or(1);
+    let fits = experts.count.is_multiple_of(groups)
+        && groups_used <= groups
+        && experts.top_k <= experts.count / groups * groups_used
+        && (groups == 1 || experts.count / groups >= group_best);
+    if !fits {
+        let message =
+            format!("is {groups}: {groups_used} groups, {} experts, {} of them chosen", experts.count, experts.top_k);
+        return Err(ModelError::config(hyper.key("expert_group_count", "n_group"), message));
+    }
+    let scale = hyper.opt_float("expert_weights_scale", "routed_scaling_factor")?.filter(|scale| *scale != 0.0);
+    let group_best = if groups == 1 { 1 } else { group_best };
+    experts.scores = Some(ScoreConfig { scoring, groups, groups_used, group_best, scale: scale.unwrap_or(1.0) });
+    Ok(experts)
 }
 
 /// Windows of models in which every `period`-th layer sees the whole sequence and the others slide, unless the checkpoint

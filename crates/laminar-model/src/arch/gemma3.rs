@@ -35,7 +35,32 @@ const LOCAL_THETA: f32 = 10_000.0;
 /// Layers of the 27B member, whose attention scale follows hidden / heads instead of the head width.
 const LAYERS_27B: usize = 62;
 
+/// What folders of models for images and text leave out where a member has what the class has.
+const DEFAULTS: &[(&str, f64)] = &[
+    ("vocab_size", 262_208.0),
+    ("hidden_size", 2304.0),
+    ("intermediate_size", 9216.0),
+    ("num_hidden_layers", 26.0),
+    ("num_attention_heads", 8.0),
+    ("num_key_value_heads", 4.0),
+    ("head_dim", 256.0),
+    ("max_position_embeddings", 131_072.0),
+    ("rms_norm_eps", 1e-6),
+    ("rope_theta", 1e6),
+    ("rope_local_base_freq", 1e4),
+    ("query_pre_attn_scalar", 256.0),
+    ("sliding_window", 4096.0),
+    ("sliding_window_pattern", 6.0),
+];
+
 fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
+    match hyper.filled(DEFAULTS) {
+        Some(filled) => read_filled(&Hyper::Hf(&filled), checkpoint),
+        None => read_filled(hyper, checkpoint),
+    }
+}
+
+fn read_filled(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
     let mut config = scaled("gemma3", LAYERS_27B, hyper, checkpoint)?;
     config.local_rope = Some(rope::local(hyper, config.head_dim, LOCAL_THETA)?);
     for field in ["final_logit_softcapping", "attn_logit_softcapping"] {
@@ -84,10 +109,11 @@ pub(super) fn around(
 ) -> Result<Layer, ModelError> {
     Ok(Layer {
         attention_norm: Some(weights.norm("attn_norm", config)?),
-        attention,
+        attention: attention.into(),
         post_attention_norm: Some(weights.norm("post_attention_norm", config)?),
         ffn_norm: Some(weights.norm("ffn_norm", config)?),
         ffn: weights.feed_forward(config)?,
         post_ffn_norm: Some(weights.norm("post_ffw_norm", config)?),
+        output_scale: None,
     })
 }

@@ -11,7 +11,7 @@ use laminar_kernels::{RopeStyle, Scoring};
 
 use super::{Family, Hyper, base};
 use crate::checkpoint::Checkpoint;
-use crate::config::{ExpertConfig, ModelConfig, ScoreConfig};
+use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::layer::Layer;
 use crate::layer_weights::LayerWeights;
@@ -38,60 +38,20 @@ pub(super) const FAMILY: Family = Family {
     ],
 };
 
-/// GGUF's number for scores by sigmoid.
-const SIGMOID: usize = 2;
+/// Best experts of a group that stand for it.
+const GROUP_BEST: usize = 2;
 
 fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
     base::require_activation(hyper, "hidden_act", &["silu"])?;
     let mut config = base::config("glm4moe", RopeStyle::Half, hyper, checkpoint)?;
-    // GGUF counts the layers for guessing among the others.
-    let guessing = hyper.opt_count("nextn_predict_layers", "")?.unwrap_or(0);
-    if guessing >= config.layers {
-        let message = format!("is {guessing} of {} layers", config.layers);
-        return Err(ModelError::config(hyper.key("nextn_predict_layers", ""), message));
-    }
-    config.layers -= guessing;
-    config.windows.truncate(config.layers);
-    config.experts = Some(experts(hyper, &config)?);
+    base::leave_guessing_layers(hyper, &mut config)?;
+    let scoring = base::scoring(hyper)?.unwrap_or(Scoring::Sigmoid);
+    config.experts = Some(base::scored_experts(hyper, config.ffn, scoring, GROUP_BEST)?);
     Ok(config)
 }
 
-fn experts(hyper: &Hyper<'_>, config: &ModelConfig) -> Result<ExpertConfig, ModelError> {
-    if let Some(function) = hyper.opt_count("expert_gating_func", "")?
-        && function != SIGMOID
-    {
-        let message = format!("is {function}, supported: {SIGMOID} (sigmoid)");
-        return Err(ModelError::config(hyper.key("expert_gating_func", ""), message));
-    }
-    let normalise = hyper.opt_bool("expert_weights_norm", "norm_topk_prob")?.unwrap_or(!hyper.is_gguf());
-    let mut experts = base::require_experts(hyper, config.ffn, normalise)?;
-    let shared = hyper.opt_count("expert_shared_count", "n_shared_experts")?;
-    experts.shared_ffn = shared.map(|count| count * experts.ffn);
-    experts.dense_layers = hyper.opt_count("leading_dense_block_count", "first_k_dense_replace")?.unwrap_or(0);
-    let groups = hyper.opt_count("expert_group_count", "n_group")?.unwrap_or(1);
-    let groups_used = hyper.opt_count("expert_group_used_count", "topk_group")?.unwrap_or(1);
-    let fits = experts.count.is_multiple_of(groups)
-        && groups_used <= groups
-        && experts.top_k <= experts.count / groups * groups_used
-        // Two experts of a group stand for it.
-        && (groups == 1 || experts.count / groups >= 2);
-    if !fits {
-        let message =
-            format!("is {groups}: {groups_used} groups, {} experts, {} of them chosen", experts.count, experts.top_k);
-        return Err(ModelError::config(hyper.key("expert_group_count", "n_group"), message));
-    }
-    let scale = hyper.opt_float("expert_weights_scale", "routed_scaling_factor")?.filter(|scale| *scale != 0.0);
-    experts.scores = Some(ScoreConfig {
-        scoring: Scoring::Sigmoid,
-        groups,
-        groups_used,
-        group_best: if groups == 1 { 1 } else { 2 },
-        scale: scale.unwrap_or(1.0),
-    });
-    Ok(experts)
-}
-
-fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
+/// Shared with Seed-OSS, whose norms have the same names.
+pub(super) fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
     // The largest member norms heads, the others do not.
     let attention = match weights.find("attn_q_norm", ".weight") {
         Some(_) => weights.attention_with_head_norms(config, index)?,
@@ -99,11 +59,12 @@ fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Resu
     };
     Ok(Layer {
         attention_norm: Some(weights.norm("attn_norm", config)?),
-        attention,
+        attention: attention.into(),
         post_attention_norm: None,
         // Its name in GGUF files notwithstanding.
         ffn_norm: Some(weights.norm("post_attention_norm", config)?),
         ffn: weights.feed_forward(config)?,
         post_ffn_norm: None,
+        output_scale: None,
     })
 }

@@ -59,11 +59,12 @@ fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Resu
     let experts = config.experts.as_ref().ok_or_else(|| ModelError::config("expert_count", "is missing"))?;
     Ok(Layer {
         attention_norm: Some(weights.norm("attn_norm", config)?),
-        attention: Attention { sinks: Some(sinks), ..weights.attention(config, index)? },
+        attention: Attention { sinks: Some(sinks), ..weights.attention(config, index)? }.into(),
         post_attention_norm: None,
         // Its name in GGUF files notwithstanding.
         ffn_norm: Some(weights.norm("post_attention_norm", config)?),
         ffn: weights.biased_experts(config, experts)?,
         post_ffn_norm: None,
+        output_scale: None,
     })
 }

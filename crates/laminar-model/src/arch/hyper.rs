@@ -24,8 +24,28 @@ impl<'a> Hyper<'a> {
                 metadata: gguf.metadata(),
                 architecture: gguf.metadata().require_str("general.architecture")?.to_owned(),
             },
-            Checkpoint::HuggingFace(folder) => Self::Hf(&folder.config),
+            Checkpoint::HuggingFace(folder) => {
+                // Of a model for images and text, the part for text.
+                let text = folder.config.get("text_config").filter(|text| text.is_object());
+                Self::Hf(text.unwrap_or(&folder.config))
+            }
         })
+    }
+
+    /// A folder's settings with those that it leaves out, for families whose folders do.
+    pub(crate) fn filled(&self, defaults: &[(&str, f64)]) -> Option<Json> {
+        let Self::Hf(json) = self else {
+            return None;
+        };
+        let mut filled = (*json).clone();
+        if let Some(fields) = filled.as_object_mut() {
+            for (field, value) in defaults {
+                let whole = value.fract() == 0.0;
+                let value = if whole { Json::from(*value as u64) } else { Json::from(*value) };
+                fields.entry(*field).or_insert(value);
+            }
+        }
+        Some(filled)
     }
 
     /// The architecture's name as the checkpoint spells it.
@@ -107,6 +127,20 @@ impl<'a> Hyper<'a> {
                 kinds.iter().map(slides).collect::<Result<_, _>>().map(Some)
             }
         }
+    }
+
+    /// A size for every layer, 0 included, where a GGUF file lists them.
+    pub(crate) fn gguf_sizes(&self, gguf: &str) -> Result<Option<Vec<usize>>, ModelError> {
+        let Self::Gguf { metadata, .. } = self else {
+            return Ok(None);
+        };
+        let key = self.key(gguf, "");
+        let Some(Value::Array(array)) = metadata.get(&key) else {
+            return Ok(None);
+        };
+        let fault = || ModelError::config(&key, "must list sizes");
+        let size = |n: i128| usize::try_from(n).ok().filter(|n| *n <= MAX_DIMENSION).ok_or_else(fault);
+        array.integers().ok_or_else(fault)?.into_iter().map(size).collect::<Result<_, _>>().map(Some)
     }
 
     pub(crate) fn float(&self, gguf: &str, hf: &str) -> Result<f32, ModelError> {

@@ -46,10 +46,11 @@ pub(super) fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<
 pub(super) fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
     Ok(Layer {
         attention_norm: Some(weights.norm("attn_norm", config)?),
-        attention: weights.attention(config, index)?,
+        attention: weights.attention(config, index)?.into(),
         post_attention_norm: None,
         ffn_norm: Some(weights.norm("ffn_norm", config)?),
         ffn: weights.feed_forward(config)?,
         post_ffn_norm: None,
+        output_scale: None,
     })
 }

@@ -4,14 +4,23 @@
 //! in the shared layer parts of this crate. To add a family, write its file and list it in [`FAMILIES`].
 
 mod base;
+mod deepseek2;
+mod dots1;
+mod ernie45;
+mod ernie45moe;
 mod gemma2;
 mod gemma3;
+mod gemma4;
+mod glm4;
 mod glm4moe;
 mod gptoss;
 mod granite;
 mod granitemoe;
 mod hyper;
+mod lfm2;
+mod lfm2moe;
 mod llama;
+mod minimaxm2;
 mod mixtral;
 mod nearest;
 mod olmo2;
@@ -21,6 +30,9 @@ mod qwen2;
 mod qwen2moe;
 mod qwen3;
 mod qwen3moe;
+mod qwenvl;
+mod seedoss;
+mod smollm3;
 
 pub(crate) use hyper::{Hyper, json_float};
 
@@ -46,7 +58,8 @@ pub struct Family {
     pub hf_model_types: &'static [&'static str],
     read_config: fn(&Hyper<'_>, &Checkpoint) -> Result<ModelConfig, ModelError>,
     pub(crate) layer: fn(&LayerWeights<'_>, &ModelConfig, usize) -> Result<Layer, ModelError>,
-    /// Per layer: GGUF tensor stem and the Hugging Face one, where it differs from the common table.
+    /// Per layer: GGUF tensor stem and the Hugging Face one, where it differs from the common table; outside the layers:
+    /// whole names.
     pub(crate) hf_names: &'static [(&'static str, &'static str)],
 }
 
@@ -59,14 +72,27 @@ pub const FAMILIES: &[&Family] = &[
     &qwen2moe::FAMILY,
     &qwen3::FAMILY,
     &qwen3moe::FAMILY,
+    &qwenvl::QWEN2,
+    &qwenvl::QWEN3,
+    &deepseek2::FAMILY,
+    &dots1::FAMILY,
+    &ernie45::FAMILY,
+    &ernie45moe::FAMILY,
     &gemma2::FAMILY,
     &gemma3::FAMILY,
+    &gemma4::FAMILY,
+    &glm4::FAMILY,
     &glm4moe::FAMILY,
     &granite::FAMILY,
     &granitemoe::FAMILY,
+    &lfm2::FAMILY,
+    &lfm2moe::FAMILY,
+    &minimaxm2::FAMILY,
     &olmo2::FAMILY,
     &olmoe::FAMILY,
     &phi3::FAMILY,
+    &seedoss::FAMILY,
+    &smollm3::FAMILY,
 ];
 
 impl Family {

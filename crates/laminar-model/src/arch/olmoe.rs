@@ -41,10 +41,11 @@ fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig
 fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
     Ok(Layer {
         attention_norm: Some(weights.norm("attn_norm", config)?),
-        attention: weights.attention_with_row_norms(config, index)?,
+        attention: weights.attention_with_row_norms(config, index)?.into(),
         post_attention_norm: None,
         ffn_norm: Some(weights.norm("ffn_norm", config)?),
         ffn: weights.feed_forward(config)?,
         post_ffn_norm: None,
+        output_scale: None,
     })
 }

@@ -11,7 +11,7 @@ use super::{Family, Hyper, base};
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
-use crate::layer::Layer;
+use crate::layer::{Layer, Projection};
 use crate::layer_weights::LayerWeights;
 
 pub(super) const FAMILY: Family = Family {
@@ -50,19 +50,20 @@ pub(super) fn qwen_windows(hyper: &Hyper<'_>, config: &mut ModelConfig) -> Resul
 /// Shared with the mixture-of-experts member, which differs in the feed-forward part alone.
 pub(super) fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
     let attention = weights.attention(config, index)?;
-    for (stem, present) in
-        [("attn_q", attention.q.has_bias()), ("attn_k", attention.k.has_bias()), ("attn_v", attention.v.has_bias())]
-    {
-        if !present {
+    let of = |projection: Option<&Projection>| projection.is_some_and(Projection::has_bias);
+    let each = [("attn_q", Some(&attention.q)), ("attn_k", Some(&attention.k)), ("attn_v", attention.v.as_ref())];
+    for (stem, projection) in each {
+        if !of(projection) {
             return Err(weights.missing(&format!("{stem}.bias")));
         }
     }
     Ok(Layer {
         attention_norm: Some(weights.norm("attn_norm", config)?),
-        attention,
+        attention: attention.into(),
         post_attention_norm: None,
         ffn_norm: Some(weights.norm("ffn_norm", config)?),
         ffn: weights.feed_forward(config)?,
         post_ffn_norm: None,
+        output_scale: None,
     })
 }

@@ -54,6 +54,42 @@ pub(crate) fn local(hyper: &Hyper<'_>, head_dim: usize, default_theta: f32) -> R
     }
 }
 
+/// The rotary embedding of sliding-window layers that turn at the model's own base, without what stretches the others.
+pub(crate) fn unstretched(hyper: &Hyper<'_>, head_dim: usize) -> Result<RopeConfig, ModelError> {
+    let theta = match hyper {
+        Hyper::Gguf { .. } => hyper.opt_float("rope.freq_base", "")?,
+        Hyper::Hf(json) => json_float(json, "rope_theta")?,
+    };
+    local(hyper, head_dim, theta.unwrap_or(DEFAULT_THETA))
+}
+
+/// The factor on scores of models whose rotary embedding is stretched, beside the one on rotated values (DeepSeek): the
+/// square of YaRN's with a weight of its own.
+pub(crate) fn score_factor(hyper: &Hyper<'_>) -> Result<f32, ModelError> {
+    let Some(weight) = score_weight(hyper)? else {
+        return Ok(1.0);
+    };
+    let factor = match hyper {
+        Hyper::Gguf { .. } => hyper.opt_float("rope.scaling.factor", "")?,
+        Hyper::Hf(json) => HfSettings::of(json, "full_attention").opt("factor")?,
+    };
+    Ok(scaling::mscale(factor.unwrap_or(1.0), weight).powi(2))
+}
+
+/// What `mscale_all_dim` says; GGUF files have a tenth of it.
+fn score_weight(hyper: &Hyper<'_>) -> Result<Option<f32>, ModelError> {
+    match hyper {
+        Hyper::Gguf { .. } => {
+            let weight = hyper.opt_float("rope.scaling.yarn_log_multiplier", "")?;
+            Ok(weight.filter(|weight| *weight != 0.0).map(|weight| weight / 0.1))
+        }
+        Hyper::Hf(json) => {
+            let settings = HfSettings::of(json, "full_attention");
+            if settings.kind == "default" { Ok(None) } else { settings.weight("mscale_all_dim") }
+        }
+    }
+}
+
 impl RopeConfig {
     fn of(style: RopeStyle, inv_freq: Vec<f32>) -> Self {
         Self { style, inv_freq, attention_factor: 1.0, longer: None }
@@ -120,7 +156,8 @@ fn read_gguf(
                 truncate: hyper.architecture()? != "gpt-oss",
             };
             rope.inv_freq = yarn.frequencies(theta, dims);
-            rope.attention_factor = yarn.attention_factor();
+            // Where scores have a factor of their own, rotated values have none.
+            rope.attention_factor = if score_weight(hyper)?.is_some() { 1.0 } else { yarn.attention_factor() };
         }
         other => {
             let key = hyper.key("rope.scaling.type", "");
@@ -161,12 +198,22 @@ fn divisors(checkpoint: &Checkpoint, name: &str, pairs: usize) -> Result<Option<
 /// Reads `rope_parameters` (one object, or one a layer type), or the older `rope_theta` beside `rope_scaling`.
 fn read_hf(json: &Json, layer_type: &str, style: RopeStyle, head_dim: usize) -> Result<RopeConfig, ModelError> {
     let settings = HfSettings::of(json, layer_type);
-    let part = settings.opt("partial_rotary_factor")?.unwrap_or(1.0);
-    let dims = rotated((head_dim as f32 * part) as usize, head_dim, "partial_rotary_factor")?;
+    let part = settings.opt("partial_rotary_factor")?;
+    // What MiniMax-M2 states instead.
+    let dims = match (part, settings.all.get("rotary_dim").and_then(Json::as_u64)) {
+        (None, Some(dims)) => rotated(usize::try_from(dims).unwrap_or(0), head_dim, "rotary_dim")?,
+        _ => rotated((head_dim as f32 * part.unwrap_or(1.0)) as usize, head_dim, "partial_rotary_factor")?,
+    };
     let theta = settings.opt("rope_theta")?.unwrap_or(DEFAULT_THETA);
+    if settings.kind == "proportional" {
+        let mut inv_freq = scaling::part_of(theta, head_dim, dims);
+        scaling::linear(&mut inv_freq, settings.opt("factor")?.unwrap_or(1.0));
+        return Ok(RopeConfig::of(style, inv_freq));
+    }
     let mut rope = RopeConfig::of(style, scaling::plain(theta, dims));
     match settings.kind {
-        "default" => {}
+        // Positions in three dimensions are three times the same in a text.
+        "default" | "mrope" => {}
         "linear" => scaling::linear(&mut rope.inv_freq, settings.number("factor")?),
         "dynamic" => {
             let beyond = settings.number("max_position_embeddings")? as usize;

@@ -11,6 +11,13 @@ pub(super) fn plain(theta: f32, rotated: usize) -> Vec<f32> {
     pairs(theta, rotated).map(|frequency| frequency as f32).collect()
 }
 
+/// The rates of a whole head, of which only those of `rotated` values turn at all (Gemma 4).
+pub(super) fn part_of(theta: f32, head_dim: usize, rotated: usize) -> Vec<f32> {
+    let mut frequencies = plain(theta, head_dim);
+    frequencies.iter_mut().skip(rotated / 2).for_each(|frequency| *frequency = 0.0);
+    frequencies
+}
+
 fn pairs(theta: f32, rotated: usize) -> impl Iterator<Item = f64> {
     (0..rotated / 2).map(move |i| 1.0 / f64::from(theta).powf(2.0 * i as f64 / rotated as f64))
 }
@@ -133,6 +140,13 @@ mod tests {
         let mut slow = plain(10_000.0, 8);
         linear(&mut slow, 4.0);
         assert_close(&slow, &[0.25, 0.025, 0.0025, 0.00025]);
+    }
+
+    #[test]
+    fn a_part_of_the_pairs_turns_at_the_rates_of_all() {
+        let part = part_of(10_000.0, 8, 4);
+        assert_close(&part[..2], &[1.0, 0.1]);
+        assert_eq!(part[2..], [0.0, 0.0]);
     }
 
     #[test]

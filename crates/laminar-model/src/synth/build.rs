@@ -6,6 +6,7 @@ use super::family::{Family, QkNorm};
 use super::preset::Shape;
 use super::{Summary, SynthOptions, donor};
 use crate::checkpoint::{CheckpointError, GgufWriter, Metadata, Value};
+use crate::config::LatentConfig;
 
 /// A model that is ready to be written.
 pub(super) struct Plan {
@@ -77,9 +78,24 @@ fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, voca
     number("block_count", shape.layers);
     number("feed_forward_length", shape.ffn);
     number("attention.head_count", shape.heads);
-    number("attention.head_count_kv", shape.kv_heads);
+    if shape.taps == 0 {
+        number("attention.head_count_kv", shape.kv_heads);
+    } else {
+        number("shortconv.l_cache", shape.taps);
+    }
     number("attention.key_length", shape.head_dim);
-    number("attention.value_length", shape.head_dim);
+    match &shape.latent {
+        None => number("attention.value_length", shape.head_dim),
+        Some(latent) => {
+            number("attention.value_length", latent.rank);
+            number("attention.kv_lora_rank", latent.rank);
+            number("attention.key_length_mla", latent.plain + latent.rotated);
+            number("attention.value_length_mla", latent.value);
+            if let Some(rank) = latent.query_rank {
+                number("attention.q_lora_rank", rank);
+            }
+        }
+    }
     number("rope.dimension_count", if shape.rotated > 0 { shape.rotated } else { shape.head_dim });
     if shape.experts > 0 {
         number("expert_count", shape.experts);
@@ -88,7 +104,7 @@ fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, voca
             number("expert_feed_forward_length", shape.expert_ffn);
         }
     }
-    if shape.shared_ffn > 0 && shape.family != Family::Glm4Moe {
+    if shape.shared_ffn > 0 && !shape.family.is_scored() {
         number("expert_shared_feed_forward_length", shape.shared_ffn);
     }
     if shape.window > 0 {
@@ -96,8 +112,29 @@ fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, voca
     }
     writer.set(format!("{arch}.attention.layer_norm_rms_epsilon"), shape.rms_eps);
     writer.set(format!("{arch}.rope.freq_base"), shape.rope_base);
+    if shape.taps > 0 {
+        let kv_heads = (0..shape.layers).map(|layer| if shape.convolves(layer) { 0 } else { shape.kv_heads as u32 });
+        writer.set(format!("{arch}.attention.head_count_kv"), kv_heads.collect::<Vec<u32>>());
+    }
     let mut set = |key: &str, value: Value| writer.set(format!("{arch}.{key}"), value);
+    if shape.family.is_scored() {
+        set("expert_shared_count", 1u32.into());
+        set("leading_dense_block_count", (shape.dense_layers as u32).into());
+        set("expert_gating_func", 2u32.into());
+        set("expert_weights_norm", true.into());
+        set("expert_weights_scale", 1.5f32.into());
+    }
     match shape.family {
+        Family::MiniMaxM2 => set("expert_gating_func", 2u32.into()),
+        Family::Ernie45Moe => {
+            set("leading_dense_block_count", (shape.dense_layers as u32).into());
+            set("interleave_moe_layer_step", 1u32.into());
+            set("expert_shared_count", 1u32.into());
+        }
+        Family::Lfm2Moe => {
+            set("leading_dense_block_count", (shape.dense_layers as u32).into());
+            set("expert_gating_func", 2u32.into());
+        }
         Family::GptOss => {
             set("rope.scaling.type", "yarn".into());
             set("rope.scaling.factor", 32f32.into());
@@ -113,13 +150,19 @@ fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, voca
             set("attn_logit_softcapping", 50f32.into());
             set("final_logit_softcapping", 30f32.into());
         }
-        Family::Glm4Moe => {
-            set("expert_shared_count", 1u32.into());
-            set("leading_dense_block_count", (shape.dense_layers as u32).into());
-            set("expert_gating_func", 2u32.into());
-            set("expert_weights_norm", true.into());
-            set("expert_weights_scale", 1.5f32.into());
-            set("nextn_predict_layers", 0u32.into());
+        Family::Olmo2 if shape.window > 0 => {
+            set("rope.scaling.type", "yarn".into());
+            set("rope.scaling.factor", 8f32.into());
+            set("rope.scaling.original_context_length", 512u32.into());
+        }
+        Family::Glm4Moe => set("nextn_predict_layers", 0u32.into()),
+        Family::DeepSeek2 => {
+            set("expert_group_count", 4u32.into());
+            set("expert_group_used_count", 2u32.into());
+            set("rope.scaling.type", "yarn".into());
+            set("rope.scaling.factor", 8f32.into());
+            set("rope.scaling.original_context_length", 512u32.into());
+            set("rope.scaling.yarn_log_multiplier", 0.0707f32.into());
         }
         Family::Phi3 => {
             set("attention.sliding_window", 0u32.into());
@@ -163,7 +206,7 @@ fn put_tensors(writer: &mut GgufWriter, quant: WeightType, shape: &Shape, vocab:
     };
     let hidden = shape.hidden;
     writer.add_tensor("token_embd.weight", embedding, &[vocab, hidden])?;
-    writer.add_tensor("output_norm.weight", F32, &[hidden])?;
+    writer.add_tensor(shape.family.output_norm(), F32, &[hidden])?;
     if !shape.family.is_tied() {
         writer.add_tensor("output.weight", fitting(output, hidden), &[vocab, hidden])?;
     }
@@ -216,9 +259,17 @@ impl Block<'_> {
         if s.family.norms_before() {
             self.float("attn_norm.weight", &[s.hidden])?;
         }
+        if let Some(latent) = &s.latent {
+            return self.latent(s, latent);
+        }
+        if s.convolves(self.layer) {
+            self.matrix("shortconv.in_proj", &[3 * s.hidden, s.hidden])?;
+            self.float("shortconv.conv.weight", &[s.hidden, s.taps])?;
+            return self.matrix("shortconv.out_proj", &[s.hidden, s.hidden]);
+        }
         let apart = [("attn_q", q_dim, s.hidden), ("attn_k", kv_dim, s.hidden), ("attn_v", kv_dim, s.hidden)];
         let fused = [("attn_qkv", q_dim + 2 * kv_dim, s.hidden)];
-        let inputs = if s.family.is_fused() { fused.as_slice() } else { apart.as_slice() };
+        let inputs = if s.family.has_fused_attention() { fused.as_slice() } else { apart.as_slice() };
         for (name, rows, cols) in inputs.iter().copied().chain([("attn_output", s.hidden, q_dim)]) {
             self.matrix(name, &[rows, cols])?;
             if s.family.has_bias(name) {
@@ -240,8 +291,26 @@ impl Block<'_> {
         Ok(())
     }
 
+    fn latent(&mut self, s: &Shape, latent: &LatentConfig) -> Result<(), CheckpointError> {
+        let &LatentConfig { query_rank, rank, rotated, plain, value } = latent;
+        let q_rows = s.heads * (plain + rotated);
+        match query_rank {
+            None => self.matrix("attn_q", &[q_rows, s.hidden])?,
+            Some(compressed) => {
+                self.matrix("attn_q_a", &[compressed, s.hidden])?;
+                self.float("attn_q_a_norm.weight", &[compressed])?;
+                self.matrix("attn_q_b", &[q_rows, compressed])?;
+            }
+        }
+        self.matrix("attn_kv_a_mqa", &[rank + rotated, s.hidden])?;
+        self.float("attn_kv_a_norm.weight", &[rank])?;
+        self.matrix("attn_k_b", &[s.heads, rank, plain])?;
+        self.matrix("attn_v_b", &[s.heads, value, rank])?;
+        self.matrix("attn_output", &[s.hidden, s.heads * value])
+    }
+
     fn dense(&mut self, s: &Shape) -> Result<(), CheckpointError> {
-        if s.family.is_fused() {
+        if s.family.has_fused_network() {
             self.matrix("ffn_up", &[2 * s.ffn, s.hidden])?;
         } else {
             self.matrix("ffn_gate", &[s.ffn, s.hidden])?;
@@ -271,7 +340,7 @@ impl Block<'_> {
             self.matrix("ffn_up_shexp", &[s.shared_ffn, s.hidden])?;
             self.matrix("ffn_down_shexp", &[s.hidden, s.shared_ffn])?;
         }
-        if s.family == Family::Glm4Moe {
+        if s.family.is_corrected() {
             self.float("exp_probs_b.bias", &[s.experts])?;
         }
         if s.family == Family::Qwen2Moe {

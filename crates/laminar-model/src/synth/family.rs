@@ -13,9 +13,19 @@ pub(super) enum Family {
     GraniteMoe,
     Gemma2,
     Glm4Moe,
+    DeepSeek2,
+    Dots1,
+    Ernie45,
+    Ernie45Moe,
+    Glm4,
+    Lfm2,
+    Lfm2Moe,
+    MiniMaxM2,
     Olmo2,
     Olmoe,
     Phi3,
+    SeedOss,
+    SmolLm3,
 }
 
 /// Norms on queries and keys.
@@ -39,6 +49,16 @@ impl Family {
             Family::GraniteMoe => "granitemoe",
             Family::Gemma2 => "gemma2",
             Family::Glm4Moe => "glm4moe",
+            Family::DeepSeek2 => "deepseek2",
+            Family::Dots1 => "dots1",
+            Family::Ernie45 => "ernie4_5",
+            Family::Ernie45Moe => "ernie4_5-moe",
+            Family::Glm4 => "glm4",
+            Family::MiniMaxM2 => "minimax-m2",
+            Family::SeedOss => "seed_oss",
+            Family::SmolLm3 => "smollm3",
+            Family::Lfm2 => "lfm2",
+            Family::Lfm2Moe => "lfm2moe",
             Family::Olmo2 => "olmo2",
             Family::Olmoe => "olmoe",
             Family::Phi3 => "phi3",
@@ -47,8 +67,8 @@ impl Family {
 
     pub fn qk_norm(self) -> QkNorm {
         match self {
-            Family::Qwen3Moe => QkNorm::Heads,
-            Family::Olmo2 | Family::Olmoe => QkNorm::Rows,
+            Family::Qwen3Moe | Family::Dots1 | Family::Lfm2 | Family::Lfm2Moe => QkNorm::Heads,
+            Family::Olmo2 | Family::Olmoe | Family::MiniMaxM2 => QkNorm::Rows,
             _ => QkNorm::None,
         }
     }
@@ -57,7 +77,7 @@ impl Family {
     pub fn has_bias(self, projection: &str) -> bool {
         match self {
             Family::GptOss => true,
-            Family::Qwen2Moe | Family::Glm4Moe => projection != "attn_output",
+            Family::Qwen2Moe | Family::Glm4 | Family::Glm4Moe | Family::SeedOss => projection != "attn_output",
             _ => false,
         }
     }
@@ -69,25 +89,45 @@ impl Family {
 
     /// Whether norms stand behind them.
     pub fn norms_behind(self) -> bool {
-        matches!(self, Family::Olmo2 | Family::Gemma2)
+        matches!(self, Family::Olmo2 | Family::Gemma2 | Family::Glm4)
     }
 
     /// The norm before the feed-forward branch.
     pub fn ffn_norm(self) -> &'static str {
         match self {
-            Family::GptOss | Family::Glm4Moe => "post_attention_norm.weight",
+            Family::GptOss | Family::Glm4Moe | Family::SeedOss => "post_attention_norm.weight",
             _ => "ffn_norm.weight",
         }
     }
 
-    /// Whether queries, keys and values are one matrix, and gate and up projections another.
-    pub fn is_fused(self) -> bool {
+    /// Whether queries, keys and values are one matrix.
+    pub fn has_fused_attention(self) -> bool {
         self == Family::Phi3
+    }
+
+    /// Whether gate and up projections are one matrix.
+    pub fn has_fused_network(self) -> bool {
+        matches!(self, Family::Phi3 | Family::Glm4)
     }
 
     /// Whether the output matrix is the embedding.
     pub fn is_tied(self) -> bool {
-        self == Family::Gemma2
+        matches!(self, Family::Gemma2 | Family::Lfm2 | Family::Lfm2Moe)
+    }
+
+    /// The norm before the output matrix.
+    pub fn output_norm(self) -> &'static str {
+        if self.is_tied() && self != Family::Gemma2 { "token_embd_norm.weight" } else { "output_norm.weight" }
+    }
+
+    /// Whether experts are chosen as in DeepSeek's line, whose files count the experts for all rows.
+    pub fn is_scored(self) -> bool {
+        matches!(self, Family::Glm4Moe | Family::DeepSeek2 | Family::Dots1)
+    }
+
+    /// Whether the choice of experts is corrected.
+    pub fn is_corrected(self) -> bool {
+        self.is_scored() || matches!(self, Family::Ernie45Moe | Family::Lfm2Moe | Family::MiniMaxM2)
     }
 
     /// Whether files state the width of an expert, or call it that of the feed-forward branch.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::family::Family;
 use crate::checkpoint::CheckpointError;
+use crate::config::LatentConfig;
 
 /// A named shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +31,8 @@ pub enum Preset {
     TinyOlmoe,
     /// `olmo2`, 4 layers, hidden 128, 4 heads and 2 KV heads of 32, feed-forward width 128; for tests.
     TinyOlmo2,
+    /// `olmo2` as OLMo 3 is: with a window of 16 in three of four layers and YaRN in the others; for tests.
+    TinyOlmo3,
     /// `granite`: the shape of `tiny-dense` with factors on all that Granite has them for; for tests.
     TinyGranite,
     /// `granitemoe`: that with 8 experts (top 2) of width 64, and one of width 96 for all rows; for tests.
@@ -42,6 +45,27 @@ pub enum Preset {
     /// `glm4moe`: the shape of `tiny` with a dense first layer, half of each head rotated, sigmoid routing and an expert of
     /// width 32 for all rows; for tests.
     TinyGlm4Moe,
+    /// `deepseek2`, 4 layers, hidden 64, 4 heads over latents of 64 with YaRN, a dense first layer, 8 experts in 4 groups
+    /// (top 2 of 2 groups) of width 32, and one of width 32 for all rows; for tests.
+    TinyDeepSeek2,
+    /// `lfm2`: the shape of `tiny-dense` as wide as its heads, with convolutions of 3 taps in every other layer; for tests.
+    TinyLfm2,
+    /// `lfm2moe`: that with a dense first layer, then 8 experts (top 2) of width 32; for tests.
+    TinyLfm2Moe,
+    /// `dots1`: the shape of `tiny-glm4moe` with 4 KV heads, normed heads that rotate wholly; for tests.
+    TinyDots1,
+    /// `ernie4_5`: the shape of `tiny-dense`; for tests.
+    TinyErnie45,
+    /// `ernie4_5-moe`: the shape of `tiny` with a dense first layer and an expert of width 64 for all rows; for tests.
+    TinyErnie45Moe,
+    /// `glm4`: the shape of `tiny-dense` with half of each head rotated and norms behind the branches; for tests.
+    TinyGlm4,
+    /// `minimax-m2`: the shape of `tiny` with half of each head rotated and norms over all heads; for tests.
+    TinyMiniMaxM2,
+    /// `seed_oss`: the shape of `tiny-dense` with biases; for tests.
+    TinySeedOss,
+    /// `smollm3`: the shape of `tiny-dense`, its fourth layer unrotated; for tests.
+    TinySmolLm3,
     /// gpt-oss-20b: `gpt-oss`, 24 layers, hidden 2880, 64 heads and 8 KV heads of 64 with sinks and biases, a window of
     /// 128 in every other layer, 32 experts (top 4) of width 2880, 201,088 tokens.
     GptOss20b,
@@ -56,6 +80,10 @@ pub(super) struct Shape {
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
+    /// Latent attention; `kv_heads` and `head_dim` are those of the latents then.
+    pub latent: Option<LatentConfig>,
+    /// Taps of the convolutions that every other layer has instead of attention, the first one included; 0 without.
+    pub taps: usize,
     /// Width of a dense feed-forward block; of the key in the metadata, for models that have experts only.
     pub ffn: usize,
     pub experts: usize,
@@ -78,9 +106,16 @@ pub(super) struct Shape {
     pub std: f32,
 }
 
+impl Shape {
+    /// Whether a layer has a convolution.
+    pub fn convolves(&self, layer: usize) -> bool {
+        self.taps > 0 && layer.is_multiple_of(2)
+    }
+}
+
 impl Preset {
     /// Every preset, smallest first.
-    pub const ALL: [Preset; 15] = [
+    pub const ALL: [Preset; 26] = [
         Preset::Tiny,
         Preset::TinyDense,
         Preset::TinyGptOss,
@@ -88,11 +123,22 @@ impl Preset {
         Preset::TinyQwen2Moe,
         Preset::TinyOlmoe,
         Preset::TinyOlmo2,
+        Preset::TinyOlmo3,
         Preset::TinyGranite,
         Preset::TinyGraniteMoe,
         Preset::TinyPhi3,
         Preset::TinyGemma2,
         Preset::TinyGlm4Moe,
+        Preset::TinyDeepSeek2,
+        Preset::TinyLfm2,
+        Preset::TinyLfm2Moe,
+        Preset::TinyDots1,
+        Preset::TinyErnie45,
+        Preset::TinyErnie45Moe,
+        Preset::TinyGlm4,
+        Preset::TinyMiniMaxM2,
+        Preset::TinySeedOss,
+        Preset::TinySmolLm3,
         Preset::MoeDeep,
         Preset::Qwen3_30bA3b,
         Preset::GptOss20b,
@@ -108,11 +154,22 @@ impl Preset {
             Preset::TinyQwen2Moe => "tiny-qwen2moe",
             Preset::TinyOlmoe => "tiny-olmoe",
             Preset::TinyOlmo2 => "tiny-olmo2",
+            Preset::TinyOlmo3 => "tiny-olmo3",
             Preset::TinyGranite => "tiny-granite",
             Preset::TinyGraniteMoe => "tiny-granitemoe",
             Preset::TinyPhi3 => "tiny-phi",
             Preset::TinyGemma2 => "tiny-gemma2",
             Preset::TinyGlm4Moe => "tiny-glm4moe",
+            Preset::TinyDeepSeek2 => "tiny-deepseek2",
+            Preset::TinyLfm2 => "tiny-lfm2",
+            Preset::TinyLfm2Moe => "tiny-lfm2moe",
+            Preset::TinyDots1 => "tiny-dots1",
+            Preset::TinyErnie45 => "tiny-ernie45",
+            Preset::TinyErnie45Moe => "tiny-ernie45moe",
+            Preset::TinyGlm4 => "tiny-glm4",
+            Preset::TinyMiniMaxM2 => "tiny-minimax-m2",
+            Preset::TinySeedOss => "tiny-seed-oss",
+            Preset::TinySmolLm3 => "tiny-smollm3",
             Preset::MoeDeep => "moe-deep",
             Preset::Qwen3_30bA3b => "qwen3-30b-a3b",
             Preset::GptOss20b => "gpt-oss-20b",
@@ -129,6 +186,8 @@ impl Preset {
             heads: 4,
             kv_heads: 2,
             head_dim: 32,
+            latent: None,
+            taps: 0,
             ffn: 128,
             experts: 8,
             top_k: 2,
@@ -155,6 +214,7 @@ impl Preset {
             Preset::TinyQwen2Moe => Shape { family: Family::Qwen2Moe, shared_ffn: 96, ..square(tiny) },
             Preset::TinyOlmoe => Shape { family: Family::Olmoe, ffn: 32, kv_heads: 4, ..square(tiny) },
             Preset::TinyOlmo2 => Shape { family: Family::Olmo2, ..square(dense) },
+            Preset::TinyOlmo3 => Shape { family: Family::Olmo2, window: 16, ..square(dense) },
             Preset::TinyGranite => Shape { family: Family::Granite, ..dense },
             Preset::TinyGraniteMoe => {
                 Shape { family: Family::GraniteMoe, ffn: 64, expert_ffn: 64, shared_ffn: 96, ..tiny }
@@ -164,6 +224,29 @@ impl Preset {
             Preset::TinyGlm4Moe => {
                 Shape { family: Family::Glm4Moe, shared_ffn: 32, dense_layers: 1, rotated: 16, ..tiny }
             }
+            Preset::TinyDeepSeek2 => {
+                let latent = LatentConfig { query_rank: Some(32), rank: 64, rotated: 32, plain: 32, value: 32 };
+                Shape {
+                    family: Family::DeepSeek2,
+                    kv_heads: 1,
+                    head_dim: latent.rank + latent.rotated,
+                    rotated: latent.rotated,
+                    latent: Some(latent),
+                    shared_ffn: 32,
+                    dense_layers: 1,
+                    rope_base: 1e4,
+                    ..tiny
+                }
+            }
+            Preset::TinyLfm2 => Shape { family: Family::Lfm2, taps: 3, ..square(dense) },
+            Preset::TinyLfm2Moe => Shape { family: Family::Lfm2Moe, taps: 3, dense_layers: 1, ..square(tiny) },
+            Preset::TinyDots1 => Shape { family: Family::Dots1, kv_heads: 4, shared_ffn: 32, dense_layers: 1, ..tiny },
+            Preset::TinyErnie45 => Shape { family: Family::Ernie45, ..dense },
+            Preset::TinyErnie45Moe => Shape { family: Family::Ernie45Moe, shared_ffn: 64, dense_layers: 1, ..tiny },
+            Preset::TinyGlm4 => Shape { family: Family::Glm4, rotated: 16, ..dense },
+            Preset::TinyMiniMaxM2 => Shape { family: Family::MiniMaxM2, ffn: 32, rotated: 16, ..tiny },
+            Preset::TinySeedOss => Shape { family: Family::SeedOss, ..dense },
+            Preset::TinySmolLm3 => Shape { family: Family::SmolLm3, ..dense },
             Preset::MoeDeep => Shape {
                 layers: 48,
                 hidden: 1024,
@@ -201,6 +284,8 @@ impl Preset {
                 heads: 64,
                 kv_heads: 8,
                 head_dim: 64,
+                latent: None,
+                taps: 0,
                 ffn: 2880,
                 experts: 32,
                 top_k: 4,
