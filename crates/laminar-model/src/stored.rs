@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
-use laminar_kernels::WeightType;
+use laminar_kernels::{WeightType, dequantize};
 
-use crate::checkpoint::{ByteTensor, CheckpointError, Tensor};
+use crate::checkpoint::{ByteTensor, CheckpointError, QuantisedWeight, Tensor};
 use crate::error::ModelError;
 use crate::weights::shape_error;
 
@@ -23,6 +23,8 @@ pub(crate) enum Stored<'a> {
     Columns { tensor: Tensor<'a>, rows: usize, every: Every },
     /// MXFP4 in two tensors: `[all, blocks, 16]` bytes with two values each, and `[all, blocks]` scales.
     Mxfp4 { blocks: ByteTensor<'a>, scales: ByteTensor<'a>, rows: usize, every: Every },
+    /// Rows from `first` on of a weight that another program quantised.
+    Quantised { weight: QuantisedWeight<'a>, first: usize, rows: usize },
 }
 
 /// Row `r` is number `first + r * step` of those that are stored.
@@ -50,6 +52,26 @@ impl<'a> Stored<'a> {
     /// A matrix of that shape, as it lies in the file.
     pub fn rows(tensor: Tensor<'a>, rows: usize, cols: usize) -> Result<Self, ModelError> {
         if tensor.shape == [rows, cols] { Ok(Self::Rows(tensor)) } else { Err(shape_error(&tensor, vec![rows, cols])) }
+    }
+
+    /// A weight that another program quantised.
+    pub fn quantised(weight: QuantisedWeight<'a>, rows: usize, cols: usize) -> Result<Self, ModelError> {
+        let found = vec![weight.rows(), weight.cols()];
+        if found == [rows, cols] {
+            return Ok(Self::Quantised { weight, first: 0, rows });
+        }
+        Err(ModelError::Shape { name: weight.name().to_owned(), expected: vec![rows, cols], found })
+    }
+
+    /// Some of its rows, if it can be cut.
+    pub fn part(self, part: Range<usize>) -> Option<Self> {
+        match self {
+            Self::Rows(tensor) => tensor.row_range(part).map(Self::Rows),
+            Self::Quantised { weight, first, rows } if part.start <= part.end && part.end <= rows => {
+                Some(Self::Quantised { weight, first: first + part.start, rows: part.len() })
+            }
+            _ => None,
+        }
     }
 
     /// A matrix of floats whose rows are columns of a stored one.
@@ -85,6 +107,7 @@ impl<'a> Stored<'a> {
         match self {
             Self::Rows(tensor) | Self::Columns { tensor, .. } => tensor.ty,
             Self::Mxfp4 { .. } => WeightType::Mxfp4,
+            Self::Quantised { weight, .. } => weight.ty(),
         }
     }
 
@@ -93,7 +116,37 @@ impl<'a> Stored<'a> {
         match self {
             Self::Rows(tensor) => (tensor.rows(), tensor.cols()),
             Self::Columns { tensor, rows, .. } => (*rows, tensor.rows()),
+            Self::Quantised { weight, rows, .. } => (*rows, weight.cols()),
             Self::Mxfp4 { scales, rows, .. } => (*rows, scales.shape.last().map_or(0, |blocks| blocks * BLOCK)),
+        }
+    }
+
+    /// The values of some rows in f32, in place of what `out` held. Exact, also where [`Stored::ty`] is only near.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn values(&self, rows: Range<usize>, out: &mut Vec<f32>, buffer: &mut Vec<u8>) -> Result<(), CheckpointError> {
+        if let Self::Quantised { weight, first, .. } = self {
+            weight.values(first + rows.start..first + rows.end, out);
+            return Ok(());
+        }
+        let (ty, cols) = (self.ty(), self.shape().1);
+        let row_bytes = ty.row_bytes(cols).unwrap_or(0);
+        out.clear();
+        out.resize(rows.len() * cols, 0.0);
+        let bytes = self.read(rows.start * row_bytes..rows.end * row_bytes, buffer)?;
+        dequantize(ty, bytes, out).map_err(|source| CheckpointError::Values {
+            file: "checkpoint".to_owned(),
+            tensor: self.name().to_owned(),
+            source,
+        })
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Rows(tensor) | Self::Columns { tensor, .. } => tensor.name,
+            Self::Mxfp4 { blocks, .. } => blocks.name,
+            Self::Quantised { weight, .. } => weight.name(),
         }
     }
 
@@ -104,6 +157,11 @@ impl<'a> Stored<'a> {
     pub fn read<'b>(&'b self, range: Range<usize>, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], CheckpointError> {
         match self {
             Self::Rows(tensor) => tensor.read(range, buffer),
+            Self::Quantised { weight, first, .. } => {
+                let row_bytes = weight.ty().row_bytes(weight.cols()).unwrap_or(0).max(1);
+                weight.read(first + range.start / row_bytes..first + range.end / row_bytes, buffer)?;
+                Ok(buffer)
+            }
             Self::Columns { tensor, every, .. } => {
                 let (cols, stored) = (tensor.rows(), tensor.cols());
                 let value = tensor.ty.block_bytes();
@@ -158,8 +216,6 @@ pub(crate) fn pick(values: &[f32], every: Every) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use laminar_kernels::dequantize;
-
     use super::*;
 
     #[test]
