@@ -157,7 +157,9 @@ fn files_of_folders_agree_with_llama_cpp() {
             let config = std::fs::read_to_string(fixtures().join(&case.folder).join("config.json")).unwrap();
             types.iter().any(|ty| config.contains(&format!("\"model_type\": \"{ty}\"")))
         });
-        assert!(covered || !family.checked_against.contains(&"llama.cpp"), "no case for {}", family.name);
+        // llama.cpp knows OLMoE with as many key heads as query heads alone; `llama_cpp_synth.rs` has such a model.
+        let apart = family.name == "olmoe";
+        assert!(covered || apart || !family.checked_against.contains(&"llama.cpp"), "no case for {}", family.name);
     }
 }
 
