@@ -1,5 +1,8 @@
 //! `laminar quantize` writes files that the other commands open, and `laminar perplexity` judges them.
 
+// A test says what went wrong by panicking; its helpers are no exception.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;

@@ -69,22 +69,8 @@ impl Random {
 }
 
 /// Numbers that break things.
-const NUMBERS: [u64; 14] = [
-    0,
-    1,
-    2,
-    3,
-    255,
-    256,
-    0xffff,
-    1 << 20,
-    u32::MAX as u64,
-    1 << 32,
-    i64::MAX as u64,
-    1 << 63,
-    u64::MAX,
-    u64::MAX - 7,
-];
+const NUMBERS: [u64; 14] =
+    [0, 1, 2, 3, 255, 256, 0xffff, 1 << 20, u32::MAX as u64, 1 << 32, i64::MAX as u64, 1 << 63, u64::MAX, u64::MAX - 7];
 
 /// Damages the first `head` bytes of a file in some places.
 fn damage(bytes: &mut Vec<u8>, head: usize, random: &mut Random) {
@@ -126,7 +112,8 @@ fn damage(bytes: &mut Vec<u8>, head: usize, random: &mut Random) {
                 // The same short piece over and over: many equal things where there was one.
                 let unit = 1 + random.below(48);
                 let piece: Vec<u8> = bytes[at..(at + unit).min(head)].to_vec();
-                let times = random.below(1 << random.below(12));
+                let most = 1 << random.below(12);
+                let times = random.below(most);
                 let many: Vec<u8> = piece.iter().copied().cycle().take(piece.len() * times).collect();
                 bytes.splice(at..at, many);
             }
@@ -158,7 +145,8 @@ fn seeds() -> Vec<Seed> {
         let last = bytes.windows(4).rposition(|four| four == b"blk.").unwrap_or(bytes.len());
         seeds.push(Seed { gguf: true, head: last + 64, bytes });
     }
-    let mut folders: Vec<_> = std::fs::read_dir(fixtures()).expect("fixtures").flatten().map(|entry| entry.path()).collect();
+    let mut folders: Vec<_> =
+        std::fs::read_dir(fixtures()).expect("fixtures").flatten().map(|entry| entry.path()).collect();
     folders.sort();
     for folder in folders {
         let Ok(bytes) = std::fs::read(folder.join("model.safetensors")) else { continue };

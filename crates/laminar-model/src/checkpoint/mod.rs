@@ -41,6 +41,7 @@ pub use writer::{GgufWriter, TensorSpec};
 
 /// A model on disk or in memory, in one of the formats that Laminar reads.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // There is one for a model.
 pub enum Checkpoint {
     /// A GGUF file, or all parts of a split one.
     Gguf(Gguf),

@@ -51,6 +51,9 @@ struct Parts<'a, 'n> {
     base: &'n str,
 }
 
+/// Values of a float tensor, and its shape.
+type Floats = (Vec<f32>, Vec<usize>);
+
 type Found<'a> = Result<Option<QuantisedWeight<'a>>, CheckpointError>;
 
 impl<'a> Parts<'a, '_> {
@@ -78,7 +81,7 @@ impl<'a> Parts<'a, '_> {
     }
 
     /// Numbers of a float tensor, and its shape.
-    fn floats(&self, ending: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>, CheckpointError> {
+    fn floats(&self, ending: &str) -> Result<Option<Floats>, CheckpointError> {
         match self.folder.tensor(&self.name(ending)) {
             Some(tensor) => Ok(Some((tensor.to_f32()?, tensor.shape))),
             None => Ok(None),
