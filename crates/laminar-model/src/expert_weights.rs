@@ -15,8 +15,10 @@ use crate::layer_weights::LayerWeights;
 use crate::stored::{Every, Stored, pick};
 use crate::weights::shape_error;
 
-const GATES: Every = Every { first: 0, step: 2 };
-const UPS: Every = Every { first: 1, step: 2 };
+/// Rows of gate projections among those of gate and up projections in turns.
+pub(crate) const GATES: Every = Every { first: 0, step: 2 };
+/// Rows of up projections among them.
+pub(crate) const UPS: Every = Every { first: 1, step: 2 };
 
 impl LayerWeights<'_> {
     /// Router, experts and, if the model has one, the expert that every row goes to.
@@ -156,10 +158,7 @@ impl LayerWeights<'_> {
     ) -> Result<Vec<Matrix>, ModelError> {
         let name = self.name(stem, ".weight");
         let matrices = if name.contains("{}") {
-            let own = |e: usize| {
-                let tensor = self.weights.require_own(&name.replace("{}", &e.to_string()))?;
-                Stored::rows(tensor, rows, cols)
-            };
+            let own = |e: usize| self.weights.stored(&name.replace("{}", &e.to_string()), rows, cols);
             (0..count).map(own).collect::<Result<Vec<_>, _>>()?
         } else {
             // Some folders have nothing behind the name.

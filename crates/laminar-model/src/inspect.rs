@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::{Bytewise, Checkpoint, CheckpointError};
 
 /// What a checkpoint holds. Sizes are bytes as stored in the file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -158,10 +158,16 @@ impl Summary {
             self.add_tensor(TensorSummary { name, ty, shape: tensor.shape, bytes }, parameters, &mut layers);
         }
         for tensor in checkpoint.byte_tensors() {
-            // Two values a byte; the other part holds their scales.
             let bytes = tensor.data.len() as u64;
-            let parameters = if tensor.name.ends_with("_blocks") { 2 * bytes } else { 0 };
-            let (name, ty) = (tensor.name.to_string(), laminar_kernels::WeightType::Mxfp4.name());
+            let parameters = match checkpoint {
+                Checkpoint::HuggingFace(folder) => folder.parameters_of(&tensor),
+                Checkpoint::Gguf(_) => 0,
+            };
+            let ty = match tensor.kind {
+                Bytewise::U8 => laminar_kernels::WeightType::Mxfp4.name(),
+                kind => kind.name(),
+            };
+            let name = tensor.name.to_string();
             self.add_tensor(TensorSummary { name, ty, shape: tensor.shape, bytes }, parameters, &mut layers);
         }
         for layer in layers.values_mut().filter(|layer| layer.experts > 0) {

@@ -5,19 +5,18 @@
 //! keys are never made; sums of values are matrices times sums of latents in the same way. Prefill and decode do the same
 //! arithmetic, so a row has the same bits in both.
 
+use std::ops::Range;
+
 use laminar_kernels::{
     AttentionShape, HeadPart, KvLayer, Matrix, Pool, Span, attention, for_each_row, linear_heads, rms_norm_in_place,
     rope, store_kv,
 };
 
-use crate::checkpoint::Tensor;
 use crate::config::{LatentConfig, ModelConfig};
 use crate::error::ModelError;
 use crate::layer::{Mixer, Projection};
 use crate::layer_weights::LayerWeights;
 use crate::scratch::{LatentRows, Scratch};
-use crate::stored::{Every, Stored};
-use crate::weights::shape_error;
 
 /// Added to the mean square of compressed rows, whatever the layer's own norms add: families do not state it, and were all
 /// trained with this.
@@ -144,12 +143,13 @@ impl LayerWeights<'_> {
                 up: self.projection("attn_q_b", q_rows, compressed)?,
             },
         };
-        let (to_latent, from_latent) = match self.find("attn_kv_b", ".weight") {
-            Some(both) => self.both(&both, heads, shape)?,
-            None => (
+        let (to_latent, from_latent) = if self.rows_of("attn_kv_b")?.is_some() {
+            self.both(heads, shape)?
+        } else {
+            (
                 self.expert_matrices("attn_k_b", heads, rank, plain)?,
                 self.expert_matrices("attn_v_b", heads, value, rank)?,
-            ),
+            )
         };
         Ok(LatentAttention {
             shape: *shape,
@@ -163,24 +163,20 @@ impl LayerWeights<'_> {
     }
 
     /// The heads' matrices of keys, turned, and of values.
-    fn both(
-        &self,
-        both: &Tensor<'_>,
-        heads: usize,
-        shape: &LatentConfig,
-    ) -> Result<(Vec<Matrix>, Vec<Matrix>), ModelError> {
+    fn both(&self, heads: usize, shape: &LatentConfig) -> Result<(Vec<Matrix>, Vec<Matrix>), ModelError> {
         let &LatentConfig { rank, plain, value, .. } = shape;
-        let expected = vec![heads * (plain + value), rank];
-        let fault = || shape_error(both, expected.clone());
-        if both.shape != expected {
-            return Err(fault());
-        }
-        let part = |first: usize, rows: usize| both.row_range(first..first + rows).ok_or_else(fault);
-        let keys = |head: usize| Stored::columns(part(head * (plain + value), plain)?, rank, plain, Every::ONE);
-        let values = |head: usize| Stored::rows(part(head * (plain + value) + plain, value)?, value, rank);
+        let (name, all) = (self.name("attn_kv_b", ".weight"), heads * (plain + value));
+        let part = |rows: Range<usize>| {
+            let fault =
+                || ModelError::Shape { name: name.clone(), expected: vec![all, rank], found: vec![rows.end, rank] };
+            self.weights.stored(&name, all, rank)?.part(rows.clone()).ok_or_else(fault)
+        };
+        let first = |head: usize| head * (plain + value);
+        let keys = |head: usize| part(first(head)..first(head) + plain)?.turned();
+        let values = |head: usize| part(first(head) + plain..first(head + 1));
         let keys = (0..heads).map(keys).collect::<Result<Vec<_>, _>>()?;
         let values = (0..heads).map(values).collect::<Result<Vec<_>, _>>()?;
-        let pack = |what: &str, matrices| self.weights.pack_all(&format!("{}[{what}]", both.name), matrices);
+        let pack = |what: &str, matrices| self.weights.pack_all(&format!("{name}[{what}]"), matrices);
         Ok((pack("keys", keys)?, pack("values", values)?))
     }
 }

@@ -8,11 +8,10 @@ use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::layer::{Attention, FeedForward, Projection, Rotary};
-use crate::stored::Stored;
-use crate::weights::{Weights, shape_error};
+use crate::weights::Weights;
 
 /// Stems inside a layer: GGUF, Hugging Face. A family's own table comes first.
-const LAYER_NAMES: &[(&str, &str)] = &[
+pub(crate) const LAYER_NAMES: &[(&str, &str)] = &[
     ("attn_norm", "input_layernorm"),
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),
@@ -90,8 +89,16 @@ impl<'a> LayerWeights<'a> {
     }
 
     fn matrix(&self, stem: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
-        let tensor = self.weights.require_own(&self.name(stem, ".weight"))?;
-        self.weights.pack(tensor, rows, cols)
+        let name = self.name(stem, ".weight");
+        self.weights.pack_one(&name, self.weights.stored(&name, rows, cols)?)
+    }
+
+    /// Rows of a matrix, if it is there.
+    pub(crate) fn rows_of(&self, stem: &str) -> Result<Option<usize>, ModelError> {
+        match self.find(stem, ".weight") {
+            Some(tensor) => Ok(Some(tensor.rows())),
+            None => Ok(self.weights.quantised(&self.name(stem, ".weight"))?.map(|weight| weight.rows())),
+        }
     }
 
     /// A matrix and, where the checkpoint has one, its bias.
@@ -115,13 +122,10 @@ impl<'a> LayerWeights<'a> {
 
     /// Some rows of a matrix of `all` rows that several projections are stored in.
     fn part(&self, stem: &str, rows: Range<usize>, all: usize, cols: usize) -> Result<Projection, ModelError> {
-        let whole = self.weights.require_own(&self.name(stem, ".weight"))?;
-        if whole.shape != [all, cols] {
-            return Err(shape_error(&whole, vec![all, cols]));
-        }
-        let name = format!("{}[{rows:?}]", whole.name);
-        let part = whole.row_range(rows.clone()).ok_or_else(|| shape_error(&whole, vec![all, cols]))?;
-        let weight = self.weights.pack_one(&name, Stored::rows(part, rows.len(), cols)?)?;
+        let name = self.name(stem, ".weight");
+        let found = || ModelError::Shape { name: name.clone(), expected: vec![all, cols], found: vec![rows.end, cols] };
+        let part = self.weights.stored(&name, all, cols)?.part(rows.clone()).ok_or_else(found)?;
+        let weight = self.weights.pack_one(&format!("{name}[{rows:?}]"), part)?;
         let bias = match self.find(stem, ".bias") {
             Some(tensor) => self.weights.vector(&tensor, all, 0.0)?.get(rows).map(<[f32]>::to_vec),
             None => None,
@@ -144,7 +148,7 @@ impl<'a> LayerWeights<'a> {
         let (kv_heads, head_dim) = config.heads_of(index);
         let (q_width, kv_width) = (config.heads * head_dim, kv_heads * head_dim);
         let v;
-        let [q, k] = if self.find("attn_qkv", ".weight").is_some() {
+        let [q, k] = if self.rows_of("attn_qkv")?.is_some() {
             let all = q_width + 2 * kv_width;
             let part = |from: usize, rows: usize| self.part("attn_qkv", from..from + rows, all, config.hidden);
             v = Some(part(q_width + kv_width, kv_width)?);
@@ -225,8 +229,7 @@ impl<'a> LayerWeights<'a> {
         rows: usize,
         cols: usize,
     ) -> Result<(Projection, Projection), ModelError> {
-        let fused = self.find(gate, ".weight").is_none()
-            && self.find(up, ".weight").is_some_and(|tensor| tensor.rows() == 2 * rows);
+        let fused = self.rows_of(gate)?.is_none() && self.rows_of(up)? == Some(2 * rows);
         if fused {
             let half = |rows: Range<usize>, all| self.part(up, rows, all, cols);
             return Ok((half(0..rows, 2 * rows)?, half(rows..2 * rows, 2 * rows)?));

@@ -8,6 +8,7 @@
 pub mod arch;
 pub mod checkpoint;
 pub mod config;
+pub mod convert;
 mod convolution;
 mod embedding;
 mod error;
@@ -21,6 +22,7 @@ mod loads;
 mod model;
 mod packed;
 mod partial;
+pub mod perplexity;
 mod rope;
 mod scratch;
 mod sentence;

@@ -5,9 +5,9 @@
 use std::ops::Range;
 
 use half::f16;
-use laminar_kernels::WeightType;
+use laminar_kernels::{WeightType, dequantize};
 
-use crate::checkpoint::{ByteTensor, CheckpointError, Tensor};
+use crate::checkpoint::{ByteTensor, CheckpointError, QuantisedWeight, Tensor};
 use crate::error::ModelError;
 use crate::weights::shape_error;
 
@@ -21,11 +21,13 @@ pub(crate) enum Stored<'a> {
     /// Its rows follow each other.
     Rows(Tensor<'a>),
     /// Its rows are columns of a stored matrix of blocks, which were taken apart: in half precision.
-    Turned { bytes: Vec<u8>, rows: usize, cols: usize },
+    Turned { name: String, bytes: Vec<u8>, rows: usize, cols: usize },
     /// Its rows are columns of a stored matrix.
     Columns { tensor: Tensor<'a>, rows: usize, every: Every },
     /// MXFP4 in two tensors: `[all, blocks, 16]` bytes with two values each, and `[all, blocks]` scales.
     Mxfp4 { blocks: ByteTensor<'a>, scales: ByteTensor<'a>, rows: usize, every: Every },
+    /// Rows from `first` on of a weight that another program quantised.
+    Quantised { weight: QuantisedWeight<'a>, first: usize, rows: usize },
 }
 
 /// Row `r` is number `first + r * step` of those that are stored.
@@ -55,19 +57,49 @@ impl<'a> Stored<'a> {
         if tensor.shape == [rows, cols] { Ok(Self::Rows(tensor)) } else { Err(shape_error(&tensor, vec![rows, cols])) }
     }
 
-    /// A matrix whose rows are columns of a stored one. Blocks of a row are no blocks of a column: these become floats.
+    /// A weight that another program quantised.
+    pub fn quantised(weight: QuantisedWeight<'a>, rows: usize, cols: usize) -> Result<Self, ModelError> {
+        let found = vec![weight.rows(), weight.cols()];
+        if found == [rows, cols] {
+            return Ok(Self::Quantised { weight, first: 0, rows });
+        }
+        Err(ModelError::Shape { name: weight.name().to_owned(), expected: vec![rows, cols], found })
+    }
+
+    /// Some of its rows, if it can be cut.
+    pub fn part(self, part: Range<usize>) -> Option<Self> {
+        match self {
+            Self::Rows(tensor) => tensor.row_range(part).map(Self::Rows),
+            Self::Quantised { weight, first, rows } if part.start <= part.end && part.end <= rows => {
+                Some(Self::Quantised { weight, first: first + part.start, rows: part.len() })
+            }
+            _ => None,
+        }
+    }
+
+    /// A matrix of floats whose rows are columns of a stored one.
     pub fn columns(tensor: Tensor<'a>, rows: usize, cols: usize, every: Every) -> Result<Self, ModelError> {
-        if tensor.shape != [cols, rows * every.step] {
-            return Err(shape_error(&tensor, vec![cols, rows * every.step]));
+        let fits = tensor.shape == [cols, rows * every.step] && tensor.ty.is_float();
+        if fits {
+            Ok(Self::Columns { tensor, rows, every })
+        } else {
+            Err(shape_error(&tensor, vec![cols, rows * every.step]))
         }
-        if tensor.ty.is_float() {
-            return Ok(Self::Columns { tensor, rows, every });
+    }
+
+    /// Rows and columns exchanged. Blocks of a row are no blocks of a column: these become floats in half precision.
+    pub fn turned(self) -> Result<Self, ModelError> {
+        let (cols, rows) = self.shape();
+        match self {
+            Self::Rows(tensor) if tensor.ty.is_float() => Self::columns(tensor, rows, cols, Every::ONE),
+            stored => {
+                let (mut values, mut buffer) = (Vec::new(), Vec::new());
+                stored.values(0..cols, &mut values, &mut buffer)?;
+                let places = (0..rows).flat_map(|row| (0..cols).map(move |k| k * rows + row));
+                let turned = places.filter_map(|at| values.get(at)).flat_map(|x| f16::from_f32(*x).to_le_bytes());
+                Ok(Self::Turned { name: stored.name().to_owned(), bytes: turned.collect(), rows, cols })
+            }
         }
-        let values = tensor.to_f32()?;
-        let stored = rows * every.step;
-        let places = (0..rows).flat_map(|row| (0..cols).map(move |k| k * stored + every.at(row)));
-        let bytes = places.filter_map(|at| values.get(at)).flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
-        Ok(Self::Turned { bytes, rows, cols })
     }
 
     /// A matrix in MXFP4.
@@ -94,6 +126,7 @@ impl<'a> Stored<'a> {
             Self::Rows(tensor) | Self::Columns { tensor, .. } => tensor.ty,
             Self::Turned { .. } => WeightType::F16,
             Self::Mxfp4 { .. } => WeightType::Mxfp4,
+            Self::Quantised { weight, .. } => weight.ty(),
         }
     }
 
@@ -103,7 +136,38 @@ impl<'a> Stored<'a> {
             Self::Rows(tensor) => (tensor.rows(), tensor.cols()),
             Self::Columns { tensor, rows, .. } => (*rows, tensor.rows()),
             Self::Turned { rows, cols, .. } => (*rows, *cols),
+            Self::Quantised { weight, rows, .. } => (*rows, weight.cols()),
             Self::Mxfp4 { scales, rows, .. } => (*rows, scales.shape.last().map_or(0, |blocks| blocks * BLOCK)),
+        }
+    }
+
+    /// The values of some rows in f32, in place of what `out` held. Exact, also where [`Stored::ty`] is only near.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn values(&self, rows: Range<usize>, out: &mut Vec<f32>, buffer: &mut Vec<u8>) -> Result<(), CheckpointError> {
+        if let Self::Quantised { weight, first, .. } = self {
+            weight.values(first + rows.start..first + rows.end, out);
+            return Ok(());
+        }
+        let (ty, cols) = (self.ty(), self.shape().1);
+        let row_bytes = ty.row_bytes(cols).unwrap_or(0);
+        out.clear();
+        out.resize(rows.len() * cols, 0.0);
+        let bytes = self.read(rows.start * row_bytes..rows.end * row_bytes, buffer)?;
+        dequantize(ty, bytes, out).map_err(|source| CheckpointError::Values {
+            file: "checkpoint".to_owned(),
+            tensor: self.name().to_owned(),
+            source,
+        })
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Rows(tensor) | Self::Columns { tensor, .. } => tensor.name,
+            Self::Turned { name, .. } => name,
+            Self::Mxfp4 { blocks, .. } => blocks.name,
+            Self::Quantised { weight, .. } => weight.name(),
         }
     }
 
@@ -116,6 +180,11 @@ impl<'a> Stored<'a> {
             Self::Rows(tensor) => tensor.read(range, buffer),
             // Packing asks for what a matrix of this shape and type has.
             Self::Turned { bytes, .. } => Ok(bytes.get(range).unwrap_or_default()),
+            Self::Quantised { weight, first, .. } => {
+                let row_bytes = weight.ty().row_bytes(weight.cols()).unwrap_or(0).max(1);
+                weight.read(first + range.start / row_bytes..first + range.end / row_bytes, buffer)?;
+                Ok(buffer)
+            }
             Self::Columns { tensor, every, .. } => {
                 let (cols, stored) = (tensor.rows(), tensor.cols());
                 let value = tensor.ty.block_bytes();
@@ -170,8 +239,6 @@ pub(crate) fn pick(values: &[f32], every: Every) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use laminar_kernels::dequantize;
-
     use super::*;
     use crate::checkpoint::{Gguf, GgufWriter};
 
@@ -207,7 +274,7 @@ mod tests {
         let file = Gguf::from_vec(file).unwrap();
         let tensor = file.tensor("m").unwrap();
         let stored = tensor.to_f32().unwrap();
-        let turned = Stored::columns(tensor.clone(), 64, 3, Every::ONE).unwrap();
+        let turned = Stored::rows(tensor, 3, 64).unwrap().turned().unwrap();
         assert_eq!((turned.ty(), turned.shape()), (WeightType::F16, (64, 3)));
         let mut buffer = Vec::new();
         // Rows 10 and 11.
@@ -218,7 +285,6 @@ mod tests {
             let (row, k) = (10 + i / 3, i % 3);
             assert_eq!(found, f16::from_f32(stored[k * 64 + row]).to_f32());
         }
-        assert!(Stored::columns(tensor, 3, 64, Every::ONE).is_err());
     }
 
     #[test]

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use laminar_kernels::{KernelError, Matrix, Packer, Pool, RowSource};
 
 use crate::arch::Family;
-use crate::checkpoint::{Checkpoint, CheckpointError, Tensor};
+use crate::checkpoint::{Checkpoint, CheckpointError, QuantisedWeight, Tensor};
 use crate::error::ModelError;
 use crate::layer_weights::LayerWeights;
 use crate::packed::{PackedCache, PackedTensor};
 use crate::stored::Stored;
 
 /// Names outside the layers: GGUF, Hugging Face. A family's own table comes first.
-const OUTER_NAMES: &[(&str, &str)] = &[
+pub(crate) const OUTER_NAMES: &[(&str, &str)] = &[
     ("token_embd.weight", "model.embed_tokens.weight"),
     ("output_norm.weight", "model.norm.weight"),
     ("output.weight", "lm_head.weight"),
@@ -122,7 +122,8 @@ impl<'a> Weights<'a> {
     }
 
     pub(crate) fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
-        self.pack(self.require(name)?, rows, cols)
+        let name = self.outer_name(name);
+        self.pack_one(&name, self.stored(&name, rows, cols)?)
     }
 
     pub(crate) fn norm(&self, name: &str, len: usize, offset: f32) -> Result<Vec<f32>, ModelError> {
@@ -138,6 +139,22 @@ impl<'a> Weights<'a> {
         self.checkpoint
             .tensor(name)
             .ok_or_else(|| ModelError::MissingTensor { name: name.to_owned(), architecture: self.family.name })
+    }
+
+    /// A matrix by the checkpoint's own name, values or quantised.
+    pub(crate) fn stored(&self, name: &str, rows: usize, cols: usize) -> Result<Stored<'a>, ModelError> {
+        match self.quantised(name)? {
+            Some(weight) => Stored::quantised(weight, rows, cols),
+            None => Stored::rows(self.require_own(name)?, rows, cols),
+        }
+    }
+
+    /// A weight that another program quantised, by the name that it would have as values.
+    pub(crate) fn quantised(&self, name: &str) -> Result<Option<QuantisedWeight<'a>>, ModelError> {
+        match (self.checkpoint, name.strip_suffix(".weight")) {
+            (Checkpoint::HuggingFace(folder), Some(base)) => Ok(folder.quantised_weight(base)?),
+            _ => Ok(None),
+        }
     }
 
     pub(crate) fn pack(&self, tensor: Tensor<'_>, rows: usize, cols: usize) -> Result<Matrix, ModelError> {

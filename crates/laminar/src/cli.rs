@@ -1,9 +1,11 @@
 //! The command line: every flag, its default and its help, in one place.
 
 mod bench_serve;
+mod checkpoints;
 mod simulate;
 
 pub use bench_serve::{EndpointName, PromptForm, ScenarioName, ServeBenchArgs};
+pub use checkpoints::{PerplexityArgs, QuantizeArgs};
 pub use simulate::{PaperArgs, PlanArgs, RoutingName, SimulateArgs, SimulateCommand, SimulatedPolicy};
 
 use std::net::IpAddr;
@@ -22,6 +24,8 @@ Examples:
   laminar run --model Qwen/Qwen3-0.6B-GGUF 'Why is the sky blue?'
   laminar inspect ./model.gguf --json
   laminar synth --preset tiny --out tiny.gguf
+  laminar quantize ./folder model-q4_k_m.gguf --type q4_k_m
+  laminar perplexity --model ./model.gguf --file text.txt
   laminar bench engine --model ./model.gguf --prompt 32,512 --batch 1,8
   laminar bench serve --url http://127.0.0.1:8080 --scenario mixed --html report.html
 
@@ -66,6 +70,10 @@ pub enum Command {
     Models(ModelsArgs),
     /// Write a GGUF of a published shape with seeded random weights
     Synth(SynthArgs),
+    /// Write a GGUF file of another type, from a GGUF file or a Hugging Face folder
+    Quantize(QuantizeArgs),
+    /// Score how well a model predicts a text
+    Perplexity(PerplexityArgs),
     /// Measure this machine, and models on it
     Bench(BenchArgs),
     /// Serve requests on a machine that is not here: plan hardware, compare policies, reproduce the paper

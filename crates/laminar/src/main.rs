@@ -37,6 +37,8 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Inspect(args) => commands::inspect::inspect(args, quiet),
         Command::Models(args) => commands::models::models(args),
         Command::Synth(args) => commands::synth::synth(args, quiet),
+        Command::Quantize(args) => commands::quantize::quantize(args, quiet),
+        Command::Perplexity(args) => commands::perplexity::run(args, quiet),
         Command::Bench(args) => commands::bench::bench(args, quiet),
         Command::Simulate(args) => commands::simulate::simulate(args, quiet),
     }

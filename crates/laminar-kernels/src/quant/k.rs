@@ -91,40 +91,48 @@ pub(super) fn unpack_q6(bytes: &[u8], block: &mut Block) {
     block.d = half_at(bytes, 208);
 }
 
+/// How much the error of each value of a group counts: larger values more, since they move a product more.
+fn importance(values: &[f32], weights: &mut [f32; 32]) {
+    let power: f32 = values.iter().map(|v| v * v).sum();
+    let floor = (power / values.len() as f32).sqrt();
+    for (weight, v) in weights.iter_mut().zip(values) {
+        *weight = floor + v.abs();
+    }
+}
+
 /// `scale` and `min` (not negative) such that `scale * code - min`, codes in `0..=max`, is close to
-/// `values` in the least-squares sense.
-fn fit_affine(values: &[f32], max: f32) -> (f32, f32) {
+/// `values` in the sense of weighted least squares.
+fn fit_affine(values: &[f32], weights: &[f32], max: f32) -> (f32, f32) {
     let low = values.iter().fold(0f32, |a, v| a.min(*v));
     let high = values.iter().fold(low, |a, v| a.max(*v));
     if high <= low {
         return (0.0, -low);
     }
-    let n = values.len() as f32;
     let mut best = ((high - low) / max, -low);
     let mut best_error = f32::INFINITY;
-    // A range cut a little short loses at the extremes and gains everywhere else; try a few.
-    for step in -1..=8i8 {
+    let (sum_w, sum_v) = values.iter().zip(weights).fold((0f32, 0f32), |(w, v), (x, y)| (w + y, v + x * y));
+    // A range cut a little short loses at the extremes and gains everywhere else; try some.
+    for step in -2..=12i8 {
         let inverse = (max + 0.1 * f32::from(step)) / (high - low);
         let code = |v: f32| ((v - low) * inverse).round().clamp(0.0, max);
-        let (mut c1, mut c2, mut v1, mut cv) = (0f32, 0f32, 0f32, 0f32);
-        for &v in values {
+        let (mut c1, mut c2, mut cv) = (0f32, 0f32, 0f32);
+        for (&v, &w) in values.iter().zip(weights) {
             let c = code(v);
-            c1 += c;
-            c2 += c * c;
-            v1 += v;
-            cv += c * v;
+            c1 += w * c;
+            c2 += w * c * c;
+            cv += w * c * v;
         }
-        let determinant = n * c2 - c1 * c1;
+        let determinant = sum_w * c2 - c1 * c1;
         if determinant <= 0.0 {
             continue;
         }
-        let mut scale = (n * cv - c1 * v1) / determinant;
-        let mut min = (scale * c1 - v1) / n;
+        let mut scale = (sum_w * cv - c1 * sum_v) / determinant;
+        let mut min = (scale * c1 - sum_v) / sum_w;
         if min < 0.0 {
             min = 0.0;
             scale = cv / c2;
         }
-        let error: f32 = values.iter().map(|&v| (scale * code(v) - min - v).powi(2)).sum();
+        let error: f32 = values.iter().zip(weights).map(|(&v, &w)| w * (scale * code(v) - min - v).powi(2)).sum();
         if error < best_error {
             best_error = error;
             best = (scale, min);
@@ -137,25 +145,55 @@ fn inverse(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
 }
 
+/// The code nearest to a value.
+fn affine_code(v: f32, min: f32, scale_inverse: f32, max: f32) -> f32 {
+    ((v + min) * scale_inverse).round().clamp(0.0, max)
+}
+
+/// The integer factors nearest to a fit whose rounded values have the smallest error: rounding one of the two moves
+/// what is best for the other.
+fn affine_factors(group: &[f32], weights: &[f32], max: f32, (d, m): (f32, f32), fit: (f32, f32)) -> (u8, u8) {
+    let near = |value: f32, unit: f32| (value * inverse(unit)).round().clamp(0.0, 63.0);
+    let (scale, min) = (near(fit.0, d), near(fit.1, m));
+    let mut best = ((scale as u8, min as u8), f32::INFINITY);
+    for scale in [scale, scale - 1.0, scale + 1.0] {
+        for min in [min, min - 1.0, min + 1.0] {
+            if !(0.0..=63.0).contains(&scale) || !(0.0..=63.0).contains(&min) {
+                continue;
+            }
+            let (step, offset) = (d * scale, m * min);
+            let step_inverse = inverse(step);
+            let error =
+                |(&v, &w): (&f32, &f32)| w * (step * affine_code(v, offset, step_inverse, max) - offset - v).powi(2);
+            let error: f32 = group.iter().zip(weights).map(error).sum();
+            if error < best.1 {
+                best = ((scale as u8, min as u8), error);
+            }
+        }
+    }
+    best.0
+}
+
 /// Writes `d`, `dmin` and the scales of a Q4_K or Q5_K block and returns the codes.
 fn affine_codes(values: &[f32], max: f32, out: &mut Vec<u8>) -> [u8; 256] {
+    let mut weights = [[0f32; 32]; 8];
     let mut fits = [(0f32, 0f32); 8];
-    for (fit, group) in fits.iter_mut().zip(values.chunks_exact(32)) {
-        *fit = fit_affine(group, max);
+    for ((fit, weights), group) in fits.iter_mut().zip(&mut weights).zip(values.chunks_exact(32)) {
+        importance(group, weights);
+        *fit = fit_affine(group, weights, max);
     }
     let max_scale = fits.iter().fold(0f32, |a, f| a.max(f.0));
     let max_min = fits.iter().fold(0f32, |a, f| a.max(f.1));
     let (d, m) = (f16::from_f32(max_scale / 63.0), f16::from_f32(max_min / 63.0));
-    let (d_inverse, m_inverse) = (inverse(d.to_f32()), inverse(m.to_f32()));
+    let units = (d.to_f32(), m.to_f32());
     let (mut scales, mut mins) = ([0u8; 8], [0u8; 8]);
     let mut codes = [0u8; 256];
     for (j, group) in values.chunks_exact(32).enumerate() {
-        scales[j] = (fits[j].0 * d_inverse).round().clamp(0.0, 63.0) as u8;
-        mins[j] = (fits[j].1 * m_inverse).round().clamp(0.0, 63.0) as u8;
-        let scale = inverse(d.to_f32() * f32::from(scales[j]));
-        let min = m.to_f32() * f32::from(mins[j]);
+        (scales[j], mins[j]) = affine_factors(group, &weights[j], max, units, fits[j]);
+        let scale = inverse(units.0 * f32::from(scales[j]));
+        let min = units.1 * f32::from(mins[j]);
         for (code, v) in codes[j * 32..].iter_mut().zip(group) {
-            *code = ((v + min) * scale).round().clamp(0.0, max) as u8;
+            *code = affine_code(*v, min, scale, max) as u8;
         }
     }
     out.extend(d.to_le_bytes());
@@ -202,6 +240,29 @@ fn fit_symmetric(values: &[f32]) -> f32 {
     best.0
 }
 
+/// The code nearest to a value.
+fn symmetric_code(v: f32, scale_inverse: f32) -> f32 {
+    (v * scale_inverse).round().clamp(-32.0, 31.0)
+}
+
+/// The integer factor near `wanted` whose rounded values have the smallest error.
+fn symmetric_factor(group: &[f32], d: f32, wanted: f32) -> f32 {
+    let nearest = wanted.round().clamp(-128.0, 127.0);
+    let mut best = (nearest, f32::INFINITY);
+    for factor in [nearest, nearest - 1.0, nearest + 1.0] {
+        if !(-128.0..=127.0).contains(&factor) {
+            continue;
+        }
+        let step = d * factor;
+        let step_inverse = inverse(step);
+        let error: f32 = group.iter().map(|v| (step * symmetric_code(*v, step_inverse) - v).powi(2)).sum();
+        if error < best.1 {
+            best = (factor, error);
+        }
+    }
+    best.0
+}
+
 pub(super) fn pack_q6(values: &[f32], out: &mut Vec<u8>) {
     let mut fits = [0f32; 16];
     for (fit, group) in fits.iter_mut().zip(values.chunks_exact(16)) {
@@ -213,11 +274,11 @@ pub(super) fn pack_q6(values: &[f32], out: &mut Vec<u8>) {
     let mut scales = [0u8; 16];
     let mut codes = [32u8; 256];
     for (g, group) in values.chunks_exact(16).enumerate() {
-        let scale = (fits[g] * d_inverse).round().clamp(-128.0, 127.0);
+        let scale = symmetric_factor(group, d.to_f32(), fits[g] * d_inverse);
         scales[g] = scale as i8 as u8;
         let inverse = inverse(d.to_f32() * scale);
         for (code, v) in codes[g * 16..].iter_mut().zip(group) {
-            *code = ((v * inverse).round().clamp(-32.0, 31.0) + 32.0) as u8;
+            *code = (symmetric_code(*v, inverse) + 32.0) as u8;
         }
     }
     for half in codes.chunks_exact(128) {

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use laminar_kernels::WeightType;
 
+use super::bounds::shown;
 use super::error::CheckpointError;
 use super::metadata::Metadata;
 use super::reader::{Fault, Reader};
@@ -19,6 +20,11 @@ use super::value::{Array, Value, kind};
 pub(crate) const DEFAULT_ALIGNMENT: usize = 32;
 /// The most dimensions that a tensor can have.
 const MAX_DIMS: u32 = 4;
+
+/// Bytes that a tensor's info, and a key with its value, take in memory: the largest table they are kept in, which may have
+/// grown to twice its size.
+const TENSOR_MEMORY: usize = 160;
+const KEY_MEMORY: usize = 160;
 
 /// A parsed header. The range of every tensor lies inside the file.
 #[derive(Debug)]
@@ -52,9 +58,9 @@ pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Header, CheckpointError>
     let header = |problem: Fault| CheckpointError::malformed(file, "header", problem);
     let version = parse_version(&mut reader).map_err(header)?;
     // The smallest tensor info is a name length, a dimension count, one dimension, a type and an offset.
-    let tensor_count = reader.count(8 + 4 + 8 + 4 + 8, "tensors").map_err(header)?;
+    let tensor_count = reader.count(8 + 4 + 8 + 4 + 8, TENSOR_MEMORY, "tensors").map_err(header)?;
     // The smallest key is a name length, a kind and one byte.
-    let key_count = reader.count(8 + 4 + 1, "keys").map_err(header)?;
+    let key_count = reader.count(8 + 4 + 1, KEY_MEMORY, "keys").map_err(header)?;
     let metadata = parse_metadata(file, &mut reader, key_count)?;
     let alignment = alignment(&metadata)?;
     let infos = parse_infos(file, &mut reader, tensor_count)?;
@@ -86,7 +92,7 @@ fn parse_metadata(file: &str, reader: &mut Reader<'_>, count: usize) -> Result<M
     let mut metadata = Metadata::new(file);
     for i in 0..count {
         let key = reader.string().map_err(|e| CheckpointError::malformed(file, format!("name of key {i}"), e))?;
-        let place = |problem: Fault| CheckpointError::malformed(file, format!("key {key:?}"), problem);
+        let place = |problem: Fault| CheckpointError::malformed(file, format!("key {}", shown(key)), problem);
         let value = parse_value(reader).map_err(place)?;
         if metadata.set(key, value).is_some() {
             return Err(place("the key appears twice; the file is damaged, convert the model again".to_string()));
@@ -120,9 +126,10 @@ fn parse_array(reader: &mut Reader<'_>) -> Result<Array, Fault> {
     fn elements<'a, T>(
         reader: &mut Reader<'a>,
         size: usize,
+        held: usize,
         mut read: impl FnMut(&mut Reader<'a>) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
-        let count = reader.count(size, "array elements")?;
+        let count = reader.count(size, held, "array elements")?;
         let mut values = Vec::with_capacity(count);
         for _ in 0..count {
             values.push(read(reader)?);
@@ -131,18 +138,18 @@ fn parse_array(reader: &mut Reader<'_>) -> Result<Array, Fault> {
     }
     let number = reader.u32()?;
     Ok(match number {
-        kind::U8 => Array::U8(elements(reader, 1, Reader::u8)?),
-        kind::I8 => Array::I8(elements(reader, 1, Reader::i8)?),
-        kind::U16 => Array::U16(elements(reader, 2, Reader::u16)?),
-        kind::I16 => Array::I16(elements(reader, 2, Reader::i16)?),
-        kind::U32 => Array::U32(elements(reader, 4, Reader::u32)?),
-        kind::I32 => Array::I32(elements(reader, 4, Reader::i32)?),
-        kind::U64 => Array::U64(elements(reader, 8, Reader::u64)?),
-        kind::I64 => Array::I64(elements(reader, 8, Reader::i64)?),
-        kind::F32 => Array::F32(elements(reader, 4, Reader::f32)?),
-        kind::F64 => Array::F64(elements(reader, 8, Reader::f64)?),
-        kind::BOOL => Array::Bool(elements(reader, 1, Reader::bool)?),
-        kind::STRING => Array::String(elements(reader, 8, |r| r.string().map(str::to_string))?),
+        kind::U8 => Array::U8(elements(reader, 1, 1, Reader::u8)?),
+        kind::I8 => Array::I8(elements(reader, 1, 1, Reader::i8)?),
+        kind::U16 => Array::U16(elements(reader, 2, 2, Reader::u16)?),
+        kind::I16 => Array::I16(elements(reader, 2, 2, Reader::i16)?),
+        kind::U32 => Array::U32(elements(reader, 4, 4, Reader::u32)?),
+        kind::I32 => Array::I32(elements(reader, 4, 4, Reader::i32)?),
+        kind::U64 => Array::U64(elements(reader, 8, 8, Reader::u64)?),
+        kind::I64 => Array::I64(elements(reader, 8, 8, Reader::i64)?),
+        kind::F32 => Array::F32(elements(reader, 4, 4, Reader::f32)?),
+        kind::F64 => Array::F64(elements(reader, 8, 8, Reader::f64)?),
+        kind::BOOL => Array::Bool(elements(reader, 1, 1, Reader::bool)?),
+        kind::STRING => Array::String(elements(reader, 8, size_of::<String>(), |r| r.string().map(str::to_string))?),
         kind::ARRAY => {
             return Err("arrays of arrays are not supported; no model that Laminar runs needs them".to_string());
         }
@@ -181,7 +188,7 @@ fn parse_infos(file: &str, reader: &mut Reader<'_>, count: usize) -> Result<Vec<
     let mut names = HashSet::with_capacity(count);
     for i in 0..count {
         let name = reader.string().map_err(|e| CheckpointError::malformed(file, format!("name of tensor {i}"), e))?;
-        let place = |problem: Fault| CheckpointError::malformed(file, format!("tensor {name:?}"), problem);
+        let place = |problem: Fault| CheckpointError::malformed(file, format!("tensor {}", shown(name)), problem);
         let shape = parse_shape(reader).map_err(place)?;
         let number = reader.u32().map_err(place)?;
         let offset = reader.u64().map_err(place)?;
@@ -189,7 +196,7 @@ fn parse_infos(file: &str, reader: &mut Reader<'_>, count: usize) -> Result<Vec<
             return Err(match ggml_type_name(number) {
                 Some(known) => CheckpointError::UnsupportedType {
                     file: file.to_string(),
-                    tensor: name.to_string(),
+                    tensor: name.chars().take(200).collect(),
                     type_name: known.to_string(),
                 },
                 None => place(format!("type {number} is unknown; the file is damaged or newer than this reader")),
@@ -259,7 +266,7 @@ fn place(
     let mut tensors = Vec::with_capacity(infos.len());
     for info in infos {
         let RawInfo { name, ty, shape, offset, bytes } = info;
-        let fault = |problem: Fault| CheckpointError::malformed(file, format!("tensor {name:?}"), problem);
+        let fault = |problem: Fault| CheckpointError::malformed(file, format!("tensor {}", shown(&name)), problem);
         if offset % alignment as u64 != 0 {
             return Err(fault(format!(
                 "its offset {offset} is not a multiple of the alignment {alignment}; convert the model again"
@@ -285,8 +292,8 @@ fn place(
         {
             return Err(CheckpointError::malformed(
                 file,
-                format!("tensor {:?}", second.name),
-                format!("its data overlaps that of tensor {:?}; convert the model again", first.name),
+                format!("tensor {}", shown(&second.name)),
+                format!("its data overlaps that of tensor {}; convert the model again", shown(&first.name)),
             ));
         }
     }

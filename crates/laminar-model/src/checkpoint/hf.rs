@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use laminar_kernels::WeightType;
 use serde_json::Value as Json;
 
 use super::bytes::Bytes;
 use super::error::CheckpointError;
-use super::safetensors::Shard;
+use super::quantised::{self, QuantisedWeight, Scheme};
+use super::safetensors::{Shard, Stored};
 use super::tensor::{ByteTensor, Place, Tensor};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -31,6 +31,8 @@ pub struct HfFolder {
     pub chat_template: Option<String>,
     path: PathBuf,
     name: String,
+    /// How linear layers are stored, if not as values.
+    scheme: Option<Scheme>,
     shards: Vec<Arc<Bytes>>,
     tensors: Vec<Entry>,
     index: HashMap<String, usize>,
@@ -39,8 +41,7 @@ pub struct HfFolder {
 #[derive(Debug)]
 struct Entry {
     name: String,
-    /// `None` for plain bytes.
-    ty: Option<WeightType>,
+    ty: Stored,
     shape: Vec<usize>,
     shard: usize,
     range: Range<usize>,
@@ -61,18 +62,11 @@ impl HfFolder {
         let tokenizer_json = Some(dir.join("tokenizer.json")).filter(|path| path.is_file());
         let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
         let name = absolute.file_name().map_or("unnamed".into(), |n| n.to_string_lossy().into_owned());
-        let mut folder = HfFolder {
-            config,
-            generation_config: read_json(&dir.join("generation_config.json"))?,
-            tokenizer_json,
-            tokenizer_config,
-            chat_template,
-            path: dir.to_path_buf(),
-            name,
-            shards: Vec::new(),
-            tensors: Vec::new(),
-            index: HashMap::new(),
-        };
+        let mut folder = Self::without_weights(config, dir, name)?;
+        folder.generation_config = read_json(&dir.join("generation_config.json"))?;
+        folder.tokenizer_json = tokenizer_json;
+        folder.tokenizer_config = tokenizer_config;
+        folder.chat_template = chat_template;
         if dir.join(WEIGHTS).is_file() {
             folder.add_shard(&dir.join(WEIGHTS), None)?;
         } else if let Some(index) = read_json(&dir.join(INDEX))? {
@@ -81,6 +75,37 @@ impl HfFolder {
             return Err(no_weights(dir));
         }
         Ok(folder)
+    }
+
+    /// A folder of a configuration and one safetensors file, which are in memory.
+    ///
+    /// # Errors
+    /// As [`HfFolder::open`].
+    pub fn from_memory(config: Json, weights: Vec<u8>) -> Result<Self, CheckpointError> {
+        let mut folder = Self::without_weights(config, Path::new("memory"), "unnamed".to_owned())?;
+        let shard = Shard::read("memory".to_owned(), Bytes::Owned(weights), folder.scheme.is_some())?;
+        folder.add_tensors(shard, None);
+        Ok(folder)
+    }
+
+    fn without_weights(config: Json, path: &Path, name: String) -> Result<Self, CheckpointError> {
+        let scheme = Scheme::of(&config).map_err(|problem| {
+            let file = path.join("config.json").display().to_string();
+            CheckpointError::malformed(file, "key \"quantization_config\"", problem)
+        })?;
+        Ok(HfFolder {
+            config,
+            generation_config: None,
+            tokenizer_json: None,
+            tokenizer_config: None,
+            chat_template: None,
+            path: path.to_path_buf(),
+            name,
+            scheme,
+            shards: Vec::new(),
+            tensors: Vec::new(),
+            index: HashMap::new(),
+        })
     }
 
     /// The folder.
@@ -118,7 +143,7 @@ impl HfFolder {
 
     /// The number of tensors.
     pub fn tensor_count(&self) -> usize {
-        self.tensors.iter().filter(|entry| entry.ty.is_some()).count()
+        self.tensors.iter().filter(|entry| matches!(entry.ty, Stored::Values(_))).count()
     }
 
     /// The tensor of plain bytes of that name.
@@ -131,22 +156,52 @@ impl HfFolder {
         self.tensors.iter().filter_map(|entry| self.byte_view(entry))
     }
 
+    /// The quantised weight whose tensors begin with `base` and a full stop (`model.layers.0.mlp.up_proj`); `None` if
+    /// there is none, because that weight or all of the folder is stored as values.
+    ///
+    /// # Errors
+    /// Tensors that belong to it are missing or do not fit each other.
+    pub fn quantised_weight(&self, base: &str) -> Result<Option<QuantisedWeight<'_>>, CheckpointError> {
+        match self.scheme {
+            Some(scheme) => quantised::weight_of(self, scheme, base),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a tensor belongs to a quantised weight and is none of its codes: scales, zero points, groups.
+    pub(crate) fn is_quantised_part(&self, name: &str) -> bool {
+        self.scheme.is_some() && quantised::is_part(name)
+    }
+
+    /// Parameters that a part of quantised weights stands for: codes count, scales do not.
+    pub(crate) fn parameters_of(&self, tensor: &ByteTensor<'_>) -> u64 {
+        let bits = match self.scheme {
+            _ if tensor.name.ends_with("_blocks") => 4,
+            Some(scheme) if [".qweight", ".weight_packed", ".weight"].iter().any(|end| tensor.name.ends_with(end)) => {
+                u64::from(scheme.bits())
+            }
+            _ => return 0,
+        };
+        tensor.data.len() as u64 * 8 / bits
+    }
+
     /// The number of safetensors files that were opened.
     pub fn file_count(&self) -> usize {
         self.shards.len()
     }
 
-    /// `None` for plain bytes: every range was checked against its shard when it was opened.
+    /// `None` for parts of quantised weights: every range was checked against its shard when it was opened.
     fn view<'a>(&'a self, entry: &'a Entry) -> Option<Tensor<'a>> {
-        let ty = entry.ty?;
+        let Stored::Values(ty) = entry.ty else { return None };
         let (data, place) = self.place(entry)?;
         Some(Tensor { name: &entry.name, ty, shape: entry.shape.clone(), data, place })
     }
 
     /// `None` for values.
     fn byte_view<'a>(&'a self, entry: &'a Entry) -> Option<ByteTensor<'a>> {
-        let (data, place) = self.place(entry).filter(|_| entry.ty.is_none())?;
-        Some(ByteTensor { name: &entry.name, shape: entry.shape.clone(), data, place })
+        let Stored::Part(kind) = entry.ty else { return None };
+        let (data, place) = self.place(entry)?;
+        Some(ByteTensor { name: &entry.name, kind, shape: entry.shape.clone(), data, place })
     }
 
     fn place(&self, entry: &Entry) -> Option<(&[u8], Place<'_>)> {
@@ -156,7 +211,12 @@ impl HfFolder {
 
     /// Adds a file's tensors: all of them, or those that the index assigns to it.
     fn add_shard(&mut self, path: &Path, wanted: Option<&[&str]>) -> Result<(), CheckpointError> {
-        let shard = Shard::open(path)?;
+        let shard = Shard::open(path, self.scheme.is_some())?;
+        self.add_tensors(shard, wanted);
+        Ok(())
+    }
+
+    fn add_tensors(&mut self, shard: Shard, wanted: Option<&[&str]>) {
         let number = self.shards.len();
         for tensor in shard.tensors {
             if wanted.is_some_and(|names| names.binary_search(&tensor.name.as_str()).is_err()) {
@@ -172,7 +232,6 @@ impl HfFolder {
             });
         }
         self.shards.push(Arc::new(shard.bytes));
-        Ok(())
     }
 
     /// Adds the shards that an index names.

@@ -6,12 +6,14 @@
 //! Files are untrusted. No count, offset or length from a file is used before it is checked against the bytes that are
 //! there, and every fault is a [`CheckpointError`] of one line.
 
+mod bounds;
 pub(crate) mod bytes;
 mod error;
 mod gguf;
 mod header;
 mod hf;
 mod metadata;
+mod quantised;
 pub(crate) mod reader;
 mod safetensors;
 mod split;
@@ -31,12 +33,15 @@ pub use error::CheckpointError;
 pub use gguf::Gguf;
 pub use hf::HfFolder;
 pub use metadata::Metadata;
+pub use quantised::QuantisedWeight;
+pub use safetensors::Bytewise;
 pub use tensor::{ByteTensor, Tensor};
 pub use value::{Array, Value};
 pub use writer::{GgufWriter, TensorSpec};
 
 /// A model on disk or in memory, in one of the formats that Laminar reads.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // There is one for a model.
 pub enum Checkpoint {
     /// A GGUF file, or all parts of a split one.
     Gguf(Gguf),
@@ -79,7 +84,7 @@ impl Checkpoint {
         }
     }
 
-    /// All tensors of plain bytes, which [`Checkpoint::tensors`] leaves out: the parts of MXFP4 weights in a folder.
+    /// All tensors of plain bytes, which [`Checkpoint::tensors`] leaves out: the parts of quantised weights in a folder.
     pub fn byte_tensors(&self) -> Box<dyn Iterator<Item = ByteTensor<'_>> + '_> {
         match self {
             Checkpoint::Gguf(_) => Box::new(std::iter::empty()),

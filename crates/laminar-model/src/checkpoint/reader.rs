@@ -1,5 +1,7 @@
 //! A cursor over untrusted bytes: it can fall short, but never read outside them.
 
+use super::bounds;
+
 /// The longest header that is read. Real ones take some 20 MB, nearly all of it vocabulary; the limit keeps a hostile file
 /// that is larger than memory from filling it.
 const HEADER_LIMIT: usize = 256 << 20;
@@ -8,6 +10,8 @@ const HEADER_LIMIT: usize = 256 << 20;
 pub(crate) struct Reader<'a> {
     /// The file, or as much of it as a header may take.
     bytes: &'a [u8],
+    /// Bytes of the file.
+    file: usize,
     at: usize,
 }
 
@@ -16,7 +20,7 @@ pub(crate) type Fault = String;
 
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes: bytes.get(..HEADER_LIMIT).unwrap_or(bytes), at: 0 }
+        Self { bytes: bytes.get(..HEADER_LIMIT).unwrap_or(bytes), file: bytes.len(), at: 0 }
     }
 
     /// The offset of the next byte.
@@ -105,11 +109,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A count of things of at least `least` bytes each. Refused when so many cannot be in the file, so that the
-    /// result is safe to reserve memory by.
-    pub fn count(&mut self, least: usize, things: &str) -> Result<usize, Fault> {
+    /// A count of things of at least `least` bytes each, which take `held` bytes each in memory. Refused when so many
+    /// cannot be in the file, or would take more memory than it is worth, so that the result is safe to reserve by.
+    pub fn count(&mut self, least: usize, held: usize, things: &str) -> Result<usize, Fault> {
         let count = self.u64()?;
         match usize::try_from(count).ok().filter(|n| *n <= self.remaining() / least.max(1)) {
+            Some(count) if count > bounds::FEW && count.saturating_mul(held) > bounds::memory(self.file) => {
+                Err(format!(
+                    "the file holds {count} {things}, more than a model has in {} bytes; it is damaged, fetch it again",
+                    self.file
+                ))
+            }
             Some(count) => Ok(count),
             None => Err(format!(
                 "the file claims {count} {things}, more than the {} bytes left for its header can hold; it is damaged, \
@@ -122,7 +132,7 @@ impl<'a> Reader<'a> {
     /// A string: its length in bytes, then UTF-8.
     pub fn string(&mut self) -> Result<&'a str, Fault> {
         let start = self.at;
-        let length = self.count(1, "bytes of text")?;
+        let length = self.count(1, 1, "bytes of text")?;
         let bytes = self.take(length)?;
         std::str::from_utf8(bytes).map_err(|e| {
             format!(

@@ -7,6 +7,7 @@ use laminar_kernels::WeightType;
 
 use super::bytes::Bytes;
 use super::error::CheckpointError;
+use super::safetensors::Bytewise;
 
 /// One tensor: a name, a type, a shape and the bytes as they lie in the file.
 ///
@@ -25,11 +26,13 @@ pub struct Tensor<'a> {
     pub(super) place: Place<'a>,
 }
 
-/// A tensor of plain bytes, which mean something together with another tensor's (the parts of MXFP4).
+/// A tensor that means something together with others: the parts of quantised weights in folders.
 #[derive(Debug, Clone)]
 pub struct ByteTensor<'a> {
     /// The tensor's name in its file.
     pub name: &'a str,
+    /// How its elements are stored.
+    pub kind: Bytewise,
     /// The dimensions, outermost first.
     pub shape: Vec<usize>,
     /// The bytes. In a mapped file, looking at them brings them into memory.
@@ -46,7 +49,7 @@ impl<'a> ByteTensor<'a> {
         let at = i.checked_mul(bytes).filter(|_| i < count)?;
         let data = self.data.get(at..at + bytes)?;
         let place = Place { at: self.place.at + at, ..self.place };
-        Some(ByteTensor { name: self.name, shape: rest.to_vec(), data, place })
+        Some(ByteTensor { name: self.name, kind: self.kind, shape: rest.to_vec(), data, place })
     }
 
     /// Some of the bytes, for one use: as [`Bytes::read`] gets them.

@@ -125,11 +125,11 @@ impl Table {
         let layout = reader.u64()?;
         let file_bytes = size(reader.u64()?)?;
         let mut parts = Vec::new();
-        for _ in 0..reader.count(PART_BYTES, "files")? {
+        for _ in 0..reader.count(PART_BYTES, PART_BYTES, "files")? {
             parts.push(Part { bytes: reader.u64()?, changed: reader.u64()?, head: reader.u64()? });
         }
         let mut entries = Vec::new();
-        for _ in 0..reader.count(ENTRY_BYTES, "tensors")? {
+        for _ in 0..reader.count(ENTRY_BYTES, ENTRY_BYTES, "tensors")? {
             entries.push(Entry {
                 name: reader.string()?.to_owned(),
                 ty: WeightType::from_ggml(reader.u32()?).ok_or("an unknown type")?,

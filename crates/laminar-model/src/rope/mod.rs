@@ -5,6 +5,7 @@
 //! for. A row's bits must not depend on how long its sequence happens to be, so the choice is made once, by the longest
 //! context a model is loaded for ([`RopeConfig::settle`]), as llama.cpp does it.
 
+mod gguf;
 mod scaling;
 
 use laminar_kernels::RopeStyle;
@@ -15,6 +16,8 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{Longer, RopeConfig};
 use crate::error::ModelError;
 use scaling::{Llama3, Yarn};
+
+pub(crate) use gguf::{GgufRope, for_gguf};
 
 const DEFAULT_THETA: f32 = 10_000.0;
 /// GGUF stores Llama-3 scaling as ready divisors, one a pair, and LongRoPE's two sets of them.

@@ -13,6 +13,7 @@ mod bpe;
 mod ends;
 mod error;
 mod gguf;
+mod gguf_keys;
 mod hf;
 mod markers;
 mod pre;
@@ -21,6 +22,7 @@ mod stream;
 mod vocab;
 
 pub use error::TokenizerError;
+pub(crate) use gguf_keys::gguf_keys;
 pub use stream::StreamDecoder;
 
 use crate::checkpoint::{Checkpoint, HfFolder, Metadata};

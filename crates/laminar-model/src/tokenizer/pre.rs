@@ -22,7 +22,7 @@ pub(super) struct Rule {
     pub(super) add_bos: bool,
 }
 
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -136,6 +136,12 @@ static RULES: &[Rule] = &[
 ];
 
 impl Rule {
+    /// The first name of the rule with exactly these patterns, in this order. `whole`: [`Rule::ignore_merges`].
+    pub(super) fn of(patterns: &[String], whole: bool) -> Option<&'static str> {
+        let same = |rule: &&Rule| rule.ignore_merges == whole && rule.patterns == patterns;
+        RULES.iter().find(same).and_then(|rule| rule.names.first()).copied()
+    }
+
     /// The rule that a file names in `tokenizer.ggml.pre`.
     pub(super) fn named(name: &str) -> Result<&'static Self, TokenizerError> {
         RULES.iter().find(|rule| rule.names.contains(&name)).ok_or_else(|| {

@@ -39,6 +39,18 @@ impl Kind {
         })
     }
 
+    /// The number of the kind in `tokenizer.ggml.token_type`.
+    pub(super) fn to_gguf(self) -> i32 {
+        match self {
+            Self::Normal => 1,
+            Self::Unknown => 2,
+            Self::Control => 3,
+            Self::UserDefined => 4,
+            Self::Unused => 5,
+            Self::Byte => 6,
+        }
+    }
+
     /// Whether the token is no text: it is shown only on request and parsed only on request.
     pub(super) fn is_control(self) -> bool {
         matches!(self, Self::Control | Self::Unknown)

@@ -1,0 +1,274 @@
+//! The tensors of a Hugging Face folder in the shapes and under the names of GGUF files.
+
+use std::collections::BTreeMap;
+
+use crate::arch::{self, Family};
+use crate::checkpoint::{Checkpoint, GgufWriter, HfFolder, Tensor};
+use crate::config::ModelConfig;
+use crate::expert_weights::{GATES, UPS};
+use crate::rope::{self, GgufRope};
+use crate::stored::{Every, Stored, pick};
+use crate::tokenizer;
+
+use super::ConvertError;
+use super::keys;
+use super::names::{self, Place};
+use super::planned::{Order, Planned};
+
+/// Keys and tensors of the file for a folder.
+pub(super) fn plan<'a>(
+    checkpoint: &'a Checkpoint,
+    folder: &'a HfFolder,
+) -> Result<(GgufWriter, Vec<Planned<'a>>), ConvertError> {
+    let family = arch::family_of(checkpoint)?;
+    let config = arch::read_config(checkpoint)?;
+    let rope = rope::for_gguf(&folder.config, config.head_dim, config.local_rope.is_some())?;
+    let carried = keys::carry(family, folder, &config, &rope)?;
+    let mut writer = carried.writer;
+
+    let mut plan = Plan { folder, family, config: &config, order: carried.order, tensors: Vec::new() };
+    plan.add_all()?;
+    let mut tensors = plan.tensors;
+    tensors.extend(rope_tensors(&rope));
+    tensors.sort_by_key(|tensor| rank(&tensor.name));
+
+    let rows = tensors.iter().find(|tensor| tensor.name == "token_embd.weight").and_then(|t| t.shape.first().copied());
+    for (key, value) in tokenizer::gguf_keys(folder, rows.unwrap_or(config.vocab_size))? {
+        writer.set(key, value);
+    }
+    Ok((writer, tensors))
+}
+
+fn rope_tensors<'a>(rope: &GgufRope) -> impl Iterator<Item = Planned<'a>> + use<'_, 'a> {
+    let tensors = rope.tensors.iter();
+    tensors.map(|(name, values)| Planned::values(*name, vec![values.len()], values.clone()))
+}
+
+/// The order of llama.cpp's files: what comes before the layers, these, and what comes behind.
+fn rank(name: &str) -> (usize, usize) {
+    match super::recipe::layer_of(name) {
+        Some(layer) => (1, layer),
+        None if name.starts_with("output") => (2, 0),
+        None => (0, 0),
+    }
+}
+
+struct Plan<'a, 'c> {
+    folder: &'a HfFolder,
+    family: &'static Family,
+    config: &'c ModelConfig,
+    order: Order,
+    tensors: Vec<Planned<'a>>,
+}
+
+/// Matrices of single experts, by layer and stem.
+type Experts<'a> = BTreeMap<(usize, &'static str), BTreeMap<usize, Stored<'a>>>;
+
+impl<'a> Plan<'a, '_> {
+    fn add_all(&mut self) -> Result<(), ConvertError> {
+        let mut experts = Experts::new();
+        for tensor in self.folder.tensors() {
+            if self.is_left_out(tensor.name) {
+                continue;
+            }
+            match self.place(tensor.name)? {
+                Place::Outer(name) => self.add_named(name.to_owned(), name, tensor),
+                Place::Layer { layer, stem, expert: Some(expert), suffix: ".weight" } => {
+                    experts.entry((layer, stem)).or_default().insert(expert, Stored::Rows(tensor));
+                }
+                Place::Layer { layer, stem, expert: None, suffix } => self.add(layer, stem, suffix, tensor)?,
+                Place::Layer { .. } => return Err(self.unknown(tensor.name)),
+            }
+        }
+        for part in self.folder.byte_tensors() {
+            if self.is_left_out(part.name) {
+                continue;
+            }
+            match self.place(part.name)? {
+                Place::Layer { layer, stem, expert: None, suffix: "_blocks" } => {
+                    self.add_mxfp4(layer, stem, part.name)?;
+                }
+                Place::Layer { suffix: "_scales", .. } => {}
+                Place::Layer { layer, stem, expert, suffix } => {
+                    let weight = self.quantised(part.name, suffix)?;
+                    match expert {
+                        Some(expert) => drop(experts.entry((layer, stem)).or_default().insert(expert, weight)),
+                        None => self.add_quantised(format!("blk.{layer}.{stem}.weight"), stem, weight),
+                    }
+                }
+                Place::Outer(name) => {
+                    let weight = self.quantised(part.name, ".weight")?;
+                    self.add_quantised(name.to_owned(), name, weight);
+                }
+            }
+        }
+        for ((layer, stem), matrices) in experts {
+            self.add_experts(layer, stem, matrices)?;
+        }
+        Ok(())
+    }
+
+    /// Layers beyond the last (for guessing several tokens at once), what is computed anyway, and what belongs to
+    /// quantised weights.
+    fn is_left_out(&self, name: &str) -> bool {
+        names::layer_of(name).is_some_and(|layer| layer >= self.config.layers)
+            || name.ends_with("rotary_emb.inv_freq")
+            || self.folder.is_quantised_part(name)
+    }
+
+    fn place<'n>(&self, name: &'n str) -> Result<Place<'n>, ConvertError> {
+        names::place(name, self.family).ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &str) -> ConvertError {
+        ConvertError::UnknownTensor { name: name.to_owned(), family: self.family.name }
+    }
+
+    /// The weight that a tensor of codes belongs to.
+    fn quantised(&self, name: &str, suffix: &str) -> Result<Stored<'a>, ConvertError> {
+        let base = name.strip_suffix(suffix).ok_or_else(|| self.unknown(name))?;
+        let weight = self.folder.quantised_weight(base)?.ok_or_else(|| self.unknown(name))?;
+        let (rows, cols) = (weight.rows(), weight.cols());
+        Ok(Stored::quantised(weight, rows, cols)?)
+    }
+
+    fn add_quantised(&mut self, name: String, stem: &str, weight: Stored<'a>) {
+        let (rows, cols) = weight.shape();
+        let mut planned = Planned::stored(name, vec![rows, cols], vec![weight]);
+        planned.order = if matches!(stem, "attn_q" | "attn_k") { self.order } else { Order::Same };
+        self.tensors.push(planned);
+    }
+
+    /// A tensor that keeps its shape.
+    fn add_named(&mut self, name: String, stem: &str, mut tensor: Tensor<'a>) {
+        let rotated = matches!(stem, "attn_q" | "attn_k");
+        let shape = match (stem, tensor.shape.as_slice()) {
+            // One output, whose weights are a vector.
+            ("ffn_gate_inp_shexp", [1, cols]) => vec![*cols],
+            (_, shape) => shape.to_vec(),
+        };
+        if rotated && self.order != Order::Same && shape.len() == 1 {
+            // A row a value.
+            tensor.shape = vec![shape[0], 1];
+        }
+        let is_norm = stem.ends_with("_norm") || stem.ends_with("_norm.weight");
+        let mut planned = Planned { shape, ..Planned::of(name, tensor) };
+        planned.order = if rotated { self.order } else { Order::Same };
+        planned.offset = if is_norm { self.config.norm_offset } else { 0.0 };
+        self.tensors.push(planned);
+    }
+
+    fn add(&mut self, layer: usize, stem: &'static str, suffix: &str, tensor: Tensor<'a>) -> Result<(), ConvertError> {
+        let name = |stem: &str, ending: &str| format!("blk.{layer}.{stem}{ending}");
+        let shared_ffn = self.config.experts.as_ref().and_then(|experts| experts.shared_ffn);
+        match (stem, suffix) {
+            ("ffn_gate_up_exps", ".weight") => self.add_halves(layer, &tensor)?,
+            ("ffn_up_shexp", ".weight") if Some(tensor.rows()) == shared_ffn.map(|ffn| 2 * ffn) => {
+                let half = tensor.rows() / 2;
+                for (stem, rows) in [("ffn_gate_shexp", 0..half), ("ffn_up_shexp", half..2 * half)] {
+                    let part = tensor.row_range(rows).ok_or_else(|| misshapen(&tensor))?;
+                    self.tensors.push(Planned::of(name(stem, ".weight"), part));
+                }
+            }
+            ("ffn_gate_up_exps", "") => {
+                self.add_columns(name("ffn_gate_exps", ".weight"), &tensor, GATES)?;
+                self.add_columns(name("ffn_up_exps", ".weight"), &tensor, UPS)?;
+            }
+            ("ffn_down_exps", "") => self.add_columns(name(stem, ".weight"), &tensor, Every::ONE)?,
+            ("ffn_gate_up_exps", "_bias") => {
+                let &[experts, both] = tensor.shape.as_slice() else { return Err(misshapen(&tensor)) };
+                let values = tensor.to_f32()?;
+                for (stem, every) in [("ffn_gate_exps", GATES), ("ffn_up_exps", UPS)] {
+                    let shape = vec![experts, both / 2];
+                    self.tensors.push(Planned::values(name(stem, ".bias"), shape, pick(&values, every)));
+                }
+            }
+            ("ffn_down_exps", "_bias") => self.tensors.push(Planned::of(name(stem, ".bias"), tensor)),
+            ("attn_sinks", "") => self.tensors.push(Planned::of(name(stem, ".weight"), tensor)),
+            ("exp_probs_b", "") => self.tensors.push(Planned::of(name(stem, ".bias"), tensor)),
+            (_, ".weight" | ".bias") => self.add_named(name(stem, suffix), stem, tensor),
+            _ => return Err(self.unknown(tensor.name)),
+        }
+        Ok(())
+    }
+
+    /// One matrix of each expert, stacked.
+    fn add_experts(
+        &mut self,
+        layer: usize,
+        stem: &str,
+        matrices: BTreeMap<usize, Stored<'a>>,
+    ) -> Result<(), ConvertError> {
+        let name = format!("blk.{layer}.{stem}.weight");
+        let count = self.config.experts.as_ref().map_or(0, |experts| experts.count);
+        let all: Vec<Stored<'a>> = matrices.into_values().collect();
+        let first = all.first().map(|matrix| (matrix.ty(), matrix.shape()));
+        let (Some((ty, (rows, cols))), true) = (first, all.len() == count) else {
+            return Err(ConvertError::tensor(name, format!("{} of {count} experts are there", all.len())));
+        };
+        if all.iter().any(|matrix| matrix.ty() != ty || matrix.shape() != (rows, cols)) {
+            return Err(ConvertError::tensor(name, "the experts differ in type or shape"));
+        }
+        self.tensors.push(Planned::stored(name, vec![count, rows, cols], all));
+        Ok(())
+    }
+
+    /// Gate and up projections from the halves of each expert's slice.
+    fn add_halves(&mut self, layer: usize, all: &Tensor<'a>) -> Result<(), ConvertError> {
+        let &[experts, both, cols] = all.shape.as_slice() else { return Err(misshapen(all)) };
+        let half = both / 2;
+        for (stem, first) in [("ffn_gate_exps", 0), ("ffn_up_exps", half)] {
+            let part = |e: usize| all.expert(e)?.row_range(first..first + half).map(Stored::Rows);
+            let parts: Option<Vec<_>> = (0..experts).map(part).collect();
+            let name = format!("blk.{layer}.{stem}.weight");
+            let shape = vec![experts, half, cols];
+            self.tensors.push(Planned::stored(name, shape, parts.ok_or_else(|| misshapen(all))?));
+        }
+        Ok(())
+    }
+
+    /// Rows that are columns of each expert's slice.
+    fn add_columns(&mut self, name: String, all: &Tensor<'a>, every: Every) -> Result<(), ConvertError> {
+        let &[experts, cols, stored] = all.shape.as_slice() else { return Err(misshapen(all)) };
+        let rows = stored / every.step;
+        let own = |e: usize| {
+            let slice = all.expert(e).ok_or_else(|| misshapen(all))?;
+            Ok(Stored::columns(slice, rows, cols, every)?)
+        };
+        let matrices = (0..experts).map(own).collect::<Result<Vec<_>, ConvertError>>()?;
+        self.tensors.push(Planned::stored(name, vec![experts, rows, cols], matrices));
+        Ok(())
+    }
+
+    /// gpt-oss's experts, which keep their type.
+    fn add_mxfp4(&mut self, layer: usize, stem: &str, blocks_name: &str) -> Result<(), ConvertError> {
+        let base = blocks_name.strip_suffix("_blocks").unwrap_or(blocks_name);
+        let scales = self.folder.byte_tensor(&format!("{base}_scales"));
+        let (Some(blocks), Some(scales)) = (self.folder.byte_tensor(blocks_name), scales) else {
+            return Err(ConvertError::tensor(blocks_name, format!("{base}_scales is missing")));
+        };
+        let &[experts, stored, count] = scales.shape.as_slice() else {
+            return Err(ConvertError::tensor(scales.name, format!("the shape {:?} is none of experts", scales.shape)));
+        };
+        let parts: &[(&str, Every)] = match stem {
+            "ffn_gate_up_exps" => &[("ffn_gate_exps", GATES), ("ffn_up_exps", UPS)],
+            _ => &[("ffn_down_exps", Every::ONE)],
+        };
+        for (stem, every) in parts {
+            let (rows, cols) = (stored / every.step, count * 32);
+            let own = |e: usize| {
+                let missing = || ConvertError::tensor(blocks_name, "experts are missing");
+                let (blocks, scales) = (blocks.slice(e).ok_or_else(missing)?, scales.slice(e).ok_or_else(missing)?);
+                Ok(Stored::mxfp4(blocks, scales, rows, cols, *every)?)
+            };
+            let matrices = (0..experts).map(own).collect::<Result<Vec<_>, ConvertError>>()?;
+            let name = format!("blk.{layer}.{stem}.weight");
+            self.tensors.push(Planned::stored(name, vec![experts, rows, cols], matrices));
+        }
+        Ok(())
+    }
+}
+
+fn misshapen(tensor: &Tensor<'_>) -> ConvertError {
+    ConvertError::tensor(tensor.name, format!("the shape {:?} does not fit the family", tensor.shape))
+}

@@ -1,0 +1,220 @@
+//! Hyper-parameters of a folder as the keys of a GGUF file, and the check that they mean the same.
+
+use laminar_kernels::{RopeStyle, Scoring};
+
+use crate::arch::{self, Family};
+use crate::checkpoint::{Checkpoint, Gguf, GgufWriter, HfFolder};
+use crate::config::{ModelConfig, RopeConfig};
+use crate::rope::GgufRope;
+
+use super::ConvertError;
+use super::planned::Order;
+
+/// How much two forms of a number may differ, relatively.
+const ROUNDING: f32 = 1e-5;
+
+/// The keys of a file, and what follows from them for its tensors.
+pub(super) struct Carried {
+    pub writer: GgufWriter,
+    /// How rows of query and key projections are ordered.
+    pub order: Order,
+}
+
+/// What windows a file speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Windows {
+    /// Their width; which layers have one follows from the family.
+    ByFamily,
+    /// Their width and which layers have one.
+    Listed,
+    /// Nothing: the context ends where the window does, so that none is needed.
+    Cut,
+}
+
+/// Writes `config` in GGUF's words, and reads it back.
+///
+/// # Errors
+/// A hyper-parameter that the family's GGUF files have no key for.
+pub(super) fn carry(
+    family: &'static Family,
+    folder: &HfFolder,
+    config: &ModelConfig,
+    rope: &GgufRope,
+) -> Result<Carried, ConvertError> {
+    let mut last = None;
+    for windows in [Windows::ByFamily, Windows::Listed, Windows::Cut] {
+        let config = match windows {
+            Windows::Cut => within_windows(config),
+            _ => config.clone(),
+        };
+        let writer = write(family, folder, &config, rope, windows);
+        let found = read_back(&writer, rope)?;
+        if same_windows(&config, &found) {
+            let order = order(&config, &found);
+            return match difference(&config, &found) {
+                None => Ok(Carried { writer, order }),
+                Some(what) => Err(ConvertError::NotCarried { what, family: family.name }),
+            };
+        }
+        last = Some(ConvertError::NotCarried { what: "the sliding window".into(), family: family.name });
+    }
+    Err(last.unwrap_or(ConvertError::Family(family.name)))
+}
+
+/// The model with a context that no window is shorter than.
+fn within_windows(config: &ModelConfig) -> ModelConfig {
+    let shortest = config.windows.iter().flatten().min().copied().unwrap_or(config.context_length);
+    ModelConfig { context_length: config.context_length.min(shortest), ..config.clone() }
+}
+
+fn write(family: &Family, folder: &HfFolder, config: &ModelConfig, rope: &GgufRope, windows: Windows) -> GgufWriter {
+    let architecture = family.gguf_architecture;
+    let mut writer = GgufWriter::new(architecture);
+    writer.set("general.type", "model");
+    writer.set("general.name", folder.name());
+    let mut count = |key: &str, value: usize| writer.set(format!("{architecture}.{key}"), value as u32);
+    count("vocab_size", config.vocab_size);
+    count("context_length", config.context_length);
+    count("embedding_length", config.hidden);
+    count("block_count", config.layers);
+    count("feed_forward_length", config.ffn);
+    count("attention.head_count", config.heads);
+    count("attention.head_count_kv", config.kv_heads);
+    count("attention.key_length", config.head_dim);
+    count("attention.value_length", config.head_dim);
+    // Phi's files say so where there is none, too.
+    match (windows, config.windows.iter().flatten().next()) {
+        (Windows::ByFamily | Windows::Listed, Some(window)) => count("attention.sliding_window", *window),
+        _ if architecture == "phi3" => count("attention.sliding_window", 0),
+        _ => {}
+    }
+    if let Some(experts) = &config.experts {
+        count("expert_count", experts.count);
+        count("expert_used_count", experts.top_k);
+        count("expert_feed_forward_length", experts.ffn);
+        if let Some(ffn) = experts.shared_ffn {
+            count("expert_shared_feed_forward_length", ffn);
+            count("expert_shared_count", ffn / experts.ffn.max(1));
+        }
+        if let Some(scores) = &experts.scores {
+            count("leading_dense_block_count", experts.dense_layers);
+            count("expert_gating_func", if scores.scoring == Scoring::Sigmoid { 2 } else { 1 });
+            count("expert_group_count", scores.groups);
+            count("expert_group_used_count", scores.groups_used);
+        }
+    }
+    let mut set = |key: &str, value: f32| writer.set(format!("{architecture}.{key}"), value);
+    set("attention.layer_norm_rms_epsilon", config.rms_eps);
+    let granite = architecture.starts_with("granite");
+    for (key, value) in [
+        ("attn_logit_softcapping", config.attention_softcap),
+        ("final_logit_softcapping", config.logit_softcap),
+        ("embedding_scale", config.embedding_scale.filter(|_| granite)),
+        ("residual_scale", config.residual_scale),
+        ("attention.scale", Some(config.attention_scale).filter(|_| granite)),
+        ("logit_scale", config.logit_scale.map(|factor| 1.0 / factor)),
+        (
+            "expert_weights_scale",
+            config.experts.as_ref().and_then(|experts| experts.scores.as_ref()).map(|scores| scores.scale),
+        ),
+    ] {
+        if let Some(value) = value {
+            set(key, value);
+        }
+    }
+    if let Some(experts) = config.experts.as_ref().filter(|experts| experts.scores.is_some()) {
+        writer.set(format!("{architecture}.expert_weights_norm"), experts.normalise);
+    }
+    if windows == Windows::Listed {
+        let slides: Vec<bool> = config.windows.iter().map(Option::is_some).collect();
+        writer.set(format!("{architecture}.attention.sliding_window_pattern"), slides);
+    }
+    for (key, value) in &rope.keys {
+        writer.set(format!("{architecture}.{key}"), value.clone());
+    }
+    writer
+}
+
+/// What a reader of the file will take the model for.
+fn read_back(writer: &GgufWriter, rope: &GgufRope) -> Result<ModelConfig, ConvertError> {
+    let architecture = writer.metadata().require_str("general.architecture")?;
+    let mut alone = GgufWriter::new(architecture);
+    for (key, value) in writer.metadata().iter() {
+        alone.set(key, value.clone());
+    }
+    for (name, values) in &rope.tensors {
+        alone.add_tensor(*name, laminar_kernels::WeightType::F32, &[values.len()])?;
+    }
+    let mut tensors = rope.tensors.iter();
+    let mut bytes = Vec::new();
+    alone.write(&mut bytes, &mut |_, out| {
+        let values = tensors.next().map(|(_, values)| values.as_slice()).unwrap_or_default();
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        out.write_all(&bytes).map_err(|e| crate::checkpoint::CheckpointError::io("write", "memory", e))
+    })?;
+    Ok(arch::read_config(&Checkpoint::Gguf(Gguf::from_vec(bytes)?))?)
+}
+
+/// Windows as far as they matter within the context.
+fn needed_windows(config: &ModelConfig) -> Vec<Option<usize>> {
+    config.windows.iter().map(|window| window.filter(|window| *window < config.context_length)).collect()
+}
+
+fn same_windows(config: &ModelConfig, found: &ModelConfig) -> bool {
+    needed_windows(config) == needed_windows(found)
+}
+
+/// Folders have the partners of a rotation half a head apart; some families' files have them side by side.
+fn order(config: &ModelConfig, found: &ModelConfig) -> Order {
+    match (config.rope.style, found.rope.style) {
+        (RopeStyle::Half, RopeStyle::Interleaved) => Order::Pairs { head: config.head_dim },
+        _ => Order::Same,
+    }
+}
+
+/// The first hyper-parameter that a reader of the file will have otherwise.
+fn difference(config: &ModelConfig, found: &ModelConfig) -> Option<String> {
+    let rope = |a: &RopeConfig, b: &RopeConfig| {
+        let frequencies = a.inv_freq.len() == b.inv_freq.len()
+            && a.inv_freq.iter().zip(&b.inv_freq).all(|(a, b)| close(Some(*a), Some(*b)));
+        frequencies && close(Some(a.attention_factor), Some(b.attention_factor))
+    };
+    let local = match (&config.local_rope, &found.local_rope) {
+        (Some(a), Some(b)) => rope(a, b),
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    let checks = [
+        ("the rotary embedding", rope(&config.rope, &found.rope)),
+        ("the rotary embedding of layers with a window", local),
+        ("the scale of attention scores", close(Some(config.attention_scale), Some(found.attention_scale))),
+        ("the factor on embeddings", close(config.embedding_scale, found.embedding_scale)),
+        ("the factor on branches", close(config.residual_scale, found.residual_scale)),
+        ("the factor on logits", close(config.logit_scale, found.logit_scale)),
+        ("the routing of experts", config.experts == found.experts),
+    ];
+    if let Some((what, _)) = checks.into_iter().find(|(_, same)| !same) {
+        return Some(what.to_owned());
+    }
+    // All the rest must be equal. These are compared above, or differ by nature.
+    let found = ModelConfig {
+        architecture: config.architecture,
+        vocab_size: config.vocab_size,
+        norm_offset: config.norm_offset,
+        rope: config.rope.clone(),
+        local_rope: config.local_rope.clone(),
+        attention_scale: config.attention_scale,
+        embedding_scale: config.embedding_scale,
+        residual_scale: config.residual_scale,
+        logit_scale: config.logit_scale,
+        windows: config.windows.clone(),
+        ..found.clone()
+    };
+    (found != *config).then(|| "a hyper-parameter".to_owned())
+}
+
+fn close(a: Option<f32>, b: Option<f32>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => (a - b).abs() <= ROUNDING * a.abs().max(b.abs()),
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
