@@ -56,7 +56,7 @@ pub struct Kernels {
     pub expert_compute: f64,
     /// Microseconds of one pass through a layer that depend on neither rows nor weights: launches, barriers, routing.
     pub layer_us: f64,
-    /// Microseconds of each call of attention in a layer beside its work; prompt rows and decode rows have one each.
+    /// Microseconds of each call of attention for prompt rows in a layer beside its work: small chunks do not fill the device.
     pub attention_us: f64,
     /// How often a row's values (hidden, queries, keys, values) pass the memory in a layer beside the products: norms,
     /// rotations, sums, copies.

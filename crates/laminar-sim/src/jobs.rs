@@ -13,8 +13,6 @@ pub struct Job {
     pub server: Server,
     /// What comes to it.
     pub workload: Workload,
-    /// Share of each answer's length after which it ends; 1 for all of it.
-    pub answered: f64,
     /// Requests a second.
     pub rate: f64,
     /// Seconds of arrivals.
@@ -30,12 +28,7 @@ impl Job {
     ///
     /// A workload or a configuration that cannot be.
     pub fn run(&self) -> Result<Figures, PlanError> {
-        let mut requests = self.workload.requests(self.rate, self.seconds, self.seed)?;
-        if self.answered < 1.0 {
-            requests
-                .iter_mut()
-                .for_each(|request| request.output = (request.output as f64 * self.answered).ceil() as usize);
-        }
+        let requests = self.workload.requests(self.rate, self.seconds, self.seed)?;
         let served = serve(&self.server, &requests, |_| {})?;
         Ok(Figures::of(&served, &self.server, requests.len()))
     }

@@ -320,10 +320,11 @@ impl Roofline {
         let read = kernels.kv_read * hardware.bandwidth_gbs * 1e9 * devices;
         let mut cost = self.dense(model.attention_weights(), prefill.count + decode.count);
         // Prompt rows and decode rows each have a kernel of their own.
-        for (rows, ops, kv) in [(prefill.count, prefill_ops, prefill_kv), (decode.count, decode_ops, decode_kv)] {
-            if rows > 0.0 {
-                cost.attention_s += kernels.attention_us * 1e-6 + (ops / compute).hypot(kv / read);
-            }
+        if prefill.count > 0.0 {
+            cost.attention_s += kernels.attention_us * 1e-6 + (prefill_ops / compute).hypot(prefill_kv / read);
+        }
+        if decode.count > 0.0 {
+            cost.attention_s += (decode_ops / compute).hypot(decode_kv / read);
         }
         cost.operations += prefill_ops + decode_ops;
         cost.bytes += prefill_kv + decode_kv;
@@ -356,7 +357,20 @@ impl Roofline {
         let read = bytes * (1.0 - self.missing) / (kernels.expert_read * hardware.bandwidth_gbs * 1e9 * devices)
             + bytes * self.missing / (hardware.disk.bandwidth_gbs * 1e9);
         let compute = operations / (kernels.expert_compute * hardware.matmul_tflops * 1e12 * devices);
-        Cost { experts_s: read.hypot(compute), bytes, expert_bytes: bytes, operations, loads, ..Cost::default() }
+        // A row's hidden values are read for each of its experts, and what comes out is written and summed up; in between, gate
+        // and up are written, read, multiplied and read again. Each device has its share of the width. Time alone, as in
+        // `launches`.
+        let values = (3 * model.hidden) as f64 + (6 * model.expert_width) as f64 / devices;
+        let moved =
+            rows * model.top_k as f64 * values * VALUE_BYTES / (kernels.dense_read * hardware.bandwidth_gbs * 1e9);
+        Cost {
+            experts_s: read.hypot(compute + moved),
+            bytes,
+            expert_bytes: bytes,
+            operations,
+            loads,
+            ..Cost::default()
+        }
     }
 
     /// A part of one layer's feed-forward stage. Experts have their even share of the work.

@@ -1,5 +1,7 @@
-//! A server in virtual time: requests arrive, the real scheduler plans, the roofline says how long each step takes.
+//! A server in virtual time: requests arrive, the real scheduler plans, the roofline says how long each step takes. Where the
+//! policy sets a deadline, tiles end when it comes, as the real engine ends them.
 
+use crate::early::Watch;
 use crate::gaps::Gaps;
 use crate::workload::Request;
 use crate::{Cost, PlanError, Roofline, Slo};
@@ -136,7 +138,7 @@ pub fn serve(server: &Server, requests: &[Request], mut observe: impl FnMut(Mome
         preemptions: 0,
     };
     let mut live: Vec<Live> = Vec::with_capacity(requests.len());
-    let (mut now, mut in_system) = (0.0, 0);
+    let (mut now, mut in_system, mut watch) = (0.0, 0, Watch::default());
     let mut coming = requests.iter().peekable();
     loop {
         while let Some(request) = coming.next_if(|request| request.arrival_s <= now) {
@@ -161,8 +163,8 @@ pub fn serve(server: &Server, requests: &[Request], mut observe: impl FnMut(Mome
             now = next.arrival_s;
             continue;
         }
-        let step = scheduler.plan(Duration::from_secs_f64(now));
-        let cost = roofline.step(&step);
+        let planned = scheduler.plan(Duration::from_secs_f64(now));
+        let (step, cost, reached) = watch.run(roofline, planned);
         observe(Moment { start_s: now, step: &step, cost: &cost, waiting: scheduler.stats().waiting });
         let seconds = cost.seconds();
         now += seconds;
@@ -208,6 +210,7 @@ pub fn serve(server: &Server, requests: &[Request], mut observe: impl FnMut(Mome
             duration: Duration::from_secs_f64(seconds),
             prefill_expert_loads: cost.prefill_loads.round() as u64,
             total_expert_loads: cost.loads.round() as u64,
+            reached: step.deadline.map(|_| reached),
             ..Report::default()
         };
         scheduler.commit(&report).map_err(|error| refused(&error))?;

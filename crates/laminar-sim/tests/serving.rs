@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use laminar_schedule::Policy;
-use laminar_sim::workload::{Arrivals, Lengths, Request, Workload};
+use laminar_sim::workload::{Answers, Arrivals, Lengths, Request, Workload};
 use laminar_sim::{Hardware, Job, ModelProfile, Perfetto, Roofline, Routing, Server, Slo, run_all, serve};
 
 fn server(policy: Policy) -> Server {
@@ -75,8 +75,8 @@ fn several_threads_find_what_one_finds() {
             name: "same".to_owned(),
             lengths: Lengths::Fixed { prompt: 900, output: 20 },
             arrivals: Arrivals::Poisson,
+            answers: Answers::AsGiven,
         },
-        answered: 1.0,
         rate: 4.0,
         seconds: 10.0,
         seed,

@@ -1,7 +1,7 @@
 //! The paper's testbed: two H100, its models, its workloads, its policies, its time of measuring.
 
 use super::published::Panel;
-use crate::workload::Workload;
+use crate::workload::{Answers, Workload};
 use crate::{Hardware, Job, ModelProfile, PlanError, Roofline, Routing, Server, Slo};
 use laminar_schedule::{Policy, Targets};
 use std::time::Duration;
@@ -21,10 +21,6 @@ const CONTEXT: usize = 32_768;
 /// Most prompt tokens of a cohort.
 const COHORT_TOKENS: usize = 8192;
 
-/// Share of the limit for gaps that `adaptive` aims at: what it knows of the machine it has learned from its steps, and every
-/// gap of a request must keep the limit.
-pub(super) const AIM: f64 = 0.8;
-
 /// A policy of the paper or ours, on a panel's model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Way {
@@ -41,7 +37,6 @@ pub(super) struct Bench {
     workload: Workload,
     slo: Slo,
     groups: usize,
-    answered: f64,
 }
 
 impl Bench {
@@ -49,7 +44,10 @@ impl Bench {
     pub fn new(hardware: &str, model: &str, workload: &str, slo: Slo, groups: usize) -> Result<Self, PlanError> {
         let hardware = Hardware::named(hardware)?.with_devices(2);
         let roofline = Roofline::new(hardware, ModelProfile::named(model)?, Routing::FITTED)?;
-        Ok(Self { roofline, workload: Workload::named(workload)?, slo, groups, answered: 1.0 })
+        // Published of arXiv is how many tokens go in for each that comes out. Of ShareGPT it is the trace whose answers are the
+        // caps, and the engine ends an answer also where the model does.
+        let answers = if workload == "sharegpt" { Answers::Capped } else { Answers::AsGiven };
+        Ok(Self { roofline, workload: Workload { answers, ..Workload::named(workload)? }, slo, groups })
     }
 
     /// The testbed of one of the paper's panels.
@@ -58,9 +56,10 @@ impl Bench {
         Self::new("h100-sxm", panel.model, panel.workload, slo, panel.groups)
     }
 
-    /// The same with answers that end at a share of their length.
-    pub fn answering(self, answered: f64) -> Self {
-        Self { answered, ..self }
+    /// The same with other answers.
+    pub fn answering(mut self, answers: Answers) -> Self {
+        self.workload.answers = answers;
+        self
     }
 
     /// The model on the machine.
@@ -76,7 +75,7 @@ impl Bench {
             Way::Layered => Policy::LayeredReleased { cohort_tokens: COHORT_TOKENS, groups: self.groups },
             Way::Groups(groups) => Policy::LayeredReleased { cohort_tokens: COHORT_TOKENS, groups },
             Way::Adaptive => Policy::Adaptive {
-                targets: Targets { tbt: Some(time(AIM * self.slo.tbt_s)), ttft: Some(time(self.slo.ttft_s)) },
+                targets: Targets { tbt: Some(time(self.slo.tbt_s)), ttft: Some(time(self.slo.ttft_s)) },
                 cohort_tokens: COHORT_TOKENS,
             },
         };
@@ -88,6 +87,6 @@ impl Bench {
             slo: self.slo,
             window: WINDOW,
         };
-        Job { server, workload: self.workload.clone(), answered: self.answered, rate, seconds: SECONDS, seed }
+        Job { server, workload: self.workload.clone(), rate, seconds: SECONDS, seed }
     }
 }

@@ -38,7 +38,7 @@ impl Paper {
 }
 
 /// Runs of [`run`].
-pub const RUNS: usize = 335;
+pub const RUNS: usize = 525;
 
 /// Runs all experiments. `done` is called after each of the [`RUNS`] runs.
 ///
@@ -49,9 +49,10 @@ pub fn run(done: &(dyn Fn() + Sync)) -> Result<Paper, PlanError> {
     let run = |jobs: Vec<Job>| -> Result<Vec<Figures>, PlanError> { run_all(&jobs, done) };
     let mut rows = latency::fitted()?;
     rows.extend(latency::predicted(&run)?);
+    rows.extend(latency::close_to_full(&run)?);
     let curves = slo::curves(&run)?;
     rows.extend(slo::rows(&curves));
-    rows.extend(latency::shorter_answers(&run)?);
+    rows.extend(latency::answers_to_the_cap(&run)?);
     rows.extend(latency::slow_host(&run)?);
     rows.extend(slo::adaptive_rows(&curves));
     Ok(Paper { constants: Constants::built_in()?, rows, curves })

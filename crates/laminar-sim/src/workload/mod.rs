@@ -8,6 +8,7 @@ pub use arrivals::Arrivals;
 pub use lengths::Lengths;
 
 use crate::PlanError;
+use crate::random::mix;
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +21,20 @@ pub struct Request {
     pub output: usize,
 }
 
+/// When answers end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Answers {
+    /// At the workload's length.
+    #[default]
+    AsGiven,
+    /// The workload's length is a cap. The model would end its answer after a length of its own, which has the same
+    /// distribution but is another number; whichever comes first.
+    Capped,
+}
+
+/// Separates the random numbers of the model's own answers from those of the workload's.
+const OWN: u64 = 0x656e_646f_6674_6578;
+
 /// Where requests come from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
@@ -29,6 +44,8 @@ pub struct Workload {
     pub lengths: Lengths,
     /// When they come.
     pub arrivals: Arrivals,
+    /// When answers end.
+    pub answers: Answers,
 }
 
 impl Workload {
@@ -44,7 +61,7 @@ impl Workload {
     /// There is none of this name.
     pub fn named(name: &str) -> Result<Self, PlanError> {
         let lengths = Lengths::named(name)?;
-        Ok(Self { name: name.to_owned(), lengths, arrivals: Arrivals::Poisson })
+        Ok(Self { name: name.to_owned(), lengths, arrivals: Arrivals::Poisson, answers: Answers::AsGiven })
     }
 
     /// A workload out of a CSV file with the columns `prompt_tokens` and `output_tokens`; where it has `arrival_s` too, its
@@ -56,7 +73,7 @@ impl Workload {
     pub fn from_csv(name: &str, text: &str) -> Result<Self, PlanError> {
         let (rows, times) = csv::read(text)?;
         let arrivals = times.map_or(Arrivals::Poisson, Arrivals::Replay);
-        Ok(Self { name: name.to_owned(), lengths: Lengths::Rows(rows), arrivals })
+        Ok(Self { name: name.to_owned(), lengths: Lengths::Rows(rows), arrivals, answers: Answers::AsGiven })
     }
 
     /// The requests of so many seconds, `rate` of them a second: exactly their product, as the paper's own runs had, and with
@@ -74,7 +91,11 @@ impl Workload {
             ));
         }
         let times = self.arrivals.times((rate * seconds).round() as usize, seconds, seed);
-        let lengths = self.lengths.list(times.len(), seed);
+        let mut lengths = self.lengths.list(times.len(), seed);
+        if self.answers == Answers::Capped {
+            let own = self.lengths.list(times.len(), mix(seed, OWN));
+            lengths.iter_mut().zip(own).for_each(|((_, cap), (_, own))| *cap = own.min(*cap));
+        }
         let request = |(arrival_s, (prompt, output))| Request { arrival_s, prompt, output };
         Ok(times.into_iter().zip(lengths).map(request).collect())
     }

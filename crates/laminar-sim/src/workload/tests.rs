@@ -43,6 +43,20 @@ fn lengths_have_the_published_statistics() {
 }
 
 #[test]
+fn answers_that_the_model_may_end_are_shorter_than_their_caps() {
+    let given = Workload::named("sharegpt").unwrap();
+    let capped = Workload { answers: Answers::Capped, ..given.clone() };
+    let [given, capped] = [given, capped].map(|workload| workload.requests(100.0, 600.0, 1).unwrap());
+    assert!(given.iter().zip(&capped).all(|(given, capped)| capped.output <= given.output));
+    assert!(given.iter().zip(&capped).all(|(given, capped)| capped.prompt == given.prompt));
+    let mean = |requests: &[Request]| statistics(requests.iter().map(|request| request.output as f64).collect())[0];
+    // The smaller one of two numbers from a normal distribution is below its mean by the deviation over the root of pi; this
+    // one is nearly normal.
+    near(mean(&capped), 439.0 - 266.0 / std::f64::consts::PI.sqrt(), 0.03);
+    near(mean(&given), 439.0, 0.01);
+}
+
+#[test]
 fn arrivals_have_their_rate_and_bursts_vary_more() {
     let variation = |arrivals: Arrivals| {
         let workload = Workload { arrivals, ..Workload::named("sharegpt").unwrap() };

@@ -98,7 +98,7 @@ pub struct PlanArgs {
     /// Longest gap between tokens of a request in time
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "125ms")]
     pub slo_tbt: Duration,
-    /// What adaptive and chunked-deadline aim at between two tokens [default: 0.8 times --slo-tbt]
+    /// What adaptive and chunked-deadline aim at between two tokens [default: --slo-tbt, and 0.8 of it]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub tbt_target: Option<Duration>,
     /// Sequences that run at once

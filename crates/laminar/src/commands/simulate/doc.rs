@@ -18,10 +18,16 @@ the rules of the paper's released code, `chunked 512` is its baseline. Everythin
 
     laminar simulate paper --doc docs/paper.md
 
-Each number of ours is the median of three seeds, those of `adaptive` and of other chunk sizes are of the first seed. A row
+Each number of ours is the median of five seeds, those of `adaptive` and of other chunk sizes are of the first seed. A row
 *holds* if ours is within its tolerance; the command exits with 0 only if all do. Nothing is published of `adaptive`: what it is
-held against stands in the column *published*. That ShareGPT's answers end at 65 % of their cap is an assumption that would explain
-the curves; it is shown and not judged.
+held against stands in the column *published*. Under it, the machine ends a tile at the last layer from which the step still ends
+in time, as our engine does; the other policies' steps end where their rules say.
+
+The paper's engine does not ignore the end of text, so a length in ShareGPT's trace is a cap: an answer ends there or where the model
+ends it, whichever comes first. How long the model's own answers were is not published; here they have the distribution of the
+trace's, independent of the cap, which makes answers of 66 % of it on average. What becomes of the curves if every answer reaches
+its cap is shown and not judged. Of arXiv the paper says how many tokens go in for each that comes out, so its answers are as long
+as that.
 
 ## What is fitted
 
@@ -39,7 +45,9 @@ const CLOSING: &str = "\
 - A pass over a matrix takes the root of the sum of the squares of the time to read it and the time to multiply: the longer of
   the two where they differ. Expert kernels reach a small share of the H100's memory and of its operations in the paper's
   engine; other products reach usual shares.
-- Each call of attention, each layer, each sequence and each row costs some time beside that.
+- A row that goes through an expert is read for it, and what comes out is written and summed up; that time is counted beside the
+  operations. It is a quarter of that time with Qwen's narrow experts, and an eighth with those of GPT-OSS.
+- Each call of attention for rows of a prompt, each step, each layer, each sequence and each row costs some time beside that.
 - Experts are not equally popular (a gamma distribution), and the rows of one text resemble each other (Heaps' law); prompts and
   streams share the popular ones.
 - Energy is static power, joules a byte and joules an operation.
@@ -57,7 +65,7 @@ pub fn write(path: &Path, paper: &Paper) -> anyhow::Result<()> {
         "| constant | value |\n|---|---:|\n\
          | expert kernels, share of the memory's speed | {} |\n\
          | expert kernels, share of the operations | {} |\n\
-         | a call of attention in a layer, us | {} |\n\
+         | a call of attention for rows of a prompt, us | {} |\n\
          | a row's values pass the memory in a layer, times | {} |\n\
          | a sequence of a step, us | {} |\n\
          | kinship of a text's rows (exponent) | {} |\n\

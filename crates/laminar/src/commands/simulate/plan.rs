@@ -21,7 +21,7 @@ const COHORT_TOKENS: usize = 8192;
 const GROUP_TOKENS: usize = 512;
 /// Groups of a full cohort in the paper's released code, for models of 48 layers.
 const GROUPS: usize = 16;
-/// Share of the limit for gaps that policies with a target aim at.
+/// Share of the limit for gaps that steps aim at whose end nobody watches.
 const AIM: f64 = 0.8;
 
 /// What a run is called.
@@ -70,8 +70,8 @@ pub fn cases(args: &PlanArgs, quiet: bool) -> anyhow::Result<Vec<Case>> {
                     slo: Slo { ttft_s: args.slo_ttft.as_secs_f64(), tbt_s: args.slo_tbt.as_secs_f64() },
                     window: 0.1 * seconds..1.1 * seconds,
                 };
-                let (workload, answered) = (workload.clone(), 1.0);
-                let job = Job { server, workload, answered, rate: *rate, seconds: 1.2 * seconds, seed: args.seed };
+                let job =
+                    Job { server, workload: workload.clone(), rate: *rate, seconds: 1.2 * seconds, seed: args.seed };
                 let label = Label { hardware: machine.clone(), policy: policy_name.clone(), rate: *rate };
                 cases.push(Case { label, job });
             }
@@ -92,7 +92,8 @@ pub fn policy_name(policy: SimulatedPolicy) -> String {
 
 /// Policies with their parameters; those that have none of a flag's values are there once.
 fn policies(args: &PlanArgs, layers: usize) -> anyhow::Result<Vec<(Policy, String)>> {
-    let tbt = args.tbt_target.unwrap_or(Duration::from_secs_f64(AIM * args.slo_tbt.as_secs_f64()));
+    let unwatched = args.tbt_target.unwrap_or(Duration::from_secs_f64(AIM * args.slo_tbt.as_secs_f64()));
+    let tbt = args.tbt_target.unwrap_or(args.slo_tbt);
     let targets = Targets { tbt: Some(tbt), ttft: Some(args.slo_ttft.max(tbt)) };
     if let Some(groups) = args.groups.iter().find(|groups| groups.get() > layers) {
         bail!("--groups {groups}: the model has {layers} layers");
@@ -110,11 +111,11 @@ fn policies(args: &PlanArgs, layers: usize) -> anyhow::Result<Vec<(Policy, Strin
             SimulatedPolicy::Chunked => {
                 policies.extend(chunks.clone().map(|tokens| (Policy::Chunked { tokens }, format!("{name} {tokens}"))));
             }
-            SimulatedPolicy::ChunkedDeadline => policies.extend(
-                chunks
-                    .clone()
-                    .map(|tokens| (Policy::ChunkedDeadline { tbt: Some(tbt), tokens }, format!("{name} {tokens}"))),
-            ),
+            SimulatedPolicy::ChunkedDeadline => {
+                policies.extend(chunks.clone().map(|tokens| {
+                    (Policy::ChunkedDeadline { tbt: Some(unwatched), tokens }, format!("{name} {tokens}"))
+                }))
+            }
             SimulatedPolicy::Layered => {
                 let policy =
                     |groups| Policy::Layered { group_tokens: GROUP_TOKENS, cohort_tokens: COHORT_TOKENS, groups };
