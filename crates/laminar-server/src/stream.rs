@@ -151,7 +151,14 @@ mod tests {
     use std::sync::Arc;
 
     fn token(text: &str) -> Update {
-        Update::Token(TokenEvent { id: 1, text: text.to_owned(), ends_text: false, logprob: None, logits: None })
+        Update::Token(TokenEvent {
+            id: 1,
+            text: text.to_owned(),
+            ends_text: false,
+            logprob: None,
+            prompt_logprobs: None,
+            logits: None,
+        })
     }
 
     fn finish(text: &str, reason: FinishReason, completion_tokens: usize) -> Update {
