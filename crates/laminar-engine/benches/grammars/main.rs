@@ -1,6 +1,7 @@
 //! What it costs to keep answers to a grammar.
 //!
-//! `cargo bench -p laminar-engine --bench grammars -- [--rounds N] [--tokens N] [--batch N] [--threads N] [WORD ...]`
+//! `cargo bench -p laminar-engine --bench grammars -- [--rounds N] [--tokens N] [--batch N] [--threads N]
+//! [--greedy] [WORD ...]`
 //!
 //! Each round generates the same number of tokens from the same prompts twice, one after the other: freely, and bound to a
 //! grammar that is not complete before the last token. What counts is the ratio of the two, of which the median of all rounds
@@ -33,7 +34,7 @@ use scripted::{Scripted, large_vocabulary};
 type Failure = Box<dyn std::error::Error>;
 
 const USAGE: &str = "usage: cargo bench -p laminar-engine --bench grammars -- [--rounds N] [--tokens N] [--batch N] \
-                     [--threads N] [WORD ...]";
+                     [--threads N] [--greedy] [WORD ...]";
 
 /// Steps of the scripted model: one that costs nothing, and one like that of a model of about a billion parameters here.
 const STEPS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(20)];
@@ -43,6 +44,7 @@ struct Options {
     tokens: usize,
     batch: usize,
     threads: usize,
+    greedy: bool,
     words: Vec<String>,
 }
 
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
 impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Options, Failure> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut options = Options { rounds: 9, tokens: 160, batch: 8, threads, words: Vec::new() };
+        let mut options = Options { rounds: 9, tokens: 160, batch: 8, threads, greedy: false, words: Vec::new() };
         while let Some(argument) = arguments.next() {
             let mut number = || -> Result<usize, Failure> {
                 let value = arguments.next().and_then(|value| value.parse().ok()).filter(|value| *value > 0);
@@ -70,6 +72,7 @@ impl Options {
                 "--tokens" => options.tokens = number()?,
                 "--batch" => options.batch = number()?,
                 "--threads" => options.threads = number()?,
+                "--greedy" => options.greedy = true,
                 // What cargo itself adds.
                 "--bench" => {}
                 word if !word.starts_with('-') => options.words.push(word.to_owned()),
@@ -113,8 +116,12 @@ fn bench(options: &Options) -> Result<(), Failure> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../laminar/assets/laminar-tiny.gguf");
     let checkpoint = Checkpoint::open(Path::new(path))?;
     println!(
-        "batch {}, {} tokens each, {} rounds, {} threads; tokens/s and microseconds a token are medians",
-        options.batch, options.tokens, options.rounds, options.threads
+        "batch {}, {} tokens each, {} rounds, {} threads, {}; tokens/s and microseconds a token are medians",
+        options.batch,
+        options.tokens,
+        options.rounds,
+        options.threads,
+        if options.greedy { "greedy" } else { "temperature 1" }
     );
     println!(
         "{:<28} {:<12} {:>10} {:>10}   {:<22} {:>9} {:>9} {:>9} {:>9}",
@@ -229,6 +236,7 @@ fn run(subject: &Subject, options: &Options, constraint: Option<&Constraint>, ro
             Ok(GenerateRequest {
                 prompt: subject.tokenizer.encode(&text, EncodeOptions::default())?,
                 sampling: SamplingParams {
+                    temperature: if options.greedy { 0.0 } else { 1.0 },
                     seed: Some((round * options.batch + number) as u64),
                     ..SamplingParams::default()
                 },

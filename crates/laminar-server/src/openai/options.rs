@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use laminar_engine::{Constraint, GenerateRequest, SamplingParams};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::Caller;
@@ -80,7 +80,7 @@ pub struct Options {
 }
 
 /// Options of streaming.
-#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct StreamOptions {
     /// Whether a last chunk carries the usage.
@@ -88,7 +88,7 @@ pub struct StreamOptions {
 }
 
 /// One stop string or several.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(untagged, expecting = "expected a string or a list of strings")]
 pub enum Stop {
     /// One.

@@ -288,7 +288,7 @@ macro_rules! together {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
                 let parts = utoipa::openapi::AllOfBuilder::new();
                 $(let parts = parts.item(utoipa::openapi::Ref::from_schema_name(<$part as utoipa::ToSchema>::name()));)+
-                parts.build().into()
+                utoipa::openapi::RefOr::T(utoipa::openapi::Schema::AllOf(parts.build()))
             }
         }
 
