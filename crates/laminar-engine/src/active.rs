@@ -180,14 +180,12 @@ impl Active {
         if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
             return Some(End::Failed(EngineError::NonFiniteLogits { id: id as u32, position }));
         }
-        let id = match self.guide.as_mut().map(|guide| guide.next(masks)).transpose() {
-            Ok(None) => self.sampler.sample(logits, None),
-            Ok(Some(Next::Among(mask))) => self.sampler.sample(logits, Some(mask)),
-            Ok(Some(Next::Forced(id))) => {
-                self.sampler.take(id);
-                id
-            }
-            Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
+        let id = match &mut self.guide {
+            None => self.sampler.sample(logits, None),
+            Some(guide) => match choose(&mut self.sampler, guide, logits, masks) {
+                Ok(id) => id,
+                Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
+            },
         };
         self.first_token.get_or_insert(now);
         self.append(id, Some(logits), scores, masks)
@@ -230,7 +228,7 @@ impl Active {
             }
         };
         let complete = match &mut self.guide {
-            Some(guide) if !stopped => match guide.accept(id, masks) {
+            Some(guide) if !stopped => match guide.accept(id, !self.sampler.agreed(), masks) {
                 Ok(advance) => advance == Advance::Complete,
                 Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
             },
@@ -280,5 +278,24 @@ impl Active {
         };
         drop(self.slot);
         let _ = self.events.send(event);
+    }
+}
+
+/// Chooses a token that a grammar allows.
+fn choose(sampler: &mut Sampler, guide: &mut Guide, logits: &[f32], masks: &MaskThreads) -> Result<u32, String> {
+    if let Next::Open = guide.next(masks)? {
+        if let Some(id) = sampler.propose(logits).filter(|id| guide.allows(*id)) {
+            sampler.take(id);
+            return Ok(id);
+        }
+        guide.compute()?;
+    }
+    match guide.next(masks)? {
+        Next::Among(mask) => Ok(sampler.sample(logits, Some(mask))),
+        Next::Forced(id) => {
+            sampler.take(id);
+            Ok(id)
+        }
+        Next::Open => Err("the mask is missing".to_owned()),
     }
 }

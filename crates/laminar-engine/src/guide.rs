@@ -3,6 +3,9 @@
 //! A token that was chosen leads to two things: the tokens that the grammar forces behind it, if there are any, and the mask
 //! of the token after those. Both are computed on threads of their own, from the moment the token is known, while the engine
 //! thread chooses the tokens of others and executes the next step. Forced tokens need neither logits nor a draw.
+//!
+//! A greedy choice needs no mask where the grammar allows the most probable token: asking for one token costs a thousandth
+//! of asking for all. As long as the model keeps to its grammar by itself, its masks are not computed.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -28,6 +31,8 @@ pub(crate) struct Guide {
 enum State {
     /// The mask of the token behind the forced ones is known.
     Ready(Box<Matcher>, SimpleVob),
+    /// It may not be needed.
+    Open(Box<Matcher>),
     /// It is being computed.
     Pending(Receiver<Told>),
     /// No such token comes, or the parser has failed.
@@ -47,8 +52,8 @@ pub(crate) struct Ahead {
 enum Told {
     /// The tokens that are forced, and whether the answer is complete behind them; then nothing else is told.
     Forced(Vec<u32>, bool),
-    /// What may come behind them.
-    Mask(Box<Matcher>, SimpleVob),
+    /// What may come behind them, if that was asked for.
+    Mask(Box<Matcher>, Option<SimpleVob>),
     Failed(String),
 }
 
@@ -58,6 +63,8 @@ pub(crate) enum Next<'a> {
     Forced(u32),
     /// One of these.
     Among(&'a SimpleVob),
+    /// Ask [`Guide::allows`] for the most probable one, and then, if need be, [`Guide::compute`].
+    Open,
 }
 
 /// What a token has led to.
@@ -117,8 +124,30 @@ impl Guide {
         match (self.forced.front(), &self.state) {
             (Some(id), _) => Ok(Next::Forced(*id)),
             (None, State::Ready(_, mask)) => Ok(Next::Among(mask)),
+            (None, State::Open(_)) => Ok(Next::Open),
             _ => Err("the grammar allows no further token".to_owned()),
         }
+    }
+
+    /// Whether a token may come next, where no mask is known.
+    pub fn allows(&mut self, id: u32) -> bool {
+        match &mut self.state {
+            // One that ends the text is none of the grammar's own: only masks know of it.
+            State::Open(matcher) => matcher.validate_tokens(&[id]).is_ok_and(|valid| valid == 1) && !ends(matcher, id),
+            _ => false,
+        }
+    }
+
+    /// Computes the mask that was not asked for.
+    ///
+    /// # Errors
+    /// The parser has reached one of its limits.
+    pub fn compute(&mut self) -> Result<(), String> {
+        if let State::Open(mut matcher) = std::mem::replace(&mut self.state, State::Over) {
+            let mask = mask(&mut matcher)?;
+            self.state = State::Ready(matcher, mask);
+        }
+        Ok(())
     }
 
     /// The token that must come next, if there is but one and that is known already.
@@ -139,7 +168,8 @@ impl Guide {
                 self.forced.extend(forced);
                 self.ends = ends;
             }
-            Told::Mask(matcher, mask) => self.state = State::Ready(matcher, mask),
+            Told::Mask(matcher, Some(mask)) => self.state = State::Ready(matcher, mask),
+            Told::Mask(matcher, None) => self.state = State::Open(matcher),
             Told::Failed(error) => {
                 self.state = State::Over;
                 return Err(error);
@@ -148,11 +178,11 @@ impl Guide {
         Ok(())
     }
 
-    /// Takes the token chosen, or the one forced, and has the next mask computed.
+    /// Takes the token chosen, or the one forced, and has found out what comes next; the mask only if it `needs_mask`.
     ///
     /// # Errors
     /// The parser has reached one of its limits.
-    pub fn accept(&mut self, id: u32, masks: &MaskThreads) -> Result<Advance, String> {
+    pub fn accept(&mut self, id: u32, needs_mask: bool, masks: &MaskThreads) -> Result<Advance, String> {
         if let Some(forced) = self.forced.pop_front() {
             if forced != id {
                 return Err("another token came than the one forced".to_owned());
@@ -160,12 +190,12 @@ impl Guide {
             return Ok(if self.ends && self.forced.is_empty() { Advance::Complete } else { Advance::Open });
         }
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Ready(mut matcher, _) => {
+            State::Ready(mut matcher, _) | State::Open(mut matcher) => {
                 matcher.consume_token(id).map_err(|error| first_line(&error.to_string()))?;
                 if matcher.is_stopped() {
                     return Ok(Advance::Complete);
                 }
-                self.state = State::Pending(masks.compute(matcher));
+                self.state = State::Pending(masks.compute(matcher, needs_mask));
                 Ok(Advance::Open)
             }
             _ => Err("a token came before its mask".to_owned()),
@@ -173,8 +203,17 @@ impl Guide {
     }
 }
 
+/// Whether a token ends the text.
+fn ends(matcher: &Matcher, id: u32) -> bool {
+    matcher.tok_env().is_ok_and(|env| env.tok_trie().eos_tokens().contains(&id))
+}
+
 /// A parser behind the token chosen, and who waits for what it finds.
-type Job = (Box<Matcher>, Sender<Told>);
+struct Job {
+    matcher: Box<Matcher>,
+    needs_mask: bool,
+    reply: Sender<Told>,
+}
 
 /// The threads that compute masks. They start with the first job and end with this handle.
 #[derive(Default)]
@@ -231,14 +270,15 @@ impl MaskThreads {
         self.queue = Some(queue);
     }
 
-    fn compute(&self, matcher: Box<Matcher>) -> Receiver<Told> {
+    fn compute(&self, matcher: Box<Matcher>, needs_mask: bool) -> Receiver<Told> {
         let (reply, told) = channel();
+        let job = Job { matcher, needs_mask, reply };
         match &self.queue {
             Some(queue) => {
-                queue.lock().waiting.push_back((matcher, reply));
+                queue.lock().waiting.push_back(job);
                 queue.more.notify_one();
             }
-            None => run((matcher, reply)),
+            None => run(job),
         }
         told
     }
@@ -270,15 +310,20 @@ impl Drop for MaskThreads {
 }
 
 /// Finds out what comes next. Whoever asked may have gone meanwhile.
-fn run((mut matcher, reply): Job) {
+fn run(job: Job) {
+    let Job { mut matcher, needs_mask, reply } = job;
     let told = force(&mut matcher).and_then(|forced| {
         let ends = matcher.is_stopped();
         let _ = reply.send(Told::Forced(forced, ends));
-        if ends { Ok(None) } else { mask(&mut matcher).map(Some) }
+        if ends {
+            return Ok(None);
+        }
+        let mask = needs_mask.then(|| mask(&mut matcher)).transpose()?;
+        Ok(Some(Told::Mask(matcher, mask)))
     });
     let _ = match told {
         Ok(None) => return,
-        Ok(Some(mask)) => reply.send(Told::Mask(matcher, mask)),
+        Ok(Some(told)) => reply.send(told),
         Err(error) => reply.send(Told::Failed(error)),
     };
 }

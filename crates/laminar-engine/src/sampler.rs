@@ -23,6 +23,8 @@ pub(crate) struct Sampler {
     min_p: f64,
     penalties: Penalties,
     draws: Draws,
+    /// Whether the newest token would have been chosen without a mask as well; told of greedy choices alone.
+    agreed: bool,
     /// Buffers, kept between tokens.
     changed: Vec<f32>,
     candidates: Vec<Candidate>,
@@ -45,6 +47,7 @@ impl Sampler {
             min_p: f64::from(params.min_p),
             penalties: Penalties::new(params, prompt),
             draws: Draws::new(params.seed),
+            agreed: false,
             changed: Vec::new(),
             candidates: Vec::new(),
         }
@@ -68,12 +71,37 @@ impl Sampler {
         };
         let id = match (self.temperature == 0.0, mask) {
             (true, None) => greedy(values),
-            (true, Some(mask)) => greedy_among(values, mask),
+            (true, Some(mask)) => {
+                let best = greedy(values);
+                self.agreed = allows(mask, best);
+                if self.agreed { best } else { greedy_among(values, mask) }
+            }
             (false, mask) => self.draw(values, mask),
         };
         self.changed = changed;
         self.take(id);
         id
+    }
+
+    /// The token that would be chosen without a mask, where that says which one is chosen with a mask that allows it: for
+    /// greedy choices alone. It does not join the answer yet.
+    pub fn propose(&mut self, logits: &[f32]) -> Option<u32> {
+        if self.temperature != 0.0 {
+            return None;
+        }
+        if self.penalties.is_off() {
+            return Some(greedy(logits));
+        }
+        self.changed.clear();
+        self.changed.extend_from_slice(logits);
+        self.penalties.apply(&mut self.changed);
+        Some(greedy(&self.changed))
+    }
+
+    /// Whether the newest token that a mask was looked at for would have been chosen without it as well, so that the next
+    /// one may well be.
+    pub fn agreed(&self) -> bool {
+        self.agreed
     }
 
     /// A token joins the answer that was not drawn.
@@ -171,15 +199,24 @@ fn total(candidates: &[Candidate]) -> f64 {
     candidates.iter().map(|candidate| candidate.weight).sum()
 }
 
+/// Whether a mask allows a token.
+fn allows(mask: &SimpleVob, id: u32) -> bool {
+    let word = mask.as_slice().get((id / u32::BITS) as usize);
+    word.is_some_and(|word| word >> (id % u32::BITS) & 1 == 1)
+}
+
 /// The most probable token, the lowest id among equals.
 fn greedy(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (id, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = id;
+    // In lanes, which compilers turn into vectors.
+    let mut lanes = [f32::NEG_INFINITY; 32];
+    let (chunks, rest) = logits.as_chunks::<32>();
+    for chunk in chunks {
+        for (lane, logit) in lanes.iter_mut().zip(chunk) {
+            *lane = if *logit > *lane { *logit } else { *lane };
         }
     }
-    best as u32
+    let max = lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    logits.iter().position(|logit| *logit == max).unwrap_or(0) as u32
 }
 
 /// Keeps the most probable tokens, in falling order, until their weights reach `target`; at least one.
@@ -238,6 +275,11 @@ mod tests {
     fn greedy_takes_the_lowest_id_among_equals() {
         assert_eq!(sampler(SamplingParams::greedy()).sample(&[1.0, 3.0, 3.0, 2.0], None), 1);
         assert_eq!(sampler(SamplingParams::greedy()).sample(&[0.0, 0.0], None), 0);
+        let mut long = vec![0.5; 99];
+        for place in [98, 70, 64, 63, 31, 0] {
+            long[place] = 2.0;
+            assert_eq!(greedy(&long), place as u32);
+        }
     }
 
     #[test]
@@ -336,6 +378,17 @@ mod tests {
                 assert_eq!(found, sampler(params.clone()).sample(&barred, None), "{params:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_proposed_is_what_a_mask_that_allows_it_gives() {
+        let mut greedy = sampler(SamplingParams { frequency_penalty: 2.0, ..SamplingParams::greedy() });
+        let logits = [1.0, 3.0, 2.0, 0.0];
+        assert_eq!(greedy.propose(&logits), Some(1));
+        assert_eq!((greedy.sample(&logits, Some(&mask(4, [0, 2]))), greedy.agreed()), (2, false));
+        assert_eq!((greedy.sample(&logits, Some(&mask(4, [0, 1]))), greedy.agreed()), (1, true));
+        assert_eq!(greedy.propose(&logits), Some(0));
+        assert_eq!(sampler(SamplingParams::default()).propose(&logits), None);
     }
 
     #[test]

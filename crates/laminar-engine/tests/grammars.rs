@@ -184,3 +184,26 @@ fn a_limit_or_a_stop_string_ends_an_answer_in_the_middle_of_what_is_forced() {
     assert!(all.text().ends_with("nine ten"));
     assert_eq!(all.finish().usage.completion_tokens, all.tokens.len());
 }
+
+/// A greedy choice is that of the mask, though masks are left out as long as the model keeps to the grammar by itself. So
+/// cold that nothing else can be drawn, with masks for all tokens, the answer is the same.
+#[test]
+fn greedy_answers_need_no_masks_and_are_the_same() {
+    let (engine, compiler, tokenizer) = engine();
+    for grammar in [
+        Grammar::Json(json!({"type": "object", "properties": {"story": {"type": "string"}}, "required": ["story"]})),
+        Grammar::Regex("([a-z]+ ){5,20}\\.".into()),
+        Grammar::Lark("start: /(.|\\n)*/".into()),
+        Grammar::Choice(vec!["Once".into(), "Once upon".into(), "Once more".into()]),
+    ] {
+        let with_temperature = |temperature| {
+            let mut request = request(&tokenizer, &compiler, &grammar, 1);
+            request.sampling.temperature = temperature;
+            request.max_tokens = Some(120);
+            answer(&engine, request)
+        };
+        let (greedy, cold) = (with_temperature(0.0), with_temperature(1e-6));
+        assert_eq!(greedy.ids(), cold.ids(), "{grammar:?}");
+        assert_eq!(greedy.text(), cold.text());
+    }
+}
