@@ -1,6 +1,6 @@
 //! One request inside the engine thread.
 
-use crate::guide::{Advance, Guide, MaskThread};
+use crate::guide::{Advance, Guide, MaskThreads, Next};
 use crate::logprobs::logprobs;
 use crate::sampler::Sampler;
 use crate::shared::Slot;
@@ -41,6 +41,8 @@ pub(crate) struct Active {
     pooling: Option<Pooling>,
     embedding: Option<Vec<f32>>,
     top_logprobs: Option<usize>,
+    /// Whether the prompt's log-probabilities are still to be told.
+    scores_prompt: bool,
     return_logits: bool,
     sampler: Sampler,
     guide: Option<Guide>,
@@ -62,6 +64,9 @@ pub(crate) struct Due {
     /// Not to be handed out before this moment.
     pub at: Option<Instant>,
 }
+
+/// Most tokens that a request takes from its grammar between two steps: each is a row of the next step, for which others wait.
+const MOST_FORCED: usize = 32;
 
 /// How a request ends.
 #[derive(Clone, Debug)]
@@ -91,6 +96,7 @@ impl Active {
             pooling: request.pooling,
             embedding: None,
             top_logprobs: request.top_logprobs,
+            scores_prompt: request.prompt_logprobs,
             return_logits: request.return_logits,
             events,
             submitted,
@@ -127,6 +133,11 @@ impl Active {
         self.pooling.clone()
     }
 
+    /// The alternatives wanted with each token of the prompt, while its log-probabilities are still to be told.
+    pub fn scores_prompt(&self) -> Option<usize> {
+        self.top_logprobs.filter(|_| self.scores_prompt)
+    }
+
     /// Takes the vector of its prompt, with which it ends.
     pub fn embed(&mut self, pooled: Option<Vec<f32>>, position: usize) -> End {
         let Some(vector) = pooled else {
@@ -142,11 +153,6 @@ impl Active {
     /// Most tokens to generate.
     pub fn max_tokens(&self) -> usize {
         self.max_tokens
-    }
-
-    /// The token the next decode row feeds.
-    pub fn newest(&self) -> Option<u32> {
-        self.tokens.last().copied()
     }
 
     /// Whether the client has dropped its end.
@@ -168,18 +174,61 @@ impl Active {
 
     /// Chooses the next token from the model's logits of the row at `position`, tells the client when it is due, and says
     /// whether the request ends with it.
-    pub fn advance(&mut self, logits: &[f32], position: usize, masks: &mut MaskThread, due: Instant) -> Option<End> {
+    ///
+    /// With the first token go the log-probabilities of the prompt, if they were asked for.
+    pub fn advance(
+        &mut self,
+        logits: &[f32],
+        position: usize,
+        scores: Option<Vec<TokenLogprobs>>,
+        masks: &MaskThreads,
+        due: Instant,
+    ) -> Option<End> {
+        if self.scores_prompt && scores.is_none() {
+            return Some(End::Failed(EngineError::NoScores));
+        }
+        self.scores_prompt = false;
         if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
             return Some(End::Failed(EngineError::NonFiniteLogits { id: id as u32, position }));
         }
-        let mask = match self.guide.as_mut().map(Guide::mask).transpose() {
-            Ok(mask) => mask,
-            Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
+        let id = match &mut self.guide {
+            None => self.sampler.sample(logits, None),
+            Some(guide) => match choose(&mut self.sampler, guide, logits, masks) {
+                Ok(id) => id,
+                Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
+            },
         };
-        let id = self.sampler.sample(logits, mask);
-        self.tokens.push(id);
         self.first_token.get_or_insert(due);
         self.newest_token = Some(due);
+        self.append(id, Some(logits), scores, masks)
+    }
+
+    /// Appends the tokens that the grammar is known to force by now, and says whether the request ends with one of them. They
+    /// are the same whether they are taken here or one a step, and whoever wants to see logits gets them one a step.
+    pub fn jump(&mut self, masks: &MaskThreads) -> Option<End> {
+        if self.top_logprobs.is_some() || self.return_logits {
+            return None;
+        }
+        for _ in 0..MOST_FORCED {
+            let id = self.guide.as_mut()?.forced()?;
+            self.sampler.take(id);
+            let end = self.append(id, None, None, masks);
+            if end.is_some() {
+                return end;
+            }
+        }
+        None
+    }
+
+    /// Appends a token and tells the client. The logits are those of the row it was chosen from, if there was one.
+    fn append(
+        &mut self,
+        id: u32,
+        logits: Option<&[f32]>,
+        prompt_logprobs: Option<Vec<TokenLogprobs>>,
+        masks: &MaskThreads,
+    ) -> Option<End> {
+        self.tokens.push(id);
 
         let ends_text = self.stop_ids.contains(&id);
         let (text, stopped) = if ends_text {
@@ -191,18 +240,19 @@ impl Active {
             }
         };
         let complete = match &mut self.guide {
-            Some(guide) if !stopped => match guide.accept(id, masks) {
+            Some(guide) if !stopped => match guide.accept(id, !self.sampler.agreed(), masks) {
                 Ok(advance) => advance == Advance::Complete,
                 Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
             },
             _ => false,
         };
-        let logprob: Option<TokenLogprobs> = self.top_logprobs.map(|count| logprobs(logits, id, count));
-        let logits = self.return_logits.then(|| logits.to_vec());
+        let scored = self.top_logprobs.zip(logits);
+        let logprob: Option<TokenLogprobs> = scored.map(|(count, logits)| logprobs(logits, id, count));
+        let logits = logits.filter(|_| self.return_logits).map(<[f32]>::to_vec);
         let bytes = if ends_text { 0 } else { self.text.newest_bytes() };
+        let event = Event::Token(TokenEvent { id, text, bytes, ends_text, logprob, prompt_logprobs, logits });
         // A client that is gone is noticed before the next step.
-        let event = Event::Token(TokenEvent { id, text, bytes, ends_text, logprob, logits });
-        let _ = self.events.send(Due { event, at: Some(due) });
+        let _ = self.events.send(Due { event, at: self.newest_token });
 
         if stopped || complete {
             return Some(End::Finished(FinishReason::Stop));
@@ -244,5 +294,24 @@ impl Active {
         };
         drop(self.slot);
         let _ = self.events.send(Due { event, at: None });
+    }
+}
+
+/// Chooses a token that a grammar allows.
+fn choose(sampler: &mut Sampler, guide: &mut Guide, logits: &[f32], masks: &MaskThreads) -> Result<u32, String> {
+    if let Next::Open = guide.next(masks)? {
+        if let Some(id) = sampler.propose(logits).filter(|id| guide.allows(*id)) {
+            sampler.take(id);
+            return Ok(id);
+        }
+        guide.compute()?;
+    }
+    match guide.next(masks)? {
+        Next::Among(mask) => Ok(sampler.sample(logits, Some(mask))),
+        Next::Forced(id) => {
+            sampler.take(id);
+            Ok(id)
+        }
+        Next::Open => Err("the mask is missing".to_owned()),
     }
 }

@@ -3,21 +3,27 @@
 //! A [`Grammar`] says what an answer may look like. A [`GrammarCompiler`] turns it into a [`Constraint`], away from the
 //! engine thread, and whatever is wrong with the grammar is told there. A request with a constraint gets tokens that keep
 //! to the grammar and no others: before each token the ids that may come next are known as a mask, computed beside the
-//! forward pass that makes the logits.
+//! forward pass that makes the logits. Where the grammar leaves no choice at all, its tokens are taken as they are, in the
+//! spelling that the tokenizer gives them.
 //!
 //! The masks depend on the grammar and the tokens so far alone, and every limit of the parser behind them counts work, not
 //! time, so a constrained answer depends on its request alone as any other does.
 //!
-//! The parser is that of the `llguidance` crate; nothing outside this file and its runtime half knows it.
+//! The parser is that of the `llguidance` crate; nothing outside this file, its runtime half and the vocabulary it is shown
+//! knows it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use laminar_model::tokenizer::Tokenizer;
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
-use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
+use llguidance::toktrie::TokEnv;
 use llguidance::{Matcher, ParserFactory, regex_to_lark};
 use serde_json::{Value, json};
+
+use crate::guide::Ahead;
+use crate::schema::unsupported;
+use crate::spelling::Spelling;
 
 /// White space between the tokens of constrained JSON: one space, or a line break and the indentation behind it. A grammar
 /// that allowed any amount would let a model that has lost its way write blanks for ever.
@@ -51,6 +57,12 @@ pub enum Grammar {
 #[error("{0}")]
 pub struct GrammarError(String);
 
+impl GrammarError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
 /// Compiles grammars for one vocabulary.
 pub struct GrammarCompiler {
     factory: ParserFactory,
@@ -67,15 +79,9 @@ impl GrammarCompiler {
     ///
     /// # Errors
     /// A vocabulary without a token that ends a text.
-    pub fn new(tokenizer: &Tokenizer) -> Result<Self, GrammarError> {
-        let wrong = |error: &dyn fmt::Display| GrammarError(error.to_string());
-        let ends = tokenizer.stop_ids();
-        let first = *ends.first().ok_or_else(|| wrong(&"this vocabulary has no token that ends a text"))?;
-        let size = u32::try_from(tokenizer.vocab_size()).map_err(|error| wrong(&error))?;
-        let words: Vec<Vec<u8>> = (0..size).map(|id| word(tokenizer, id)).collect();
-        let trie = TokTrie::from(&TokRxInfo::new(size, first), &words).with_eos_tokens(ends);
-        let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
-        let mut factory = ParserFactory::new_simple(&env).map_err(|error| wrong(&error))?;
+    pub fn new(tokenizer: &Arc<Tokenizer>) -> Result<Self, GrammarError> {
+        let env: TokEnv = Arc::new(Spelling::new(tokenizer)?);
+        let mut factory = ParserFactory::new_simple(&env).map_err(|error| GrammarError::new(error.to_string()))?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
         Ok(Self { factory })
@@ -99,21 +105,11 @@ impl GrammarCompiler {
         match matcher.get_error() {
             Some(error) => Err(GrammarError(error)),
             None => {
-                let mask = matcher.compute_mask().map_err(|error| GrammarError(first_line(&error.to_string())))?;
-                Ok(Constraint(Arc::new(Compiled { matcher: Mutex::new(matcher), mask })))
+                let ahead = Ahead::of(&mut matcher).map_err(GrammarError)?;
+                Ok(Constraint(Arc::new(Compiled { matcher: Mutex::new(matcher), ahead })))
             }
         }
     }
-}
-
-/// What stands for a token in the tree: its bytes, or for a control token a mark and its name.
-fn word(tokenizer: &Tokenizer, id: u32) -> Vec<u8> {
-    if !tokenizer.is_control(id) {
-        return tokenizer.token_bytes(id);
-    }
-    let mut word = vec![TokTrie::SPECIAL_TOKEN_MARKER];
-    word.extend_from_slice(tokenizer.token_text(id).as_bytes());
-    word
 }
 
 /// Appends the grammar, under a name if it has one, and then those nested in it.
@@ -150,6 +146,9 @@ fn with_whitespace(schema: &Value) -> Result<Value, GrammarError> {
         Value::Bool(true) => json!({}),
         _ => return Err(GrammarError("a JSON schema must be an object".to_owned())),
     };
+    if let Some(path) = unsupported(&schema) {
+        return Err(GrammarError(format!("the keyword `{path}` is not supported")));
+    }
     schema["x-guidance"] = json!({ "whitespace_pattern": WHITESPACE });
     Ok(schema)
 }
@@ -169,16 +168,16 @@ pub struct Constraint(Arc<Compiled>);
 
 struct Compiled {
     matcher: Mutex<Matcher>,
-    /// The tokens that may come first.
-    mask: SimpleVob,
+    /// How an answer begins.
+    ahead: Ahead,
 }
 
 impl Constraint {
-    /// A parser of its own for one answer, and the mask of its first token.
-    pub(crate) fn begin(&self) -> (Matcher, SimpleVob) {
+    /// A parser of its own for one answer, and how the answer begins.
+    pub(crate) fn begin(&self) -> (Matcher, Ahead) {
         let matcher = self.0.matcher.lock().unwrap_or_else(PoisonError::into_inner);
         // A shallow clone would share caches whose limits another answer could use up.
-        (matcher.deep_clone(), self.0.mask.clone())
+        (matcher.deep_clone(), self.0.ahead.clone())
     }
 }
 

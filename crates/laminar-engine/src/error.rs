@@ -49,6 +49,9 @@ pub enum EngineError {
     /// The model in use gives no hidden states.
     #[error("this model gives no embeddings")]
     NoEmbeddings,
+    /// The model in use gives no logits of prompt rows.
+    #[error("this model gives no log-probabilities of prompts")]
+    NoScores,
     /// The parser of the request's grammar reached one of its limits.
     #[error("the grammar of this request cannot be followed any further: {message}")]
     Grammar {

@@ -30,6 +30,8 @@ pub struct TokenEvent {
     pub ends_text: bool,
     /// Log-probabilities, if asked for.
     pub logprob: Option<TokenLogprobs>,
+    /// With the first token, if asked for: log-probabilities of the prompt's tokens from the second on.
+    pub prompt_logprobs: Option<Vec<TokenLogprobs>>,
     /// The model's raw logits of the row the token was chosen from, if asked for.
     pub logits: Option<Vec<f32>>,
 }

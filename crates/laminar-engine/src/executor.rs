@@ -1,8 +1,9 @@
 //! What executes a step: the waist between the engine thread and the arithmetic.
 
-use crate::Pooling;
+use crate::{Pooling, TokenLogprobs};
 use laminar_model::ExpertLoads;
 use laminar_schedule::{CohortId, CostPrior, Cursor, Experts, Part, SequenceId};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Executes batches of rows. [`ModelExecutor`](crate::ModelExecutor) does it with a model; tests use others.
@@ -57,6 +58,15 @@ pub trait Executor: Send {
         None
     }
 
+    /// Asks for the log-probabilities of a prompt's tokens, with `top` alternatives each, from its first row on.
+    fn score(&mut self, _sequence: SequenceId, _prompt: Arc<[u32]>, _top: usize) {}
+
+    /// The log-probabilities of the tokens, from the second on, of a prompt that has passed all layers; none from an executor
+    /// that computes no logits but the last.
+    fn take_scores(&mut self, _sequence: SequenceId) -> Option<Vec<TokenLogprobs>> {
+        None
+    }
+
     /// Drops whatever is kept for a sequence that has ended, or lost its KV blocks and will start anew.
     fn forget(&mut self, sequence: SequenceId);
 }
@@ -67,7 +77,7 @@ pub type ExecuteError = Box<dyn std::error::Error + Send + Sync>;
 /// A step with everything needed to execute it.
 #[derive(Clone, Debug, Default)]
 pub struct Batch<'a> {
-    /// One row each, through all layers.
+    /// Rows of sequences that decode, through all layers; those of a sequence follow each other.
     pub decode: Vec<DecodeInput<'a>>,
     /// Prompt rows, in the order to run them.
     pub tiles: Vec<TileInput<'a>>,
@@ -89,7 +99,7 @@ pub struct StepEnd {
 pub struct DecodeInput<'a> {
     /// The sequence.
     pub sequence: SequenceId,
-    /// The token to feed: the sequence's newest.
+    /// The token to feed: the sequence's newest, or one of several that are new.
     pub token: u32,
     /// Its position.
     pub position: usize,
@@ -133,12 +143,20 @@ pub struct MemberInput<'a> {
 }
 
 impl Batch<'_> {
-    /// The sequences that get a token in this step, with the position of the row it is chosen from: the decode rows,
-    /// then every sequence whose newest row passes the last of `layers` layers in a tile.
+    /// The sequences that get a token in this step, with the position of the row it is chosen from: those that decode, with
+    /// the last of their rows, then every sequence whose newest row passes the last of `layers` layers in a tile.
     pub fn sampling(&self, layers: usize) -> Vec<(SequenceId, usize)> {
-        let decode = self.decode.iter().map(|row| (row.sequence, row.position));
+        let decode = last_rows(&self.decode).map(|(_, row)| (row.sequence, row.position));
         let ending = self.tiles.iter().filter(|tile| tile.to.layer >= layers);
         let members = ending.flat_map(|tile| &tile.members).filter(|member| member.ends_prompt && !member.dropped);
         decode.chain(members.map(|member| (member.sequence, member.start + member.rows - 1))).collect()
     }
+}
+
+/// The last row of each sequence, with its place.
+pub(crate) fn last_rows<'a, 'b>(decode: &'a [DecodeInput<'b>]) -> impl Iterator<Item = (usize, &'a DecodeInput<'b>)> {
+    let is_last = |(place, row): &(usize, &DecodeInput<'_>)| {
+        decode.get(place + 1).is_none_or(|next| next.sequence != row.sequence)
+    };
+    decode.iter().enumerate().filter(is_last)
 }

@@ -1,30 +1,71 @@
 //! Keeps one answer to its grammar, token by token.
 //!
-//! After a token the next mask is computed on a thread of its own, while the engine thread executes the next step.
+//! A token that was chosen leads to two things: the tokens that the grammar forces behind it, if there are any, and the mask
+//! of the token after those. Both are computed on threads of their own, from the moment the token is known, while the engine
+//! thread chooses the tokens of others and executes the next step. Forced tokens need neither logits nor a draw.
+//!
+//! A greedy choice needs no mask where the grammar allows the most probable token: asking for one token costs a thousandth
+//! of asking for all. As long as the model keeps to its grammar by itself, its masks are not computed.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
 
 use crate::constraint::{Constraint, first_line};
 
+/// Most threads that compute masks. A mask takes microseconds and a step milliseconds.
+const MAX_THREADS: usize = 8;
+
 /// The parser of one answer.
 pub(crate) struct Guide {
     state: State,
+    /// Tokens that the grammar forces next, in their order.
+    forced: VecDeque<u32>,
+    /// Whether the answer is complete behind them.
+    ends: bool,
 }
 
 enum State {
-    /// The mask of the next token is known.
+    /// The mask of the token behind the forced ones is known.
     Ready(Box<Matcher>, SimpleVob),
+    /// It may not be needed.
+    Open(Box<Matcher>),
     /// It is being computed.
-    Pending(Receiver<Computed>),
-    /// Nothing may come any more, or the parser has failed.
+    Pending(Receiver<Told>),
+    /// No such token comes, or the parser has failed.
     Over,
 }
 
-/// A parser and the mask of its next token.
-type Computed = Result<(Box<Matcher>, SimpleVob), String>;
+/// What a grammar wants at the beginning of an answer.
+#[derive(Clone)]
+pub(crate) struct Ahead {
+    /// Tokens that are the only ones possible, in their order.
+    forced: Vec<u32>,
+    /// What may come behind them; none where the answer is complete.
+    mask: Option<SimpleVob>,
+}
+
+/// What a job tells, the one after the other.
+enum Told {
+    /// The tokens that are forced, and whether the answer is complete behind them; then nothing else is told.
+    Forced(Vec<u32>, bool),
+    /// What may come behind them, if that was asked for.
+    Mask(Box<Matcher>, Option<SimpleVob>),
+    Failed(String),
+}
+
+/// Which token may come next.
+pub(crate) enum Next<'a> {
+    /// This one alone.
+    Forced(u32),
+    /// One of these.
+    Among(&'a SimpleVob),
+    /// Ask [`Guide::allows`] for the most probable one, and then, if need be, [`Guide::compute`].
+    Open,
+}
 
 /// What a token has led to.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,46 +76,126 @@ pub(crate) enum Advance {
     Complete,
 }
 
-impl Guide {
-    /// A parser at the beginning of an answer.
-    pub fn new(constraint: &Constraint) -> Self {
-        let (matcher, mask) = constraint.begin();
-        Self { state: State::Ready(Box::new(matcher), mask) }
-    }
-
-    /// The tokens that may come next; waits for them if they are being computed.
+impl Ahead {
+    /// Takes a parser past the tokens that it forces and computes the mask behind them.
     ///
     /// # Errors
     /// The parser has reached one of its limits.
-    pub fn mask(&mut self) -> Result<&SimpleVob, String> {
-        if let State::Pending(receiver) = &self.state {
-            let computed = receiver.recv().unwrap_or_else(|_| Err("the thread of the masks has ended".to_owned()));
-            self.state = match computed {
-                Ok((matcher, mask)) => State::Ready(matcher, mask),
-                Err(error) => {
-                    self.state = State::Over;
-                    return Err(error);
-                }
-            };
+    pub fn of(matcher: &mut Matcher) -> Result<Self, String> {
+        let forced = force(matcher)?;
+        let mask = (!matcher.is_stopped()).then(|| mask(matcher)).transpose()?;
+        Ok(Self { forced, mask })
+    }
+}
+
+/// Takes a parser past the tokens that it forces.
+fn force(matcher: &mut Matcher) -> Result<Vec<u32>, String> {
+    let forced = matcher.compute_ff_tokens();
+    if !forced.is_empty() {
+        matcher.consume_tokens(&forced).map_err(|error| first_line(&error.to_string()))?;
+    }
+    Ok(forced)
+}
+
+fn mask(matcher: &mut Matcher) -> Result<SimpleVob, String> {
+    matcher.compute_mask().map_err(|error| first_line(&error.to_string()))
+}
+
+impl Guide {
+    /// A parser at the beginning of an answer.
+    pub fn new(constraint: &Constraint) -> Self {
+        let (matcher, Ahead { forced, mask }) = constraint.begin();
+        let ends = mask.is_none();
+        let state = mask.map_or(State::Over, |mask| State::Ready(Box::new(matcher), mask));
+        Self { state, forced: forced.into(), ends }
+    }
+
+    /// What may come next; computed here, or waited for, if it is not known yet.
+    ///
+    /// # Errors
+    /// The parser has reached one of its limits, or nothing may come any more.
+    pub fn next(&mut self, masks: &MaskThreads) -> Result<Next<'_>, String> {
+        while self.forced.is_empty()
+            && let State::Pending(told) = &self.state
+        {
+            let told = masks.wait(told);
+            self.hear(told)?;
         }
-        match &self.state {
-            State::Ready(_, mask) => Ok(mask),
+        match (self.forced.front(), &self.state) {
+            (Some(id), _) => Ok(Next::Forced(*id)),
+            (None, State::Ready(_, mask)) => Ok(Next::Among(mask)),
+            (None, State::Open(_)) => Ok(Next::Open),
             _ => Err("the grammar allows no further token".to_owned()),
         }
     }
 
-    /// Takes the token chosen and has the next mask computed.
+    /// Whether a token may come next, where no mask is known.
+    pub fn allows(&mut self, id: u32) -> bool {
+        match &mut self.state {
+            // One that ends the text is none of the grammar's own: only masks know of it.
+            State::Open(matcher) => matcher.validate_tokens(&[id]).is_ok_and(|valid| valid == 1) && !ends(matcher, id),
+            _ => false,
+        }
+    }
+
+    /// Computes the mask that was not asked for.
     ///
     /// # Errors
     /// The parser has reached one of its limits.
-    pub fn accept(&mut self, id: u32, masks: &mut MaskThread) -> Result<Advance, String> {
+    pub fn compute(&mut self) -> Result<(), String> {
+        if let State::Open(mut matcher) = std::mem::replace(&mut self.state, State::Over) {
+            let mask = mask(&mut matcher)?;
+            self.state = State::Ready(matcher, mask);
+        }
+        Ok(())
+    }
+
+    /// The token that must come next, if there is but one and that is known already.
+    pub fn forced(&mut self) -> Option<u32> {
+        if self.forced.is_empty()
+            && let State::Pending(told) = &self.state
+            && let Ok(told) = told.try_recv()
+        {
+            // An error shows itself when the next token is to be chosen.
+            let _ = self.hear(told);
+        }
+        self.forced.front().copied()
+    }
+
+    fn hear(&mut self, told: Told) -> Result<(), String> {
+        match told {
+            Told::Forced(forced, ends) => {
+                self.forced.extend(forced);
+                self.ends = ends;
+            }
+            Told::Mask(matcher, Some(mask)) => self.state = State::Ready(matcher, mask),
+            Told::Mask(matcher, None) => self.state = State::Open(matcher),
+            Told::Failed(error) => {
+                self.state = State::Over;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the token chosen, or the one forced, and has found out what comes next; the mask only if it `needs_mask`.
+    ///
+    /// # Errors
+    /// The parser has reached one of its limits.
+    pub fn accept(&mut self, id: u32, needs_mask: bool, masks: &MaskThreads) -> Result<Advance, String> {
+        if let Some(forced) = self.forced.pop_front() {
+            if forced != id {
+                return Err("another token came than the one forced".to_owned());
+            }
+            return Ok(if self.ends && self.forced.is_empty() { Advance::Complete } else { Advance::Open });
+        }
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Ready(mut matcher, _) => {
+            State::Ready(mut matcher, _) | State::Open(mut matcher) => {
                 matcher.consume_token(id).map_err(|error| first_line(&error.to_string()))?;
                 if matcher.is_stopped() {
                     return Ok(Advance::Complete);
                 }
-                self.state = State::Pending(masks.compute(matcher));
+                self.state = State::Pending(masks.compute(matcher, needs_mask));
                 Ok(Advance::Open)
             }
             _ => Err("a token came before its mask".to_owned()),
@@ -82,48 +203,127 @@ impl Guide {
     }
 }
 
-/// The thread that computes masks. It starts with the first job and ends with this handle.
+/// Whether a token ends the text.
+fn ends(matcher: &Matcher, id: u32) -> bool {
+    matcher.tok_env().is_ok_and(|env| env.tok_trie().eos_tokens().contains(&id))
+}
+
+/// A parser behind the token chosen, and who waits for what it finds.
+struct Job {
+    matcher: Box<Matcher>,
+    needs_mask: bool,
+    reply: Sender<Told>,
+}
+
+/// The threads that compute masks. They start with the first job and end with this handle.
 #[derive(Default)]
-pub(crate) struct MaskThread {
-    jobs: Option<Sender<Job>>,
+pub(crate) struct MaskThreads {
+    queue: Option<Arc<Queue>>,
 }
 
-type Job = (Box<Matcher>, Sender<Computed>);
+#[derive(Default)]
+struct Queue {
+    jobs: Mutex<Jobs>,
+    more: Condvar,
+}
 
-impl MaskThread {
-    /// The way to the thread; none where the system refuses one. Then masks are computed by whoever asks for them.
-    fn jobs(&mut self) -> Option<&Sender<Job>> {
-        if self.jobs.is_some() {
-            return self.jobs.as_ref();
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does jobs until the queue is closed.
+    fn work(&self) {
+        let mut jobs = self.lock();
+        while !jobs.closed {
+            let Some(job) = jobs.waiting.pop_front() else {
+                jobs = self.more.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(jobs);
+            run(job);
+            jobs = self.lock();
         }
-        let (jobs, receiver) = channel::<Job>();
-        let run = move || {
-            for (matcher, reply) in receiver {
-                // The request may have ended meanwhile.
-                let _ = reply.send(compute(matcher));
+    }
+}
+
+impl MaskThreads {
+    /// Starts the threads, as many as there are processors beside the engine thread's. Where there is none, or where the
+    /// system refuses them, masks are computed by whoever waits for them.
+    pub fn start(&mut self) {
+        if self.queue.is_some() {
+            return;
+        }
+        let queue = Arc::new(Queue::default());
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..(processors - 1).min(MAX_THREADS) {
+            let queue = Arc::clone(&queue);
+            // One that does not start is not missed: the engine thread works as well.
+            let _ = std::thread::Builder::new().name("laminar-masks".into()).spawn(move || queue.work());
+        }
+        self.queue = Some(queue);
+    }
+
+    fn compute(&self, matcher: Box<Matcher>, needs_mask: bool) -> Receiver<Told> {
+        let (reply, told) = channel();
+        let job = Job { matcher, needs_mask, reply };
+        match &self.queue {
+            Some(queue) => {
+                queue.lock().waiting.push_back(job);
+                queue.more.notify_one();
             }
-        };
-        let thread = std::thread::Builder::new().name("laminar-masks".into()).spawn(run);
-        self.jobs = thread.is_ok().then_some(jobs);
-        self.jobs.as_ref()
+            None => run(job),
+        }
+        told
     }
 
-    fn compute(&mut self, matcher: Box<Matcher>) -> Receiver<Computed> {
-        let (reply, receiver) = channel();
-        let unsent = match self.jobs() {
-            Some(jobs) => jobs.send((matcher, reply)).map_err(|error| error.0).err(),
-            None => Some((matcher, reply)),
-        };
-        if let Some((matcher, reply)) = unsent {
-            let _ = reply.send(compute(matcher));
+    /// What a job tells next. Jobs that no thread has begun are done here meanwhile.
+    fn wait(&self, told: &Receiver<Told>) -> Told {
+        loop {
+            match told.try_recv() {
+                Ok(told) => return told,
+                Err(TryRecvError::Empty) => {}
+                Err(error @ TryRecvError::Disconnected) => return Told::Failed(error.to_string()),
+            }
+            let job = self.queue.as_ref().and_then(|queue| queue.lock().waiting.pop_front());
+            match job {
+                Some(job) => run(job),
+                None => return told.recv().unwrap_or_else(|error| Told::Failed(error.to_string())),
+            }
         }
-        receiver
     }
 }
 
-fn compute(mut matcher: Box<Matcher>) -> Computed {
-    match matcher.compute_mask() {
-        Ok(mask) => Ok((matcher, mask)),
-        Err(error) => Err(first_line(&error.to_string())),
+impl Drop for MaskThreads {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.queue {
+            queue.lock().closed = true;
+            queue.more.notify_all();
+        }
     }
+}
+
+/// Finds out what comes next. Whoever asked may have gone meanwhile.
+fn run(job: Job) {
+    let Job { mut matcher, needs_mask, reply } = job;
+    let told = force(&mut matcher).and_then(|forced| {
+        let ends = matcher.is_stopped();
+        let _ = reply.send(Told::Forced(forced, ends));
+        if ends {
+            return Ok(None);
+        }
+        let mask = needs_mask.then(|| mask(&mut matcher)).transpose()?;
+        Ok(Some(Told::Mask(matcher, mask)))
+    });
+    let _ = match told {
+        Ok(None) => return,
+        Ok(Some(told)) => reply.send(told),
+        Err(error) => reply.send(Told::Failed(error)),
+    };
 }

@@ -16,12 +16,13 @@
 //! What the decode rows do not share they run as early as they can: then all that is left of the step is pieces of prompts,
 //! which may stop when the time is over ([`crate::pace`]).
 
-use crate::Pooling;
-use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput};
+use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, TileInput, last_rows};
 use crate::pace::{Pace, behind, rest};
 use crate::parked::{CohortRows, Parked};
 use crate::pooling::Pools;
 use crate::prior::prior;
+use crate::scores::{ROWS_AT_ONCE, Scores};
+use crate::{Pooling, TokenLogprobs};
 use laminar_kernels::Pool;
 use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, PartialLayer, RowSpan, Scratch};
 use laminar_schedule::{CostPrior, Cursor, Experts, Extent, Part, ROW_STEP, SequenceId};
@@ -43,6 +44,9 @@ pub struct ModelExecutor {
     scratch: Scratch,
     parked: Parked,
     pools: Pools,
+    scores: Scores,
+    /// Logits of prompt rows that are scored.
+    scored: Vec<f32>,
     /// Rows behind the final norm, of prompts that are pooled.
     normed: Vec<f32>,
     /// The decode rows of the running step.
@@ -80,6 +84,8 @@ impl ModelExecutor {
             scratch: Scratch::default(),
             parked: Parked::default(),
             pools: Pools::default(),
+            scores: Scores::default(),
+            scored: Vec::new(),
             normed: Vec::new(),
             decode: Vec::new(),
             gathered: Vec::new(),
@@ -132,11 +138,29 @@ impl ModelExecutor {
                 self.model.final_norm(&self.pool, &rows.hidden[begin..end], &mut self.normed)?;
                 self.pools.add(member.sequence, &self.normed, width);
             }
+            if !member.dropped {
+                self.score_rows(member, &rows.hidden[begin..end])?;
+            }
             if member.ends_prompt && !member.dropped {
                 self.last.extend_from_slice(&rows.hidden[end - width..end]);
             }
         }
         self.parked.recycle(rows);
+        Ok(())
+    }
+
+    /// Computes the logits of prompt rows behind the last layer, where they are wanted, a few rows at a time.
+    fn score_rows(&mut self, member: &MemberInput<'_>, hidden: &[f32]) -> Result<(), ExecuteError> {
+        let (width, vocab) = (self.model.config().hidden, self.model.vocab_size());
+        let wanted = self.scores.wanted(member.sequence, member.start, member.rows);
+        let mut position = member.start;
+        for rows in hidden[..wanted * width].chunks(ROWS_AT_ONCE * width) {
+            self.model.logits(&self.pool, &mut self.scratch, rows, &mut self.scored)?;
+            for logits in self.scored.chunks_exact(vocab) {
+                self.scores.add(member.sequence, position, logits);
+                position += 1;
+            }
+        }
         Ok(())
     }
 
@@ -203,6 +227,14 @@ impl ModelExecutor {
         let alone = self.passed == 0;
         self.decode_alone(decode, self.model.layers())?;
         let passed = Instant::now();
+        let width = self.model.config().hidden;
+        // Rows in front of a sequence's newest one have told all they had to when their keys and values were written.
+        let mut kept = 0;
+        for (place, _) in last_rows(decode) {
+            self.decode.copy_within(place * width..(place + 1) * width, kept * width);
+            kept += 1;
+        }
+        self.decode.truncate(kept * width);
         self.model.logits(&self.pool, &mut self.scratch, &self.decode, logits)?;
         self.head = passed.elapsed();
         self.alone = alone.then(|| begun.elapsed());
@@ -360,8 +392,17 @@ impl Executor for ModelExecutor {
         self.pools.take(sequence)
     }
 
+    fn score(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, top: usize) {
+        self.scores.begin(sequence, prompt, top);
+    }
+
+    fn take_scores(&mut self, sequence: SequenceId) -> Option<Vec<TokenLogprobs>> {
+        self.scores.take(sequence)
+    }
+
     fn forget(&mut self, sequence: SequenceId) {
         self.parked.forget(sequence);
+        self.scores.forget(sequence);
         self.pools.forget(sequence);
     }
 }

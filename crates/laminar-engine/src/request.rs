@@ -20,6 +20,9 @@ pub struct GenerateRequest {
     pub ignore_eos: bool,
     /// `Some(n)`: report the log-probability of each token, and of the `n` most probable ones (at most 64).
     pub top_logprobs: Option<usize>,
+    /// Reports the log-probabilities of the prompt's tokens too, with as many alternatives; needs `top_logprobs`. The prefix
+    /// cache is not used, since every row is needed.
+    pub prompt_logprobs: bool,
     /// Only requests of equal salt find each other's prompts in the prefix cache.
     pub cache_salt: u64,
     /// Whose request it is. Tenants with waiting requests get equal shares of the machine, however many each of them sends.

@@ -23,6 +23,8 @@ pub(crate) struct Sampler {
     min_p: f64,
     penalties: Penalties,
     draws: Draws,
+    /// Whether the newest token would have been chosen without a mask as well; told of greedy choices alone.
+    agreed: bool,
     /// Buffers, kept between tokens.
     changed: Vec<f32>,
     candidates: Vec<Candidate>,
@@ -45,36 +47,77 @@ impl Sampler {
             min_p: f64::from(params.min_p),
             penalties: Penalties::new(params, prompt),
             draws: Draws::new(params.seed),
+            agreed: false,
             changed: Vec::new(),
             candidates: Vec::new(),
         }
     }
 
-    /// The next token. The logits are finite and at least one. Of a mask, if there is one, at least one token is allowed.
+    /// The next token. The logits are finite and at least one. Of a mask, if there is one, at least one token is allowed; the
+    /// logits of all others are not looked at, and where it allows one token alone nothing is drawn.
     pub fn sample(&mut self, logits: &[f32], mask: Option<&SimpleVob>) -> u32 {
+        if let Some(id) = mask.and_then(only) {
+            self.take(id);
+            return id;
+        }
         let mut changed = std::mem::take(&mut self.changed);
-        let values = if self.penalties.is_off() && mask.is_none() {
+        let values = if self.penalties.is_off() {
             logits
         } else {
             changed.clear();
             changed.extend_from_slice(logits);
             self.penalties.apply(&mut changed);
-            if let Some(mask) = mask {
-                forbid(&mut changed, mask);
-            }
             &changed
         };
-        let id = if self.temperature == 0.0 { greedy(values) } else { self.draw(values) };
+        let id = match (self.temperature == 0.0, mask) {
+            (true, None) => greedy(values),
+            (true, Some(mask)) => {
+                let best = greedy(values);
+                self.agreed = allows(mask, best);
+                if self.agreed { best } else { greedy_among(values, mask) }
+            }
+            (false, mask) => self.draw(values, mask),
+        };
         self.changed = changed;
-        self.penalties.count(id);
+        self.take(id);
         id
     }
 
-    fn draw(&mut self, logits: &[f32]) -> u32 {
+    /// The token that would be chosen without a mask, where that says which one is chosen with a mask that allows it: for
+    /// greedy choices alone. It does not join the answer yet.
+    pub fn propose(&mut self, logits: &[f32]) -> Option<u32> {
+        if self.temperature != 0.0 {
+            return None;
+        }
+        if self.penalties.is_off() {
+            return Some(greedy(logits));
+        }
+        self.changed.clear();
+        self.changed.extend_from_slice(logits);
+        self.penalties.apply(&mut self.changed);
+        Some(greedy(&self.changed))
+    }
+
+    /// Whether the newest token that a mask was looked at for would have been chosen without it as well, so that the next
+    /// one may well be.
+    pub fn agreed(&self) -> bool {
+        self.agreed
+    }
+
+    /// A token joins the answer that was not drawn.
+    pub fn take(&mut self, id: u32) {
+        self.penalties.count(id);
+    }
+
+    fn draw(&mut self, logits: &[f32], mask: Option<&SimpleVob>) -> u32 {
         let point = self.draws.uniform();
         let candidates = &mut self.candidates;
         candidates.clear();
-        candidates.extend((0..logits.len() as u32).map(|id| Candidate { id, weight: 0.0 }));
+        let candidate = |id| Candidate { id, weight: 0.0 };
+        match mask {
+            None => candidates.extend((0..logits.len() as u32).map(candidate)),
+            Some(mask) => each_allowed(mask, logits.len(), |id| candidates.push(candidate(id))),
+        }
         if self.top_k > 0 && self.top_k < candidates.len() {
             candidates.select_nth_unstable_by(self.top_k - 1, |a, b| by_rank(logits, a.id, b.id));
             candidates.truncate(self.top_k);
@@ -82,7 +125,8 @@ impl Sampler {
             candidates.sort_unstable_by_key(|candidate| candidate.id);
         }
 
-        let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let kept = candidates.iter().map(|candidate| logits[candidate.id as usize]);
+        let max = f64::from(kept.fold(f32::NEG_INFINITY, f32::max));
         let temperature = f64::from(self.temperature);
         for candidate in candidates.iter_mut() {
             candidate.weight = ((f64::from(logits[candidate.id as usize]) - max) / temperature).exp();
@@ -110,20 +154,44 @@ impl Sampler {
     }
 }
 
-/// Takes all probability from the tokens that a mask does not allow, and from those beyond it.
-fn forbid(logits: &mut [f32], mask: &SimpleVob) {
-    for (word, logits) in mask.as_slice().iter().zip(logits.chunks_mut(u32::BITS as usize)) {
-        if *word != u32::MAX {
-            for (bit, logit) in logits.iter_mut().enumerate() {
-                if word & (1 << bit) == 0 {
-                    *logit = f32::NEG_INFINITY;
-                }
+/// The token that a mask allows, if there is but one.
+fn only(mask: &SimpleVob) -> Option<u32> {
+    let mut words = mask.as_slice().iter().enumerate().filter(|(_, word)| **word != 0);
+    let (place, word) = words.next()?;
+    let alone = word.is_power_of_two() && words.next().is_none();
+    alone.then(|| place as u32 * u32::BITS + word.trailing_zeros())
+}
+
+/// Calls `f` for the tokens below `vocab` that a mask allows, in ascending order.
+fn each_allowed(mask: &SimpleVob, vocab: usize, mut f: impl FnMut(u32)) {
+    for (place, word) in mask.as_slice().iter().enumerate() {
+        let first = place as u32 * u32::BITS;
+        let mut left = *word;
+        if left == u32::MAX && first as usize + u32::BITS as usize <= vocab {
+            (first..first + u32::BITS).for_each(&mut f);
+            continue;
+        }
+        while left != 0 {
+            let id = first + left.trailing_zeros();
+            if id as usize >= vocab {
+                return;
             }
+            f(id);
+            left &= left - 1;
         }
     }
-    if let Some(beyond) = logits.get_mut(mask.as_slice().len() * u32::BITS as usize..) {
-        beyond.fill(f32::NEG_INFINITY);
-    }
+}
+
+/// The most probable token that a mask allows, the lowest id among equals.
+fn greedy_among(logits: &[f32], mask: &SimpleVob) -> u32 {
+    let mut best = None;
+    each_allowed(mask, logits.len(), |id| {
+        let logit = logits[id as usize];
+        if best.is_none_or(|(_, most)| logit > most) {
+            best = Some((id, logit));
+        }
+    });
+    best.map_or(0, |(id, _)| id)
 }
 
 /// The sum of the weights.
@@ -131,15 +199,24 @@ fn total(candidates: &[Candidate]) -> f64 {
     candidates.iter().map(|candidate| candidate.weight).sum()
 }
 
+/// Whether a mask allows a token.
+fn allows(mask: &SimpleVob, id: u32) -> bool {
+    let word = mask.as_slice().get((id / u32::BITS) as usize);
+    word.is_some_and(|word| word >> (id % u32::BITS) & 1 == 1)
+}
+
 /// The most probable token, the lowest id among equals.
 fn greedy(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (id, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = id;
+    // In lanes, which compilers turn into vectors.
+    let mut lanes = [f32::NEG_INFINITY; 32];
+    let (chunks, rest) = logits.as_chunks::<32>();
+    for chunk in chunks {
+        for (lane, logit) in lanes.iter_mut().zip(chunk) {
+            *lane = if *logit > *lane { *logit } else { *lane };
         }
     }
-    best as u32
+    let max = lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    logits.iter().position(|logit| *logit == max).unwrap_or(0) as u32
 }
 
 /// Keeps the most probable tokens, in falling order, until their weights reach `target`; at least one.
@@ -198,6 +275,11 @@ mod tests {
     fn greedy_takes_the_lowest_id_among_equals() {
         assert_eq!(sampler(SamplingParams::greedy()).sample(&[1.0, 3.0, 3.0, 2.0], None), 1);
         assert_eq!(sampler(SamplingParams::greedy()).sample(&[0.0, 0.0], None), 0);
+        let mut long = vec![0.5; 99];
+        for place in [98, 70, 64, 63, 31, 0] {
+            long[place] = 2.0;
+            assert_eq!(greedy(&long), place as u32);
+        }
     }
 
     #[test]
@@ -257,6 +339,73 @@ mod tests {
         let probabilities = logits(&[0.75, 0.17, 0.08]);
         let params = SamplingParams { temperature: 2.0, top_p: 0.6, ..Default::default() };
         assert!(histogram(params, &probabilities)[1] > 0.2);
+    }
+
+    /// A mask that allows these of `size` tokens.
+    fn mask(size: usize, allowed: impl IntoIterator<Item = u32>) -> SimpleVob {
+        let mut mask = SimpleVob::alloc(size);
+        allowed.into_iter().for_each(|id| mask.allow_token(id));
+        mask
+    }
+
+    /// What a mask must do: the logits of the others are as low as can be.
+    fn forbidden(logits: &[f32], mask: &SimpleVob) -> Vec<f32> {
+        let allowed = |id: usize| id < mask.len() && mask.is_allowed(id as u32);
+        logits.iter().enumerate().map(|(id, logit)| if allowed(id) { *logit } else { f32::NEG_INFINITY }).collect()
+    }
+
+    #[test]
+    fn a_mask_gives_the_tokens_that_forbidden_logits_would_give() {
+        let mut noise = Draws::new(Some(3));
+        for round in 0..200 {
+            let size = 40 + round;
+            let logits: Vec<f32> = (0..size).map(|_| (noise.uniform() * 8.0) as f32).collect();
+            let share = noise.uniform();
+            let mut allowed: Vec<u32> = (0..size as u32).filter(|_| noise.uniform() < share).collect();
+            allowed.extend([1, 37]);
+            let mask = mask(size - round % 3, allowed.into_iter().filter(|id| (*id as usize) < size - round % 3));
+            let barred = forbidden(&logits, &mask);
+            for params in [
+                SamplingParams::greedy(),
+                SamplingParams::default(),
+                SamplingParams { top_k: Some(7), ..Default::default() },
+                SamplingParams { top_p: 0.7, ..Default::default() },
+                SamplingParams { min_p: 0.2, temperature: 1.7, ..Default::default() },
+                SamplingParams { top_k: Some(9), top_p: 0.9, min_p: 0.05, ..Default::default() },
+            ] {
+                let params = SamplingParams { seed: Some(round as u64), ..params };
+                let found = sampler(params.clone()).sample(&logits, Some(&mask));
+                assert_eq!(found, sampler(params.clone()).sample(&barred, None), "{params:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_proposed_is_what_a_mask_that_allows_it_gives() {
+        let mut greedy = sampler(SamplingParams { frequency_penalty: 2.0, ..SamplingParams::greedy() });
+        let logits = [1.0, 3.0, 2.0, 0.0];
+        assert_eq!(greedy.propose(&logits), Some(1));
+        assert_eq!((greedy.sample(&logits, Some(&mask(4, [0, 2]))), greedy.agreed()), (2, false));
+        assert_eq!((greedy.sample(&logits, Some(&mask(4, [0, 1]))), greedy.agreed()), (1, true));
+        assert_eq!(greedy.propose(&logits), Some(0));
+        assert_eq!(sampler(SamplingParams::default()).propose(&logits), None);
+    }
+
+    #[test]
+    fn a_mask_of_one_token_draws_nothing() {
+        let flat = vec![0.0f32; 100];
+        let params = SamplingParams { seed: Some(5), ..Default::default() };
+        let (mut forced, mut free) = (sampler(params.clone()), sampler(params));
+        assert_eq!(forced.sample(&flat, Some(&mask(100, [64]))), 64);
+        assert_eq!(forced.sample(&flat, None), free.sample(&flat, None));
+    }
+
+    #[test]
+    fn forced_tokens_are_penalised_too() {
+        let params = SamplingParams { frequency_penalty: 2.0, ..SamplingParams::greedy() };
+        let mut sampler = sampler(params);
+        sampler.take(1);
+        assert_eq!(sampler.sample(&[0.0, 1.0], None), 0);
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub(crate) fn validate(request: &GenerateRequest, vocab: usize, context: usize) 
     if request.top_logprobs.is_some_and(|count| count > MAX_TOP_LOGPROBS) {
         return invalid("top_logprobs", format!("it must be at most {MAX_TOP_LOGPROBS}"));
     }
+    if request.prompt_logprobs && request.top_logprobs.is_none() {
+        return invalid("prompt_logprobs", "it needs `top_logprobs`");
+    }
     validate_sampling(&request.sampling, vocab)
 }
 
@@ -99,6 +102,7 @@ mod tests {
         assert_eq!(field(|r| r.stop = vec!["x".repeat(1025)]), "stop");
         assert_eq!(field(|r| r.stop_token_ids = vec![10]), "stop_token_ids");
         assert_eq!(field(|r| r.top_logprobs = Some(65)), "top_logprobs");
+        assert_eq!(field(|r| r.prompt_logprobs = true), "prompt_logprobs");
         for bad in [-0.1, f32::NAN, f32::INFINITY] {
             assert_eq!(field(|r| r.sampling.temperature = bad), "temperature");
             assert_eq!(field(|r| r.sampling.top_p = bad), "top_p");

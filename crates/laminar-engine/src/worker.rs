@@ -3,7 +3,7 @@
 use crate::active::{Active, End, Job};
 use crate::beat::Beat;
 use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, StepEnd, TileInput};
-use crate::guide::MaskThread;
+use crate::guide::MaskThreads;
 use crate::shared::Shared;
 use crate::{EngineError, EngineStats, FinishReason, GenerateRequest};
 use laminar_model::ExpertLoads;
@@ -60,8 +60,8 @@ pub(crate) struct Worker {
     mode: Mode,
     stats: EngineStats,
     logits: Vec<f32>,
-    /// Computes masks of grammars.
-    masks: MaskThread,
+    /// Compute masks of grammars.
+    masks: MaskThreads,
     started: Instant,
     beat: Beat,
 }
@@ -88,7 +88,7 @@ impl Worker {
             mode: Mode::Serving,
             stats: EngineStats::default(),
             logits: Vec::new(),
-            masks: MaskThread::default(),
+            masks: MaskThreads::default(),
             started: Instant::now(),
             beat: Beat::default(),
         }
@@ -148,6 +148,9 @@ impl Worker {
 
     fn submit(&mut self, job: Job) {
         let GenerateRequest { tenant, priority, tbt_target, ttft_target, .. } = job.request;
+        if job.guide.is_some() {
+            self.masks.start();
+        }
         let active = Active::new(job, &self.tokenizer);
         if self.mode != Mode::Serving {
             return self.end(active, End::Failed(EngineError::ShuttingDown));
@@ -155,13 +158,17 @@ impl Worker {
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         let pooling = active.pooling();
-        let prefix = (self.prefix_cache && pooling.is_none()).then(|| active.prefix());
+        let scores = active.scores_prompt();
+        let prefix = (self.prefix_cache && pooling.is_none() && scores.is_none()).then(|| active.prefix());
         let (prompt_tokens, max_tokens, tenant) = (active.prompt().len(), active.max_tokens(), TenantId(tenant));
         let new = NewSequence { id, prompt_tokens, max_tokens, prefix, tenant, priority, tbt_target, ttft_target };
         match self.scheduler.submit(new, self.started.elapsed()) {
             Ok(()) => {
                 if let Some(pooling) = pooling {
                     self.executor.pool(id, pooling);
+                }
+                if let Some(top) = scores {
+                    self.executor.score(id, Arc::clone(active.prompt()), top);
                 }
                 self.requests.insert(id, active);
                 self.publish();
@@ -208,6 +215,11 @@ impl Worker {
             // It starts anew.
             if let Some(pooling) = self.requests.get(id).and_then(Active::pooling) {
                 self.executor.pool(*id, pooling);
+            }
+            if let Some(request) = self.requests.get(id)
+                && let Some(top) = request.scores_prompt()
+            {
+                self.executor.score(*id, Arc::clone(request.prompt()), top);
             }
         }
         let result = catch_unwind(AssertUnwindSafe(|| self.execute(&step, begun)));
@@ -300,6 +312,7 @@ impl Worker {
         let now = Instant::now();
         let due = self.beat.due(begun, now, deadline.map(|deadline| deadline.until));
         let (mut ended, mut sampled) = (Vec::new(), Vec::new());
+        let mut going = Vec::with_capacity(sampling.len());
         for ((id, position), logits) in sampling.into_iter().zip(self.logits.chunks_exact(vocab)) {
             if let Some(request) = self.requests.get_mut(&id) {
                 if request.pooling().is_some() {
@@ -307,8 +320,19 @@ impl Worker {
                     continue;
                 }
                 let before = request.tokens().len();
-                ended.extend(request.advance(logits, position, &mut self.masks, due).map(|end| (id, end)));
-                sampled.extend(request.tokens().get(before).map(|token| (id, *token)));
+                let scores = request.scores_prompt().and_then(|_| self.executor.take_scores(id));
+                let end = request.advance(logits, position, scores, &self.masks, due);
+                going.push((id, before, end.is_none()));
+                ended.extend(end.map(|end| (id, end)));
+            }
+        }
+        // What grammars force is looked at when all tokens are chosen, since it is being found out meanwhile.
+        for (id, before, goes_on) in going {
+            if let Some(request) = self.requests.get_mut(&id) {
+                if goes_on {
+                    ended.extend(request.jump(&self.masks).map(|end| (id, end)));
+                }
+                sampled.extend(request.tokens().iter().skip(before).map(|token| (id, *token)));
             }
         }
         if sampled.is_empty() {
@@ -353,7 +377,7 @@ fn batch<'a>(
 ) -> Option<Batch<'a>> {
     let decode = step.decode.iter().map(|row| {
         let (sequence, position) = (row.sequence, row.position);
-        let token = requests.get(&sequence)?.newest()?;
+        let token = *requests.get(&sequence)?.tokens().get(position)?;
         Some(DecodeInput { sequence, token, position, blocks: scheduler.blocks(sequence)? })
     });
     let member = |member: &TileRows| {

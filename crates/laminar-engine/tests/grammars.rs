@@ -127,10 +127,8 @@ fn what_is_wrong_with_a_grammar_is_told_when_it_is_compiled() {
     let (_, compiler, _) = engine();
     for (grammar, words) in [
         (
-            Grammar::Json(
-                json!({"type": "object", "propertyNames": {"pattern": "a"}, "minContains": 1, "contains": {}}),
-            ),
-            "contains",
+            Grammar::Json(json!({"type": "object", "properties": {"a": {"minContains": 1, "contains": {}}}})),
+            "properties.a.minContains",
         ),
         (Grammar::Json(json!({"type": "number", "multipleOf": "x"})), "multipleOf"),
         (Grammar::Json(json!({"type": "king"})), "king"),
@@ -145,5 +143,67 @@ fn what_is_wrong_with_a_grammar_is_told_when_it_is_compiled() {
     ] {
         let error = compiler.compile(&grammar).unwrap_err().to_string();
         assert!(error.contains(words), "{grammar:?}: {error}");
+    }
+}
+
+/// What a grammar forces is taken without a step for each token, and the answer is the same as with one.
+#[test]
+fn forced_tokens_come_together_and_change_nothing() {
+    let (engine, compiler, tokenizer) = engine();
+    let text = "{\"kind\": \"a rather long text that nobody chooses\", \"size\": ";
+    let grammar = Grammar::Regex(format!("{}[0-9]{{3}}, and so on, until the end\\.", text.replace('{', "\\{")));
+    let mut stepwise = request(&tokenizer, &compiler, &grammar, 3);
+    stepwise.top_logprobs = Some(0);
+    let steps = |request| {
+        let before = engine.stats().steps;
+        let answer = answer(&engine, request);
+        (answer, engine.stats().steps - before)
+    };
+    let (one_by_one, many) = steps(stepwise);
+    let (together, few) = steps(request(&tokenizer, &compiler, &grammar, 3));
+    assert_eq!(together.ids(), one_by_one.ids());
+    assert_eq!(together.text(), one_by_one.text());
+    assert!(together.text().starts_with(text) && together.text().ends_with("until the end."), "{}", together.text());
+    assert_eq!(together.finish().reason, FinishReason::Stop);
+    assert_eq!(many, one_by_one.tokens.len() as u64);
+    assert!(few <= many - 10, "{few} steps instead of {many}");
+    assert!(one_by_one.tokens.iter().all(|token| token.logprob.is_some()));
+}
+
+#[test]
+fn a_limit_or_a_stop_string_ends_an_answer_in_the_middle_of_what_is_forced() {
+    let (engine, compiler, tokenizer) = engine();
+    let grammar = Grammar::Choice(vec!["one two three four five six seven eight nine ten".into()]);
+    let cut = GenerateRequest { max_tokens: Some(3), ..request(&tokenizer, &compiler, &grammar, 1) };
+    let cut = answer(&engine, cut);
+    assert_eq!((cut.tokens.len(), cut.finish().reason), (3, FinishReason::Length));
+    let stopped = GenerateRequest { stop: vec!["four".into()], ..request(&tokenizer, &compiler, &grammar, 1) };
+    let stopped = answer(&engine, stopped);
+    assert_eq!((stopped.text().as_str(), stopped.finish().reason), ("one two three ", FinishReason::Stop));
+    let all = answer(&engine, request(&tokenizer, &compiler, &grammar, 1));
+    assert!(all.text().ends_with("nine ten"));
+    assert_eq!(all.finish().usage.completion_tokens, all.tokens.len());
+}
+
+/// A greedy choice is that of the mask, though masks are left out as long as the model keeps to the grammar by itself. So
+/// cold that nothing else can be drawn, with masks for all tokens, the answer is the same.
+#[test]
+fn greedy_answers_need_no_masks_and_are_the_same() {
+    let (engine, compiler, tokenizer) = engine();
+    for grammar in [
+        Grammar::Json(json!({"type": "object", "properties": {"story": {"type": "string"}}, "required": ["story"]})),
+        Grammar::Regex("([a-z]+ ){5,20}\\.".into()),
+        Grammar::Lark("start: /(.|\\n)*/".into()),
+        Grammar::Choice(vec!["Once".into(), "Once upon".into(), "Once more".into()]),
+    ] {
+        let with_temperature = |temperature| {
+            let mut request = request(&tokenizer, &compiler, &grammar, 1);
+            request.sampling.temperature = temperature;
+            request.max_tokens = Some(120);
+            answer(&engine, request)
+        };
+        let (greedy, cold) = (with_temperature(0.0), with_temperature(1e-6));
+        assert_eq!(greedy.ids(), cold.ids(), "{grammar:?}");
+        assert_eq!(greedy.text(), cold.text());
     }
 }

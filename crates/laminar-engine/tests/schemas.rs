@@ -157,6 +157,12 @@ fn what_cannot_be_kept_is_refused_by_name() {
         ("if", json!({"if": {"type": "string"}, "then": {"maxLength": 3}})),
         ("propertyNames", json!({"type": "object", "propertyNames": {"maxLength": 3}})),
         ("dependentRequired", json!({"type": "object", "dependentRequired": {"a": ["b"]}})),
+        ("dependencies", json!({"properties": {"a": {}}, "dependencies": {"a": ["b"]}})),
+        ("$dynamicRef", json!({"items": {"$dynamicRef": "#node"}})),
+        ("minContains", json!({"minContains": 2})),
+        ("dependentSchemas", json!({"dependentSchemas": {"a": {"required": ["b"]}}})),
+        ("unevaluatedItems", json!({"unevaluatedItems": false})),
+        ("format", json!({"type": "string", "format": "no-such-format"})),
         ("unevaluatedProperties", json!({"type": "object", "unevaluatedProperties": false})),
         ("oneOf", json!({"oneOf": [{"type": "integer"}, {"type": "number", "minimum": 3}]})),
     ] {

@@ -59,6 +59,7 @@ impl Queues {
             id: new.id,
             prompt_tokens: new.prompt_tokens,
             generated: 0,
+            pending: 0,
             max_tokens: new.max_tokens,
             phase: Phase::Waiting,
             chain,
@@ -211,24 +212,25 @@ impl Queues {
         (rows > 0).then_some(TileRows { sequence: sequence.id, start, rows, ends_prompt, dropped: false })
     }
 
-    /// One row for every decoding sequence, each marked as one of this step's.
+    /// The rows of every decoding sequence, each marked as one of this step's.
     pub fn decode_rows(&mut self, step: u64) -> Vec<DecodeRow> {
         let mut rows = Vec::with_capacity(self.decoding.len());
         for slot in &self.decoding {
             if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
                 sequence.step = Some(step);
-                rows.push(sequence.decode_row());
+                rows.extend(sequence.decode_rows());
             }
         }
         rows
     }
 
-    /// Gives every decoding sequence the block that its next row needs. Where there is none, the most junior sequences
+    /// Gives every decoding sequence the blocks that its next rows need. Where there is none, the most junior sequences
     /// that run lose theirs and wait again; their names are returned.
     pub fn grow(&mut self) -> Vec<SequenceId> {
+        let block_len = self.block_len;
         let needs = |sequence: &Sequence| {
             let held = sequence.blocks.as_ref().map_or(0, |table| table.ids().len());
-            held * self.block_len < sequence.tokens()
+            held * block_len < sequence.tokens()
         };
         let mut needy: Vec<Slot> =
             self.decoding.iter().copied().filter(|slot| self.get(*slot).is_some_and(needs)).collect();
@@ -236,9 +238,12 @@ impl Queues {
         let mut preempted = Vec::new();
         for slot in needy {
             while let Some(Some(sequence)) = self.slots.get_mut(slot.0)
+                && needs(sequence)
                 && let Some(table) = &mut sequence.blocks
-                && !self.pool.extend(table)
             {
+                if self.pool.extend(table) {
+                    continue;
+                }
                 let running = self.prefilling.iter().chain(&self.decoding).copied();
                 // There is one at least: the sequence itself.
                 let Some(junior) = running.min_by_key(|slot| self.get(*slot).map(Sequence::seniority)) else { break };
@@ -264,8 +269,8 @@ impl Queues {
         Some(id)
     }
 
-    /// One row of every decoding sequence has passed all layers and yielded a token. Returns those for which that was the last
-    /// one allowed.
+    /// The rows of every decoding sequence have passed all layers and yielded a token. Returns those for which that was the
+    /// last one allowed.
     pub fn count_tokens(&mut self, failed: &[SequenceId]) -> Vec<Slot> {
         let Self { slots, decoding, waiting, pool, .. } = self;
         let mut ended = Vec::new();
@@ -300,6 +305,16 @@ impl Queues {
         self.decoding.push(slot);
         self.waiting.charge_token(sequence.tenant);
         sequence.count_token()
+    }
+
+    /// A sequence has one more token, which needed no row to be known. Returns whether it was the last one allowed.
+    pub fn count_further_token(&mut self, slot: Slot) -> bool {
+        let Self { slots, waiting, .. } = self;
+        let Some(Some(sequence)) = slots.get_mut(slot.0) else {
+            return false;
+        };
+        waiting.charge_token(sequence.tenant);
+        sequence.count_further_token()
     }
 
     /// This is the newest token of a sequence. One that is never told ends the chain of its blocks.

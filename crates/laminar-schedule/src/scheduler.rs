@@ -188,10 +188,15 @@ impl Scheduler {
             ended.extend(self.state.advance(tile, report));
         }
         let queues = &mut self.state.queues;
+        let mut before = None;
         for (row, (id, token)) in report.sampled.iter().enumerate() {
             if let Some(slot) = queues.slot_near(row, *id) {
+                if before == Some(*id) && queues.count_further_token(slot) {
+                    ended.push(slot);
+                }
                 queues.append(slot, *token);
             }
+            before = Some(*id);
         }
         ended.extend(report.finished.iter().chain(&report.failed).filter_map(|id| queues.slot(*id)));
         if cancelled {

@@ -62,7 +62,7 @@ pub(crate) enum Phase {
     Waiting,
     /// Admitted; `done` rows have passed all layers, here or for an earlier sequence.
     Prefilling { done: usize },
-    /// All rows but that of the newest token are done.
+    /// All rows are done but those of the newest tokens; mostly that is one.
     Decoding,
 }
 
@@ -73,6 +73,8 @@ pub(crate) struct Sequence {
     pub prompt_tokens: usize,
     /// Tokens generated so far; they stay when the sequence is preempted.
     pub generated: usize,
+    /// The newest of them, whose rows have not run, while it decodes.
+    pub pending: usize,
     /// Cut to the context already.
     pub max_tokens: usize,
     pub phase: Phase,
@@ -108,7 +110,7 @@ impl Sequence {
         match self.phase {
             Phase::Waiting => 0,
             Phase::Prefilling { done } => done,
-            Phase::Decoding => self.tokens() - 1,
+            Phase::Decoding => self.tokens() - self.pending,
         }
     }
 
@@ -120,15 +122,23 @@ impl Sequence {
         }
     }
 
-    /// The row it decodes next: that of the newest token.
-    pub fn decode_row(&self) -> DecodeRow {
-        DecodeRow { sequence: self.id, position: self.tokens() - 1 }
+    /// The rows it decodes next: those of the newest tokens.
+    pub fn decode_rows(&self) -> impl Iterator<Item = DecodeRow> {
+        let positions = self.tokens() - self.pending..self.tokens();
+        positions.map(|position| DecodeRow { sequence: self.id, position })
     }
 
-    /// Counts one more token; returns whether it was the last one allowed.
+    /// Counts one more token, behind rows that are done; returns whether it was the last one allowed.
     pub fn count_token(&mut self) -> bool {
-        self.generated += 1;
+        self.pending = 0;
         self.phase = Phase::Decoding;
+        self.count_further_token()
+    }
+
+    /// Counts one more token, behind one whose row has not run; returns whether it was the last one allowed.
+    pub fn count_further_token(&mut self) -> bool {
+        self.generated += 1;
+        self.pending += 1;
         self.generated >= self.max_tokens
     }
 

@@ -15,7 +15,8 @@ pub struct Step {
     /// Sequences that have lost their KV blocks since the step before, to make room. Whatever else is kept for them goes too:
     /// they wait again, and start anew with their prompt and the tokens they have generated.
     pub preempted: Vec<SequenceId>,
-    /// Every decoding sequence, one row each, through all layers; each yields one token.
+    /// Every decoding sequence, through all layers: the row of its newest token, which yields the next one, and before it
+    /// those of the tokens in front, if it has got several since the step before ([`Report::sampled`]).
     pub decode: Vec<DecodeRow>,
     /// Prefill beside them, in the order to execute it.
     pub tiles: Vec<Tile>,
@@ -42,16 +43,17 @@ impl Step {
     /// The sequences the step works on, each once: those that decode, then those that prefill.
     pub fn sequences(&self) -> impl Iterator<Item = SequenceId> {
         let members = self.tiles.iter().flat_map(|tile| &tile.members).filter(|member| !member.dropped);
-        self.decode.iter().map(|row| row.sequence).chain(members.map(|member| member.sequence))
+        let decoding = self.decode.chunk_by(|a, b| a.sequence == b.sequence).filter_map(<[DecodeRow]>::first);
+        decoding.map(|row| row.sequence).chain(members.map(|member| member.sequence))
     }
 }
 
-/// One decode row: the sequence's newest token, fed at its position.
+/// One decode row: a token of the sequence, fed at its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeRow {
     /// The sequence.
     pub sequence: SequenceId,
-    /// Where the newest token goes; the prompt's first token is at 0, the first generated one at the prompt's length.
+    /// Where the token goes; the prompt's first token is at 0, the first generated one at the prompt's length.
     pub position: usize,
 }
 
@@ -110,7 +112,8 @@ pub struct Report {
     /// filled is published.
     pub failed: Vec<SequenceId>,
     /// The tokens that the step yielded, for the prefix cache: a sequence whose tokens are not told publishes blocks of its
-    /// prompt alone.
+    /// prompt alone. Tokens that follow a sequence's first one here are known without a row of their own; the next step runs
+    /// the rows of all of them.
     pub sampled: Vec<(SequenceId, u32)>,
     /// Cohorts whose tiles ended early, and the places that they reached, somewhere from where the tile began (then it did
     /// not run) to where it was to end. Rows inside a layer are cut at multiples of [`ROW_STEP`](crate::ROW_STEP).

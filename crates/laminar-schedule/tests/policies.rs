@@ -313,3 +313,33 @@ fn steps_have_a_deadline_where_streams_wait_and_the_policy_keeps_targets() {
         assert_eq!(scheduler.plan(Duration::ZERO).deadline, None);
     }
 }
+
+#[test]
+fn tokens_told_together_get_their_rows_together() {
+    let mut scheduler = scheduler(Policy::Whole);
+    submit(&mut scheduler, 1, 40);
+    let positions = |step: &Step| step.decode.iter().map(|row| row.position).collect::<Vec<_>>();
+    let mut commit = |tokens: usize| {
+        let step = scheduler.plan(Duration::ZERO);
+        let sampled = (0..tokens).map(|token| (SequenceId(1), token as u32)).collect();
+        scheduler.commit(&Report { step: step.number, sampled, ..Report::default() }).unwrap();
+        let blocks = scheduler.plan(Duration::ZERO).sequences().map(|id| scheduler.blocks(id).unwrap().len()).sum();
+        (positions(&step), step.sequences().count(), blocks)
+    };
+    // The prompt's step tells three tokens, of which the first was chosen from its last row.
+    assert_eq!(commit(3), (vec![], 1, 2));
+    assert_eq!(commit(40), (vec![40, 41, 42], 1, 3));
+    assert_eq!(commit(1), ((43..83).collect(), 1, 3));
+    assert_eq!(commit(1), (vec![83], 1, 3));
+}
+
+#[test]
+fn a_sequence_ends_with_its_last_token_though_that_needed_no_row() {
+    let mut scheduler = scheduler(Policy::Whole);
+    scheduler.submit(NewSequence::new(SequenceId(1), 40, 3), Duration::ZERO).unwrap();
+    let step = scheduler.plan(Duration::ZERO);
+    let sampled = vec![(SequenceId(1), 7); 3];
+    scheduler.commit(&Report { step: step.number, sampled, ..Report::default() }).unwrap();
+    assert!(scheduler.is_idle());
+    assert_eq!(scheduler.stats().used_blocks, 0);
+}

@@ -1,5 +1,6 @@
 //! The one error type of the server and the one table that maps it to HTTP.
 
+use axum::extract::rejection::PathRejection;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
@@ -56,6 +57,9 @@ pub enum ApiError {
         /// Path of the request.
         path: String,
     },
+    /// The path does not decode to text.
+    #[error("the path of the request is not UTF-8")]
+    PathNotText,
     /// The route exists, but not for this method.
     #[error("method {method} is not allowed for {path}")]
     MethodNotAllowed {
@@ -112,7 +116,9 @@ impl ApiError {
             ApiError::ContextLength { .. } => (StatusCode::BAD_REQUEST, REQUEST, Some("context_length_exceeded")),
             ApiError::ModelNotFound { .. } => (StatusCode::NOT_FOUND, REQUEST, Some("model_not_found")),
             ApiError::ResponseNotFound { .. } => (StatusCode::NOT_FOUND, REQUEST, Some("response_not_found")),
-            ApiError::UnknownRoute { .. } => (StatusCode::NOT_FOUND, REQUEST, Some("unknown_url")),
+            ApiError::UnknownRoute { .. } | ApiError::PathNotText => {
+                (StatusCode::NOT_FOUND, REQUEST, Some("unknown_url"))
+            }
             ApiError::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, Some("method_not_allowed")),
             ApiError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, Some("request_too_large")),
             ApiError::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("queue_full")),
@@ -145,6 +151,13 @@ impl ApiError {
     }
 }
 
+impl From<PathRejection> for ApiError {
+    /// A path that is no text, such as `%FF`, names nothing.
+    fn from(_: PathRejection) -> ApiError {
+        ApiError::PathNotText
+    }
+}
+
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> ApiError {
         match error {
@@ -155,6 +168,9 @@ impl From<EngineError> for ApiError {
             EngineError::QueueFull { requests } => {
                 ApiError::Overloaded { message: format!("{requests} requests are running or waiting") }
             }
+            EngineError::NoScores => ApiError::invalid("echo", "this model gives no log-probabilities of prompts"),
+            // A grammar too ambiguous to be followed is its sender's to solve, though that shows late.
+            EngineError::Grammar { .. } => ApiError::Invalid { message: error.to_string(), param: None },
             EngineError::NoEmbeddings => ApiError::invalid("model", "this model gives no embeddings"),
             EngineError::ShuttingDown => ApiError::Unavailable { message: "it is shutting down".to_owned() },
             other => ApiError::Internal { message: other.to_string() },

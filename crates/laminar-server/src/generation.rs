@@ -34,6 +34,11 @@ pub async fn start(engine: &Engine, requests: Vec<GenerateRequest>) -> Result<Up
     let mut parts = Vec::with_capacity(requests.len());
     for (index, request) in requests.into_iter().enumerate() {
         parts.push(match request.max_tokens {
+            Some(0) if request.prompt_logprobs => {
+                // The scores of a prompt come with a first token, which nobody has asked for.
+                let updates = updates_of(index, engine.submit(GenerateRequest { max_tokens: Some(1), ..request })?);
+                Box::pin(updates.map(|(index, update)| (index, without_answer(update))))
+            }
             Some(0) => nothing(index, &request),
             _ => updates_of(index, engine.submit(request)?),
         });
@@ -83,6 +88,21 @@ fn nothing(index: usize, request: &GenerateRequest) -> Updates {
         timings: Timings::default(),
     };
     Box::pin(stream::iter([(index, Update::Finished(finish))]))
+}
+
+/// What is left of an update when no token was asked for.
+fn without_answer(update: Update) -> Update {
+    match update {
+        // Whoever writes scores leaves out those of a token that ends the text.
+        Update::Token(token) => Update::Token(TokenEvent { text: String::new(), ends_text: true, ..token }),
+        Update::Finished(finish) => Update::Finished(Finish {
+            reason: FinishReason::Length,
+            text: String::new(),
+            usage: Usage { completion_tokens: 0, ..finish.usage },
+            ..finish
+        }),
+        failed @ Update::Failed(_) => failed,
+    }
 }
 
 fn engine_gone() -> ApiError {

@@ -36,6 +36,7 @@ pub mod grammar;
 pub mod health;
 pub mod markers;
 pub mod openai;
+pub mod openapi;
 pub mod prompt;
 pub mod router;
 pub mod serve;

@@ -13,6 +13,7 @@ use crate::anthropic;
 use crate::error::ApiError;
 use crate::health;
 use crate::openai::{chat, completions, embeddings, models, responses, text};
+use crate::openapi;
 use crate::state::{AppState, ServerConfig};
 use crate::template::ChatTemplate;
 
@@ -20,7 +21,8 @@ use crate::template::ChatTemplate;
 ///
 /// Routes: `POST /v1/chat/completions`, `POST /v1/completions`, `POST /v1/embeddings`, `POST /v1/responses`,
 /// `GET` and `DELETE /v1/responses/{id}`, `POST /v1/messages`, `POST /v1/messages/count_tokens`, `GET /v1/models`,
-/// `GET /v1/models/{id}`, `POST /tokenize`, `POST /detokenize`, `POST /apply-template`, `GET /health`. Anything else is a JSON 404 or 405.
+/// `GET /v1/models/{id}`, `POST /tokenize`, `POST /detokenize`, `POST /apply-template`, `GET /health`, `GET /openapi.json`.
+/// Anything else is a JSON 404 or 405.
 pub fn router(
     engine: Engine,
     tokenizer: Arc<Tokenizer>,
@@ -29,6 +31,7 @@ pub fn router(
 ) -> Router {
     let state = AppState::new(engine, tokenizer, template, config);
     let cors = state.config.cors;
+    let document: Arc<str> = openapi::document(&state).to_string().into();
     let routes = Router::new()
         .route("/v1/chat/completions", post(chat::handle))
         .route("/v1/completions", post(completions::handle))
@@ -44,6 +47,7 @@ pub fn router(
         .route("/detokenize", post(text::detokenize))
         .route("/apply-template", post(text::apply_template))
         .route("/health", get(health::health))
+        .route("/openapi.json", get(async move || openapi::respond(&document)))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state);

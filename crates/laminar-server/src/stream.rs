@@ -162,6 +162,7 @@ mod tests {
             bytes: text.len(),
             ends_text: false,
             logprob: None,
+            prompt_logprobs: None,
             logits: None,
         })
     }

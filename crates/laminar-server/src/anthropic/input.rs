@@ -2,22 +2,29 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
+use crate::openapi::messages::{MessagesTool, MessagesToolChoice, Texts, ThinkingOptions, TurnContent, TurnRole};
+use crate::openapi::requests::ModelName;
 
 /// A request to `/v1/messages`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub struct MessagesRequest {
     /// Model name.
     #[serde(default)]
+    #[schema(value_type = Option<ModelName>)]
     pub model: Option<String>,
     /// Turns of `user` and `assistant`.
+    #[schema(min_items = 1)]
     pub messages: Vec<Turn>,
     /// The system prompt: a text or a list of text blocks.
     #[serde(default)]
+    #[schema(value_type = Option<Texts>)]
     pub system: Option<Value>,
     /// Most tokens to generate; required for a message.
     #[serde(default)]
+    #[schema(minimum = 1)]
     pub max_tokens: Option<i64>,
     /// Texts that end the answer.
     #[serde(default)]
@@ -27,30 +34,38 @@ pub struct MessagesRequest {
     pub stream: Option<bool>,
     /// 0 (greedy) to 1.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 2)]
     pub temperature: Option<f64>,
     /// Nucleus: 0 to 1.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 1)]
     pub top_p: Option<f64>,
     /// Number of candidates.
     #[serde(default)]
+    #[schema(minimum = -1)]
     pub top_k: Option<i64>,
     /// Functions with a `name`, a `description` and an `input_schema`.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<MessagesTool>>, max_items = 512)]
     pub tools: Option<Vec<Value>>,
     /// `{"type": "auto" | "any" | "tool" | "none"}`.
     #[serde(default)]
+    #[schema(value_type = Option<MessagesToolChoice>)]
     pub tool_choice: Option<Value>,
     /// `{"type": "enabled"}` or `{"type": "disabled"}`.
     #[serde(default)]
+    #[schema(value_type = Option<ThinkingOptions>)]
     pub thinking: Option<Value>,
 }
 
 /// One turn.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub struct Turn {
     /// `user` or `assistant`.
+    #[schema(value_type = TurnRole)]
     pub role: String,
     /// A text or a list of blocks.
+    #[schema(value_type = TurnContent)]
     pub content: Value,
 }
 

@@ -24,6 +24,9 @@ use crate::openai::caller::Caller;
 use crate::openai::chat::{self, ChatCompletionRequest};
 use crate::openai::head::random;
 use crate::openai::parse::{from_json, read_body};
+use crate::openapi::errors::AnthropicRefusals;
+use crate::openapi::messages::{CountedTokens, MessageAnswer};
+use crate::openapi::requests::TargetHeaders;
 use crate::prompt;
 use crate::state::AppState;
 
@@ -73,10 +76,26 @@ async fn read(
     Ok((request, chat))
 }
 
-/// The handler of `/v1/messages`.
+/// Answers a conversation.
 ///
 /// # Errors
 /// Whatever is wrong before the first token, as plain HTTP, also for a stream.
+#[utoipa::path(
+    post,
+    path = "/v1/messages",
+    operation_id = "createMessage",
+    tag = "Anthropic",
+    params(TargetHeaders),
+    request_body = MessagesRequest,
+    responses(
+        (
+            status = 200,
+            description = "The answer; with `stream` its events, as they come.",
+            content((MessageAnswer = "application/json"), (String = "text/event-stream"))
+        ),
+        AnthropicRefusals,
+    )
+)]
 pub async fn create(State(state): State<AppState>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let (request, chat) = read(&state, &headers, body).await?;
     if request.max_tokens.is_none() {
@@ -115,10 +134,21 @@ pub async fn create(State(state): State<AppState>, headers: HeaderMap, body: Bod
     Ok(Json(message).into_response())
 }
 
-/// The handler of `/v1/messages/count_tokens`.
+/// Counts the tokens of a conversation.
 ///
 /// # Errors
 /// Whatever a request for a message is refused for.
+#[utoipa::path(
+    post,
+    path = "/v1/messages/count_tokens",
+    operation_id = "countMessageTokens",
+    tag = "Anthropic",
+    request_body = MessagesRequest,
+    responses(
+        (status = 200, description = "The count.", body = CountedTokens),
+        AnthropicRefusals,
+    )
+)]
 pub async fn count_tokens(
     State(state): State<AppState>,
     headers: HeaderMap,

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use laminar_model::tokenizer::Tokenizer;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::chat_response::{ChatChunks, Writer, whole};
@@ -24,6 +25,9 @@ use crate::answer::AnswerFormat;
 use crate::error::ApiError;
 use crate::generation::{self, Updates};
 use crate::grammar::Wanted;
+use crate::openapi::answers::ChatCompletion;
+use crate::openapi::errors::Refusals;
+use crate::openapi::requests::{ChatMessage, TargetHeaders, Tool, ToolChoice};
 use crate::prompt::{self, Chat};
 use crate::state::AppState;
 use crate::stream::{self, StreamPlan};
@@ -40,27 +44,32 @@ pub struct ChatCompletionRequest {
 }
 
 /// The fields of a chat request that plain completions do not have.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub struct ChatFields {
     /// The conversation so far.
+    #[schema(value_type = Vec<ChatMessage>, min_items = 1)]
     pub messages: Vec<Message>,
     /// Whether to report log-probabilities.
     #[serde(default)]
     pub logprobs: Option<bool>,
     /// Alternatives per token: 0 to 20; needs `logprobs`.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 20)]
     pub top_logprobs: Option<i64>,
     /// Functions that the model may call.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<Tool>>, max_items = 512)]
     pub tools: Option<Vec<Value>>,
     /// `"none"`, `"auto"`, `"required"`, or one tool by name.
     #[serde(default)]
+    #[schema(value_type = Option<ToolChoice>)]
     pub tool_choice: Option<Value>,
     /// Whether several tools may be called at once; true unless said otherwise.
     #[serde(default)]
     pub parallel_tool_calls: Option<bool>,
     /// The older name of `tools`; not supported.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>, max_items = 0)]
     pub functions: Option<Vec<Value>>,
     /// The older name of `tool_choice`.
     #[serde(default)]
@@ -234,10 +243,26 @@ pub(crate) async fn begin(
     Ok(Begun { updates, choices, prompt_tokens, format, scorer })
 }
 
-/// The handler.
+/// Answers a conversation.
 ///
 /// # Errors
 /// Whatever is wrong before the first token, as plain HTTP, also for a stream.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/completions",
+    operation_id = "createChatCompletion",
+    tag = "OpenAI",
+    params(TargetHeaders),
+    request_body = ChatCompletionRequest,
+    responses(
+        (
+            status = 200,
+            description = "The answer; with `stream` its events, as they come.",
+            content((ChatCompletion = "application/json"), (String = "text/event-stream"))
+        ),
+        Refusals,
+    )
+)]
 pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let bytes = read_body(&headers, body, state.config.max_body_bytes).await?;
     let request = ChatCompletionRequest::from_json(&bytes)?;

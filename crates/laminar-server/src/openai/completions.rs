@@ -10,16 +10,21 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::completions_response::{CompletionChunks, whole};
 use super::head::Head;
+use super::logprobs::Echo;
 use super::options::{Limits, MAX_TOP_LOGPROBS, Options, Plan, unsupported};
 use super::parse::{from_json, read_body};
 use super::structured::FormatFields;
 use crate::error::ApiError;
 use crate::generation;
 use crate::grammar::Wanted;
+use crate::openapi::answers::Completion;
+use crate::openapi::errors::Refusals;
+use crate::openapi::requests::{ChoiceCount, PromptInput, TargetHeaders};
 use crate::prompt::{self, RawPrompt};
 use crate::state::AppState;
 use crate::stream::{self, StreamPlan};
@@ -39,21 +44,25 @@ pub struct CompletionRequest {
 }
 
 /// The fields of a completion request that chat does not have.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub struct CompletionFields {
     /// A string, a list of strings, a list of token ids, or a list of such lists.
+    #[schema(value_type = PromptInput)]
     pub prompt: Value,
     /// Whether the text begins with the prompt.
     #[serde(default)]
     pub echo: Option<bool>,
     /// Alternatives per token, 0 to 20; any value turns log-probabilities on.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 20)]
     pub logprobs: Option<i64>,
     /// Not supported.
     #[serde(default)]
+    #[schema(max_length = 0)]
     pub suffix: Option<String>,
     /// Only equal to `n`.
     #[serde(default)]
+    #[schema(value_type = Option<ChoiceCount>)]
     pub best_of: Option<i64>,
 }
 
@@ -100,14 +109,9 @@ impl CompletionRequest {
         }
         let top_logprobs = self.top_logprobs()?;
         let echo = fields.echo == Some(true);
-        if echo && top_logprobs.is_some() {
-            return Err(unsupported(
-                "echo",
-                "scores of prompt tokens are not computed, so leave out `echo` or `logprobs`",
-            ));
-        }
-        let plan =
-            Plan::new(&self.options, limits, prompts.len(), 0, top_logprobs)?.default_max_tokens(DEFAULT_MAX_TOKENS);
+        let plan = Plan::new(&self.options, limits, prompts.len(), 0, top_logprobs)?
+            .default_max_tokens(DEFAULT_MAX_TOKENS)
+            .with_prompt_scores(echo && top_logprobs.is_some());
         let choices = i64::try_from(plan.choices).unwrap_or(i64::MAX);
         if fields.best_of.is_some_and(|best| best != choices) {
             return Err(ApiError::invalid("best_of", "`best_of` other than `n` is not supported; leave it out"));
@@ -169,10 +173,26 @@ fn ids(items: &[Value], path: &str) -> Result<RawPrompt, String> {
     ids.collect::<Result<_, _>>().map(RawPrompt::Ids)
 }
 
-/// The handler.
+/// Continues texts.
 ///
 /// # Errors
 /// Whatever is wrong before the first token, as plain HTTP, also for a stream.
+#[utoipa::path(
+    post,
+    path = "/v1/completions",
+    operation_id = "createCompletion",
+    tag = "OpenAI",
+    params(TargetHeaders),
+    request_body = CompletionRequest,
+    responses(
+        (
+            status = 200,
+            description = "The answer; with `stream` its events, as they come.",
+            content((Completion = "application/json"), (String = "text/event-stream"))
+        ),
+        Refusals,
+    )
+)]
 pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let bytes = read_body(&headers, body, state.config.max_body_bytes).await?;
     let request = CompletionRequest::from_json(&bytes)?;
@@ -186,13 +206,13 @@ pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Bod
     let mut echoes = Vec::with_capacity(checked.prompts.len());
     let mut prompts = Vec::with_capacity(checked.prompts.len());
     for raw in checked.prompts {
-        if checked.echo {
-            echoes.push(match &raw {
-                RawPrompt::Text(text) => text.clone(),
-                RawPrompt::Ids(ids) => state.tokenizer.decode(ids, false),
-            });
-        }
-        prompts.push(prompt::raw(&state, raw).await?);
+        let text = checked.echo.then(|| match &raw {
+            RawPrompt::Text(text) => text.clone(),
+            RawPrompt::Ids(ids) => state.tokenizer.decode(ids, false),
+        });
+        let ids = prompt::raw(&state, raw).await?;
+        echoes.extend(text.map(|text| Echo { text, ids: ids.as_slice().into() }));
+        prompts.push(ids);
     }
     let constraint = prompt::compile(&state, checked.wanted, None).await?;
     let plan = checked.plan.asked_by(caller).in_form(constraint, Vec::new());
@@ -252,7 +272,6 @@ mod tests {
             (json!({"prompt": "a", "best_of": 2}), "best_of"),
             (json!({"prompt": "a", "n": 2, "best_of": 1}), "best_of"),
             (json!({"prompt": "a", "logprobs": 21}), "logprobs"),
-            (json!({"prompt": "a", "logprobs": 1, "echo": true}), "echo"),
             (json!({"prompt": "a", "max_tokens": -1}), "max_tokens"),
         ] {
             match validate(&body).unwrap_err() {
@@ -265,6 +284,7 @@ mod tests {
         for body in [
             json!({"prompt": "a", "suffix": null, "best_of": 1, "max_tokens": 0}),
             json!({"prompt": "a", "suffix": "", "echo": true}),
+            json!({"prompt": "a", "logprobs": 1, "echo": true}),
         ] {
             assert!(validate(&body).is_ok(), "{body}");
         }

@@ -7,17 +7,17 @@ use laminar_model::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
 use super::head::Head;
-use super::logprobs::{LegacyLogprobs, LegacyWriter};
+use super::logprobs::{Echo, LegacyLogprobs, LegacyWriter};
 use crate::generation::{Choice, UsageSum};
 use crate::stream::Chunks;
 
 /// The complete response. `scorer` is the tokenizer if log-probabilities were asked for; `echoes`
-/// the text of each prompt, or nothing if it is not to be repeated.
+/// the prompts, or nothing if they are not to be repeated.
 pub(crate) fn whole(
     head: &Head,
     choices: &[Choice],
     per_prompt: usize,
-    echoes: &[String],
+    echoes: &[Echo],
     scorer: Option<&Tokenizer>,
 ) -> Value {
     let mut usage = UsageSum::default();
@@ -26,16 +26,16 @@ pub(crate) fn whole(
         if let Some(finish) = &choice.finish {
             usage.add(index, per_prompt, &finish.usage, None);
         }
+        let echo = echoes.get(index / per_prompt.max(1));
         let logprobs = scorer.map(|tokenizer| {
-            let mut writer = LegacyWriter::default();
+            let mut writer = LegacyWriter::behind(echo.cloned());
             let mut lists = LegacyLogprobs::default();
             for token in &choice.tokens {
                 writer.push(tokenizer, token, &mut lists);
             }
             lists
         });
-        let echo = echoes.get(index / per_prompt.max(1));
-        let text = format!("{}{}", echo.map_or("", String::as_str), choice.text);
+        let text = format!("{}{}", echo.map_or("", |echo| echo.text.as_str()), choice.text);
         list.push(json!({
             "index": index,
             "text": text,
@@ -53,7 +53,7 @@ pub(crate) struct CompletionChunks {
     head: Head,
     scorer: Option<Arc<Tokenizer>>,
     per_prompt: usize,
-    echoes: Vec<String>,
+    echoes: Vec<Echo>,
     /// One per choice: each has its own text offsets.
     writers: Vec<LegacyWriter>,
 }
@@ -65,15 +65,11 @@ impl CompletionChunks {
         scorer: Option<Arc<Tokenizer>>,
         choices: usize,
         per_prompt: usize,
-        echoes: Vec<String>,
+        echoes: Vec<Echo>,
     ) -> CompletionChunks {
-        CompletionChunks {
-            head,
-            scorer,
-            per_prompt: per_prompt.max(1),
-            echoes,
-            writers: (0..choices).map(|_| LegacyWriter::default()).collect(),
-        }
+        let per_prompt = per_prompt.max(1);
+        let writer = |index: usize| LegacyWriter::behind(echoes.get(index / per_prompt).cloned());
+        CompletionChunks { head, scorer, per_prompt, writers: (0..choices).map(writer).collect(), echoes }
     }
 
     fn chunk(&self, index: usize, text: &str, logprobs: Option<LegacyLogprobs>, end: Value) -> Value {
@@ -89,7 +85,7 @@ impl CompletionChunks {
 impl Chunks for CompletionChunks {
     fn opening(&mut self, index: usize) -> Option<Value> {
         let echo = self.echoes.get(index / self.per_prompt)?;
-        Some(self.chunk(index, echo, None, Value::Null))
+        Some(self.chunk(index, &echo.text, None, Value::Null))
     }
 
     fn token(&mut self, index: usize, token: &TokenEvent) -> Vec<Value> {

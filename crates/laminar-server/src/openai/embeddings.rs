@@ -8,28 +8,35 @@ use laminar_engine::{GenerateRequest, Pooling};
 use laminar_model::StatedPooling;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::completions::prompts;
 use super::parse::{from_json, read_body};
 use crate::error::ApiError;
 use crate::generation;
+use crate::openapi::answers::Embeddings;
+use crate::openapi::errors::Refusals;
+use crate::openapi::requests::{ModelName, PromptInput, TargetHeaders};
 use crate::prompt;
 use crate::state::AppState;
 
 /// A request to `/v1/embeddings`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub struct EmbeddingsRequest {
     /// A string, a list of strings, a list of token ids, or a list of such lists.
+    #[schema(value_type = PromptInput)]
     pub input: Value,
     /// Model name.
     #[serde(default)]
+    #[schema(value_type = Option<ModelName>)]
     pub model: Option<String>,
     /// `float` or `base64` (little-endian 32-bit floats, as the official clients ask for).
     #[serde(default)]
     pub encoding_format: Option<Encoding>,
     /// Only so many values of each vector.
     #[serde(default)]
+    #[schema(minimum = 1)]
     pub dimensions: Option<usize>,
     /// How the rows of a text become one vector: as the model says, or else `last`.
     #[serde(default)]
@@ -43,7 +50,7 @@ pub struct EmbeddingsRequest {
 }
 
 /// How vectors are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// A list of numbers.
@@ -53,7 +60,7 @@ pub enum Encoding {
 }
 
 /// The names of the poolings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PoolingName {
     /// The last row.
@@ -100,10 +107,22 @@ impl EmbeddingsRequest {
     }
 }
 
-/// The handler.
+/// Makes vectors of texts.
 ///
 /// # Errors
 /// No input, an empty or too long text, more texts than choices are allowed, too many dimensions.
+#[utoipa::path(
+    post,
+    path = "/v1/embeddings",
+    operation_id = "createEmbeddings",
+    tag = "OpenAI",
+    params(TargetHeaders),
+    request_body = EmbeddingsRequest,
+    responses(
+        (status = 200, description = "A vector for each input.", body = Embeddings),
+        Refusals,
+    )
+)]
 pub async fn handle(State(state): State<AppState>, headers: HeaderMap, body: Body) -> Result<Json<Value>, ApiError> {
     let bytes = read_body(&headers, body, state.config.max_body_bytes).await?;
     let request: EmbeddingsRequest = from_json(&bytes)?;

@@ -1,22 +1,26 @@
 //! Log-probabilities in the two shapes of the API: per token for chat, parallel lists for
 //! completions.
 
-use laminar_engine::TokenEvent;
+use std::sync::Arc;
+
+use laminar_engine::{TokenEvent, TokenLogprobs};
 use laminar_model::tokenizer::Tokenizer;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// The chat shape: `{"content": [...]}`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ChatLogprobs {
     /// One entry per token of the text.
     pub content: Vec<ChatLogprob>,
     /// Always null: nothing is refused in tokens of its own.
+    #[schema(required)]
     pub refusal: Option<Vec<ChatLogprob>>,
 }
 
 /// One token of the chat shape.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ChatLogprob {
     /// The token as text; bytes that are no whole character are escaped as `\xNN`.
     pub token: String,
@@ -29,7 +33,7 @@ pub struct ChatLogprob {
 }
 
 /// One alternative of the chat shape.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct TopLogprob {
     /// The token as text.
     pub token: String,
@@ -51,14 +55,15 @@ pub(crate) fn chat_entry(tokenizer: &Tokenizer, event: &TokenEvent) -> Option<Ch
 }
 
 /// The legacy shape: parallel lists.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct LegacyLogprobs {
     /// The tokens as text.
     pub tokens: Vec<String>,
-    /// Their natural log-probabilities.
-    pub token_logprobs: Vec<f32>,
-    /// Per token: alternatives by text, the token itself included.
-    pub top_logprobs: Vec<Map<String, Value>>,
+    /// Their natural log-probabilities; null for the first token of a prompt, which nothing stands before.
+    pub token_logprobs: Vec<Option<f32>>,
+    /// Per token: alternatives by text, the token itself included; null for the first token of a prompt.
+    #[schema(value_type = Vec<Option<std::collections::HashMap<String, f32>>>)]
+    pub top_logprobs: Vec<Option<Map<String, Value>>>,
     /// Characters of the text before each token.
     pub text_offset: Vec<usize>,
 }
@@ -67,27 +72,58 @@ pub struct LegacyLogprobs {
 #[derive(Debug, Default)]
 pub(crate) struct LegacyWriter {
     offset: usize,
+    /// The prompt that the text begins with, until its tokens are written.
+    echo: Option<Echo>,
+}
+
+/// A prompt that the text begins with.
+#[derive(Debug, Clone)]
+pub(crate) struct Echo {
+    /// As it stands in the text.
+    pub(crate) text: String,
+    /// Its tokens.
+    pub(crate) ids: Arc<[u32]>,
 }
 
 impl LegacyWriter {
-    /// Appends one token, unless it ended the text or carries no score.
+    /// A writer of a text that begins with a prompt.
+    pub(crate) fn behind(echo: Option<Echo>) -> LegacyWriter {
+        LegacyWriter { offset: 0, echo }
+    }
+
+    /// Appends one token, unless it ended the text or carries no score; before the first one the tokens of the prompt, if
+    /// they were scored.
     pub(crate) fn push(&mut self, tokenizer: &Tokenizer, event: &TokenEvent, out: &mut LegacyLogprobs) {
-        let Some(scores) = event.logprob.as_ref().filter(|_| !event.ends_text) else {
-            return;
-        };
-        let (token, bytes) = spell(tokenizer, event.id);
-        let mut top = Map::new();
-        for entry in &scores.top {
-            let (text, _) = spell(tokenizer, entry.id);
-            // Two ids may spell the same text; the more probable one came first and stays.
-            top.entry(text).or_insert_with(|| Value::from(finite(entry.logprob)));
+        if let (Some(scores), Some(echo)) = (&event.prompt_logprobs, self.echo.take()) {
+            let scores = std::iter::once(None).chain(scores.iter().map(Some));
+            for (id, scores) in echo.ids.iter().zip(scores) {
+                self.append(tokenizer, *id, scores, out);
+            }
+            // Tokens that the tokenizer has put in front of the text are not in it.
+            self.offset = echo.text.chars().count();
         }
-        top.entry(token.clone()).or_insert_with(|| Value::from(finite(scores.logprob)));
+        if let Some(scores) = event.logprob.as_ref().filter(|_| !event.ends_text) {
+            self.append(tokenizer, event.id, Some(scores), out);
+        }
+    }
+
+    fn append(&mut self, tokenizer: &Tokenizer, id: u32, scores: Option<&TokenLogprobs>, out: &mut LegacyLogprobs) {
+        let (token, bytes) = spell(tokenizer, id);
+        let top = scores.map(|scores| {
+            let mut top = Map::new();
+            for entry in &scores.top {
+                let (text, _) = spell(tokenizer, entry.id);
+                // Two ids may spell the same text; the more probable one came first and stays.
+                top.entry(text).or_insert_with(|| Value::from(finite(entry.logprob)));
+            }
+            top.entry(token.clone()).or_insert_with(|| Value::from(finite(scores.logprob)));
+            top
+        });
         out.tokens.push(token);
-        out.token_logprobs.push(finite(scores.logprob));
+        out.token_logprobs.push(scores.map(|scores| finite(scores.logprob)));
         out.top_logprobs.push(top);
         out.text_offset.push(self.offset);
-        self.offset += characters(&bytes);
+        self.offset += if tokenizer.is_control(id) { 0 } else { characters(&bytes) };
     }
 }
 

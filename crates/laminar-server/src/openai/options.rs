@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use laminar_engine::{Constraint, GenerateRequest, SamplingParams};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::parse::in_range;
 use crate::error::ApiError;
+use crate::openapi::requests::{ChoiceCount, ModelName, TokenId};
 
 /// Most stop strings of one request.
 const MAX_STOPS: usize = 64;
@@ -17,54 +19,68 @@ const MAX_STOP_BYTES: usize = 4096;
 pub(crate) const MAX_TOP_LOGPROBS: i64 = 20;
 
 /// The shared fields of both completion endpoints. `null` means the same as absent.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Options {
     /// Model name; checked against the served name and its aliases.
+    #[schema(value_type = Option<ModelName>)]
     pub model: Option<String>,
     /// Whether to answer with server-sent events.
     pub stream: Option<bool>,
     /// Options of streaming.
     pub stream_options: Option<StreamOptions>,
     /// Most tokens to generate (the older name).
+    #[schema(minimum = 0)]
     pub max_tokens: Option<i64>,
     /// Most tokens to generate; wins over `max_tokens`.
+    #[schema(minimum = 0)]
     pub max_completion_tokens: Option<i64>,
     /// Choices per prompt.
+    #[schema(value_type = Option<ChoiceCount>)]
     pub n: Option<i64>,
     /// Strings that end the text; they are not part of it.
     pub stop: Option<Stop>,
     /// Token ids that end the text (as vLLM).
+    #[schema(value_type = Option<Vec<TokenId>>)]
     pub stop_token_ids: Option<Vec<u32>>,
     /// Whether to go on after an end-of-sequence token (as vLLM).
     pub ignore_eos: Option<bool>,
     /// 0 (greedy) to 2.
+    #[schema(minimum = 0, maximum = 2)]
     pub temperature: Option<f64>,
     /// Nucleus: 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
     pub top_p: Option<f64>,
     /// Number of candidates; 0 and -1 mean all.
+    #[schema(minimum = -1)]
     pub top_k: Option<i64>,
     /// Floor relative to the best candidate: 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
     pub min_p: Option<f64>,
     /// Multiplicative penalty on seen tokens; 1 is none.
     #[serde(alias = "repeat_penalty")]
+    #[schema(minimum = 0.01, maximum = 100)]
     pub repetition_penalty: Option<f64>,
     /// Penalty per occurrence: -2 to 2.
+    #[schema(minimum = -2, maximum = 2)]
     pub frequency_penalty: Option<f64>,
     /// Penalty on any occurrence: -2 to 2.
+    #[schema(minimum = -2, maximum = 2)]
     pub presence_penalty: Option<f64>,
     /// Seed of the sampler.
     pub seed: Option<i64>,
     /// Token ids, written as strings, to an addition of -100 to 100 on their logit.
     pub logit_bias: Option<BTreeMap<String, f64>>,
     /// Lower is earlier, 0 for most: -128 to 127 (as vLLM).
+    #[schema(minimum = -128, maximum = 127)]
     pub priority: Option<i64>,
     /// Only requests of equal salt share what the prefix cache holds of their prompts; not empty (as vLLM).
+    #[schema(min_length = 1)]
     pub cache_salt: Option<String>,
 }
 
 /// Options of streaming.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub struct StreamOptions {
     /// Whether a last chunk carries the usage.
@@ -72,7 +88,7 @@ pub struct StreamOptions {
 }
 
 /// One stop string or several.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(untagged, expecting = "expected a string or a list of strings")]
 pub enum Stop {
     /// One.
@@ -304,6 +320,12 @@ impl Plan {
     /// Binds the answers to a grammar, and has them show some control tokens.
     pub fn in_form(mut self, constraint: Option<Constraint>, shown_tokens: Vec<u32>) -> Plan {
         self.template = GenerateRequest { constraint, shown_tokens, ..self.template };
+        self
+    }
+
+    /// Has the tokens of the prompts scored too.
+    pub fn with_prompt_scores(mut self, wanted: bool) -> Plan {
+        self.template.prompt_logprobs = wanted;
         self
     }
 

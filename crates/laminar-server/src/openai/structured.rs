@@ -3,28 +3,35 @@
 use laminar_engine::Grammar;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
+use crate::openapi::requests::{ResponseFormat, StructuredOutputs};
 
 /// The fields that give an answer its form; at most one of them may.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct FormatFields {
     /// `{"type": "text"}`, `{"type": "json_object"}` or `{"type": "json_schema", "json_schema": {"schema": ...}}`.
+    #[schema(value_type = Option<ResponseFormat>)]
     pub response_format: Option<Value>,
     /// An object with one of `json`, `regex`, `choice`, `grammar` (Lark) and `json_object` (as vLLM).
+    #[schema(value_type = Option<StructuredOutputs>)]
     pub structured_outputs: Option<Value>,
     /// A JSON schema (older vLLM).
+    #[schema(value_type = Option<Object>)]
     pub guided_json: Option<Value>,
     /// A regular expression (older vLLM).
     pub guided_regex: Option<String>,
     /// A list of texts (older vLLM).
+    #[schema(min_items = 1)]
     pub guided_choice: Option<Vec<String>>,
     /// A Lark grammar (older vLLM).
     pub guided_grammar: Option<String>,
     /// A regular expression (as SGLang).
     pub regex: Option<String>,
     /// A JSON schema, or its text (as llama.cpp and SGLang).
+    #[schema(value_type = Option<Object>)]
     pub json_schema: Option<Value>,
 }
 

@@ -8,15 +8,19 @@ use axum::http::HeaderMap;
 use laminar_model::tokenizer::EncodeOptions;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::chat::ChatCompletionRequest;
 use super::parse::{from_json, read_body};
 use crate::error::ApiError;
+use crate::openapi::answers::{Detokenized, RenderedPrompt, Tokens};
+use crate::openapi::errors::Refusals;
+use crate::openapi::requests::{ChatMessage, TokenId};
 use crate::prompt::{self, ChatPrompt};
 use crate::state::AppState;
 
 /// A request to `/tokenize`: a text, or a conversation as for chat.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct TokenizeRequest {
     /// The text, as llama.cpp names it.
@@ -24,6 +28,7 @@ pub struct TokenizeRequest {
     /// The text, as vLLM names it.
     pub prompt: Option<String>,
     /// A conversation instead.
+    #[schema(value_type = Option<Vec<ChatMessage>>)]
     pub messages: Option<Value>,
     /// Whether BOS and EOS are added to a text, as the checkpoint says. As with those servers, a `prompt` gets them unless
     /// said otherwise, and a `content` does not.
@@ -40,6 +45,17 @@ pub struct TokenizeRequest {
 ///
 /// # Errors
 /// No text, a text that the vocabulary cannot spell, or whatever a chat request is refused for.
+#[utoipa::path(
+    post,
+    path = "/tokenize",
+    operation_id = "tokenize",
+    tag = "Prompts",
+    request_body = TokenizeRequest,
+    responses(
+        (status = 200, description = "The tokens.", body = Tokens),
+        Refusals,
+    )
+)]
 pub async fn tokenize(State(state): State<AppState>, headers: HeaderMap, body: Body) -> Result<Json<Value>, ApiError> {
     let bytes = read_body(&headers, body, state.config.max_body_bytes).await?;
     let request: TokenizeRequest = from_json(&bytes)?;
@@ -63,10 +79,11 @@ pub async fn tokenize(State(state): State<AppState>, headers: HeaderMap, body: B
 }
 
 /// A request to `/detokenize`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub struct DetokenizeRequest {
     /// The tokens.
     #[serde(default)]
+    #[schema(value_type = Vec<TokenId>, required)]
     pub tokens: Option<Vec<u32>>,
 }
 
@@ -74,6 +91,17 @@ pub struct DetokenizeRequest {
 ///
 /// # Errors
 /// No tokens, or an id outside the vocabulary.
+#[utoipa::path(
+    post,
+    path = "/detokenize",
+    operation_id = "detokenize",
+    tag = "Prompts",
+    request_body = DetokenizeRequest,
+    responses(
+        (status = 200, description = "The text.", body = Detokenized),
+        Refusals,
+    )
+)]
 pub async fn detokenize(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -94,6 +122,17 @@ pub async fn detokenize(
 ///
 /// # Errors
 /// Whatever a chat request is refused for.
+#[utoipa::path(
+    post,
+    path = "/apply-template",
+    operation_id = "applyTemplate",
+    tag = "Prompts",
+    request_body = ChatCompletionRequest,
+    responses(
+        (status = 200, description = "The prompt.", body = RenderedPrompt),
+        Refusals,
+    )
+)]
 pub async fn apply_template(
     State(state): State<AppState>,
     headers: HeaderMap,

@@ -74,6 +74,16 @@ impl Tools {
         Ok(Some(Tools { list: tools.into(), callable, choice: wanted, parallel }))
     }
 
+    /// Whether some tool that may be called is strict.
+    pub fn any_is_strict(&self) -> bool {
+        self.callable.iter().any(|place| self.is_strict(*place))
+    }
+
+    /// Whether the arguments of the tool at a place are valid by their schema in any case.
+    pub fn is_strict(&self, place: usize) -> bool {
+        self.list.get(place).is_some_and(|tool| tool["function"]["strict"] == true)
+    }
+
     /// The name of the tool at a place.
     pub fn name(&self, place: usize) -> &str {
         self.list.get(place).and_then(|tool| tool["function"]["name"].as_str()).unwrap_or_default()
@@ -115,6 +125,9 @@ fn check(tools: &[Value]) -> Result<(), ApiError> {
         }
         if !(function["description"].is_null() || function["description"].is_string()) {
             return refuse(".function.description", "`description` must be a string".to_owned());
+        }
+        if !(function["strict"].is_null() || function["strict"].is_boolean()) {
+            return refuse(".function.strict", "`strict` must be true or false".to_owned());
         }
     }
     Ok(())
@@ -192,6 +205,7 @@ mod tests {
             (function(json!({})), json!("auto"), "tools[0].function.name"),
             (function(json!({"name": "a b"})), json!("none"), "tools[0].function.name"),
             (function(json!({"name": "f", "parameters": []})), json!("auto"), "tools[0].function.parameters"),
+            (function(json!({"name": "f", "strict": "yes"})), json!("auto"), "tools[0].function.strict"),
             (json!([two()[0], two()[0]]), json!("auto"), "tools[1].function.name"),
             (two(), json!("maybe"), "tool_choice"),
             (two(), json!({"type": "function", "function": {"name": "h"}}), "tool_choice"),

@@ -8,6 +8,7 @@ mod chat;
 mod clients;
 mod completions;
 mod errors;
+mod openapi;
 mod prompts;
 mod service;
 mod streaming;

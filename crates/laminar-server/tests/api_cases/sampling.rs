@@ -77,6 +77,53 @@ async fn t29_no_tokens_with_echo_and_scores_is_a_clean_refusal() {
     server.post(COMPLETIONS, &completion("Once")).await.ok();
 }
 
+/// The scores of a prompt are those that each of its tokens would have had as an answer to the tokens before it, whatever the
+/// prompt is cut into, and for no tokens of an answer as well as for some.
+/// <https://github.com/vllm-project/vllm/issues/6521>, <https://github.com/EleutherAI/lm-evaluation-harness/issues/1411>
+#[tokio::test(flavor = "multi_thread")]
+async fn t29_the_scores_of_a_prompt_are_those_of_its_tokens_as_answers() {
+    let text = "Once upon a time there was a fox 🦊.";
+    let mut found: Vec<Value> = Vec::new();
+    for tokens in [5, 64] {
+        let mut setup = Setup::default();
+        setup.engine.policy = laminar_engine::Policy::Chunked { tokens };
+        let server = tiny(setup).await;
+        let request = with(completion(text), json!({"max_tokens": 0, "echo": true, "logprobs": 2}));
+        let answer = server.post(COMPLETIONS, &request).await.ok();
+        let choice = &answer["choices"][0];
+        assert_eq!((&choice["text"], &choice["finish_reason"]), (&json!(text), &json!("length")));
+        assert_eq!(answer["usage"]["completion_tokens"], 0);
+        found.push(choice["logprobs"].clone());
+
+        let some = server.post(COMPLETIONS, &with(request.clone(), json!({"max_tokens": 3}))).await.ok();
+        let lists = &some["choices"][0]["logprobs"];
+        for (key, list) in lists.as_object().unwrap() {
+            let list = list.as_array().unwrap();
+            assert_eq!(list.len(), text.len() + 3, "{key}");
+            assert_eq!(Value::from(list[..text.len()].to_vec()), choice["logprobs"][key], "{key}");
+        }
+        assert_eq!(lists["text_offset"][text.len()], text.chars().count());
+
+        let streamed = server.stream(COMPLETIONS, &with(request, json!({"max_tokens": 3}))).await.chunks();
+        let mut scores = Vec::new();
+        for chunk in &streamed {
+            scores.extend(chunk["choices"][0]["logprobs"]["token_logprobs"].as_array().into_iter().flatten().cloned());
+        }
+        assert_eq!(Value::from(scores), lists["token_logprobs"]);
+    }
+    assert_eq!(found[0], found[1]);
+    assert_eq!((&found[0]["token_logprobs"][0], &found[0]["top_logprobs"][0]), (&Value::Null, &Value::Null));
+
+    let server = tiny(Setup::default()).await;
+    for place in [1, 4, 11] {
+        let forced = json!({"max_tokens": 1, "logprobs": 2, "guided_choice": [&text[place..=place]]});
+        let answer = server.post(COMPLETIONS, &with(completion(&text[..place]), forced)).await.ok();
+        let lists = &answer["choices"][0]["logprobs"];
+        assert_eq!(lists["token_logprobs"][0], found[0]["token_logprobs"][place]);
+        assert_eq!(lists["top_logprobs"][0], found[0]["top_logprobs"][place]);
+    }
+}
+
 /// A chat request whose log-probabilities show every bit of the arithmetic.
 fn scored(text: &str) -> Value {
     with(chat(text), json!({"max_tokens": 12, "ignore_eos": true, "logprobs": true, "top_logprobs": 20}))

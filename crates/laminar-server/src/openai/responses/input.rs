@@ -2,13 +2,16 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
+use crate::openapi::responses::{ReasoningOptions, ResponseInput, ResponseTool, ResponseToolChoice, TextOptions};
 
 /// A request to `/v1/responses`. Fields with the same name and meaning as in chat are read there.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub struct ResponseRequest {
     /// A text, or a list of items.
+    #[schema(value_type = ResponseInput)]
     pub input: Value,
     /// A system message for this answer alone.
     #[serde(default)]
@@ -27,18 +30,23 @@ pub struct ResponseRequest {
     pub background: Option<bool>,
     /// Most tokens to generate.
     #[serde(default)]
+    #[schema(minimum = 1)]
     pub max_output_tokens: Option<i64>,
     /// Functions, without the nesting of chat.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<ResponseTool>>, max_items = 512)]
     pub tools: Option<Vec<Value>>,
     /// `"none"`, `"auto"`, `"required"`, or one function by name.
     #[serde(default)]
+    #[schema(value_type = Option<ResponseToolChoice>)]
     pub tool_choice: Option<Value>,
     /// The form of the answer, under `format`.
     #[serde(default)]
+    #[schema(value_type = Option<TextOptions>)]
     pub text: Option<Value>,
     /// How much to reason, under `effort`.
     #[serde(default)]
+    #[schema(value_type = Option<ReasoningOptions>)]
     pub reasoning: Option<Value>,
 }
 

@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use self::input::{ResponseRequest, add_item};
+pub use self::input::ResponseRequest;
+use self::input::add_item;
 use self::output::{Frame, Output, ResponseEvents};
 use self::store::Kept;
 pub use self::store::Store;
@@ -29,12 +31,31 @@ use super::parse::{from_json, read_body};
 use crate::error::ApiError;
 use crate::events;
 use crate::generation;
+use crate::openapi::errors::{ErrorBody, Refusals};
+use crate::openapi::requests::{ResponseBody, TargetHeaders};
+use crate::openapi::responses::{DeletedResponse, ResponseAnswer};
 use crate::state::{AppState, unix_seconds};
 
-/// The handler of `POST`.
+/// Answers an input, or goes on from an earlier response.
 ///
 /// # Errors
 /// Whatever is wrong before the first token, as plain HTTP, also for a stream.
+#[utoipa::path(
+    post,
+    path = "/v1/responses",
+    operation_id = "createResponse",
+    tag = "OpenAI",
+    params(TargetHeaders),
+    request_body = ResponseBody,
+    responses(
+        (
+            status = 200,
+            description = "The answer; with `stream` its events, as they come.",
+            content((ResponseAnswer = "application/json"), (String = "text/event-stream"))
+        ),
+        Refusals,
+    )
+)]
 pub async fn create(State(state): State<AppState>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let bytes = read_body(&headers, body, state.config.max_body_bytes).await?;
     let request: ResponseRequest = from_json(&bytes)?;
@@ -84,19 +105,49 @@ pub async fn create(State(state): State<AppState>, headers: HeaderMap, body: Bod
     Ok(Json(response).into_response())
 }
 
-/// The handler of `GET`.
+/// Shows a response that was kept.
 ///
 /// # Errors
 /// [`ApiError::ResponseNotFound`].
-pub async fn get(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/v1/responses/{id}",
+    operation_id = "getResponse",
+    tag = "OpenAI",
+    params(("id" = String, Path, description = "The id of the response.")),
+    responses(
+        (status = 200, description = "The response.", body = ResponseAnswer),
+        (status = 404, description = "It is not there, or no longer.", body = ErrorBody),
+    )
+)]
+pub async fn get(
+    State(state): State<AppState>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Path(id) = id?;
     Ok(Json(find(&state, &id, "id")?.response))
 }
 
-/// The handler of `DELETE`.
+/// Forgets a response.
 ///
 /// # Errors
 /// [`ApiError::ResponseNotFound`].
-pub async fn delete(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    delete,
+    path = "/v1/responses/{id}",
+    operation_id = "deleteResponse",
+    tag = "OpenAI",
+    params(("id" = String, Path, description = "The id of the response.")),
+    responses(
+        (status = 200, description = "It is forgotten.", body = DeletedResponse),
+        (status = 404, description = "It is not there, or no longer.", body = ErrorBody),
+    )
+)]
+pub async fn delete(
+    State(state): State<AppState>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Path(id) = id?;
     if !state.responses.remove(&id) {
         return Err(ApiError::ResponseNotFound { id, param: "id" });
     }

@@ -1,0 +1,16 @@
+//! Texts of which a field knows but a few.
+
+/// Declares enumerations of texts for the schemas.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? })+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy, serde::Serialize, utoipa::ToSchema)]
+            pub enum $name {
+                $(#[doc = $text] #[serde(rename = $text)] $variant),+
+            }
+        )+
+    };
+}
+
+pub(super) use words;
