@@ -1,12 +1,11 @@
-//! DeepSeek V2, V3 and R1, and what is built like them (Kimi K2, Moonlight, GLM-4.7-Flash): latent attention, dense layers
+//! DeepSeek V2, V3 and R1, and what is built like them (Moonlight, GLM-4.7-Flash): latent attention, dense layers
 //! before the mixtures, experts for all rows, and routing by softmax (V2) or by sigmoid with a correction for the choice,
 //! limited to groups of experts in the larger members. The layers for guessing further tokens at once are not run.
 //!
 //! Chat: DeepSeek has `<｜User｜>` and `<｜Assistant｜>` before texts and `<｜end▁of▁sentence｜>` behind answers; reasoning
 //! is between `<think>` and `</think>`, and calls of tools between `<｜tool▁calls▁begin｜>` and `<｜tool▁calls▁end｜>`, each
-//! as `<｜tool▁call▁begin｜>function<｜tool▁sep｜>name`, JSON in a code block, and `<｜tool▁call▁end｜>`. Kimi K2 has
-//! `<|im_user|>`, `<|im_assistant|>`, `<|im_system|>` with a name, `<|im_middle|>`, text, `<|im_end|>`, and calls between
-//! `<|tool_calls_section_begin|>` and `<|tool_calls_section_end|>`. GLM-4.7-Flash has GLM-4.5's.
+//! as `<｜tool▁call▁begin｜>function<｜tool▁sep｜>name`, JSON in a code block, and `<｜tool▁call▁end｜>`.
+//! GLM-4.7-Flash has GLM-4.5's.
 
 use laminar_kernels::{RopeStyle, Scoring};
 
@@ -22,7 +21,7 @@ use crate::rope;
 pub(super) const FAMILY: Family = Family {
     name: "deepseek2",
     gguf_architecture: "deepseek2",
-    models: "DeepSeek V2, V2-Lite, V3, R1; Kimi K2, Moonlight, GLM-4.7-Flash",
+    models: "DeepSeek V2, V2-Lite, V3, R1; Moonlight, GLM-4.7-Flash",
     features: &[
         "latent attention",
         "experts",
@@ -32,7 +31,7 @@ pub(super) const FAMILY: Family = Family {
         "YaRN",
     ],
     checked_against: &["transformers", "llama.cpp"],
-    hf_model_types: &["deepseek_v3", "deepseek_v2", "kimi_k2", "glm4_moe_lite"],
+    hf_model_types: &["deepseek_v3", "deepseek_v2", "glm4_moe_lite"],
     read_config,
     layer,
     hf_names: &[
