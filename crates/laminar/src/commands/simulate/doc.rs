@@ -25,7 +25,7 @@ in time, as our engine does; the other policies' steps end where their rules say
 
 The paper's engine does not ignore the end of text, so a length in ShareGPT's trace is a cap: an answer ends there or where the model
 ends it, whichever comes first. How long the model's own answers were is not published; here they have the distribution of the
-trace's, independent of the cap, which makes answers of 66 % of it on average. What becomes of the curves if every answer reaches
+trace's, independent of the cap, which makes answers of 63 % of it on average. What becomes of the curves if every answer reaches
 its cap is shown and not judged. Of arXiv the paper says how many tokens go in for each that comes out, so its answers are as long
 as that.
 
