@@ -25,15 +25,15 @@ in time, as our engine does; the other policies' steps end where their rules say
 
 The paper's engine does not ignore the end of text, so a length in ShareGPT's trace is a cap: an answer ends there or where the model
 ends it, whichever comes first. How long the model's own answers were is not published; here they have the distribution of the
-trace's, independent of the cap, which makes answers of 66 % of it on average. What becomes of the curves if every answer reaches
+trace's, independent of the cap, which makes answers of 63 % of it on average. What becomes of the curves if every answer reaches
 its cap is shown and not judged. Of arXiv the paper says how many tokens go in for each that comes out, so its answers are as long
 as that.
 
 ## What is fitted
 
 Six constants, on the load and time of one prompt by chunk size (section 2.3 of our notes) and on the time of a decode step
-(2.1) alone. The skew of the experts' popularity goes by the published coverage of decode batches (2.2). All else is predicted,
-with two reservations. The *form* of the model (which costs there are, and what they depend on) and the set-up where the notes
+(2.1) alone. The skew of the experts' popularity goes by the published coverage of decode batches (2.2). A step's 2.2 ms on the host
+are those that an independent replication measured of the same engine (5.1). All else is predicted, with two reservations. The *form* of the model (which costs there are, and what they depend on) and the set-up where the notes
 leave it open (answers, groups of the dense model, prompts above the limit) were chosen with all sections in view. And the three
 constants of energy were set by hand, with the published energy at 1.3 requests/s in view.
 
