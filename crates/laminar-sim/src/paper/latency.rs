@@ -12,8 +12,8 @@ use crate::{Figures, Job, PlanError, Routing, Slo};
 const COUNTED: f64 = 100.0;
 
 /// Why chunked waits longer here.
-const CLOSE_TO_FULL: &str = "the chunked server is nearly full at this rate, so a few per cent of a step's time decide how long its queue is, and so does \
-     the order in which the same requests come (both are shown below)";
+const CLOSE_TO_FULL: &str = "the chunked server is nearly full at this rate, so a few per cent of a step's time decide how long \
+     its queue is. Luck alone does not explain it: 15 orders of the same requests, shown below, all wait longer than published";
 
 /// Orders of the same requests that show how much hangs on it.
 const ORDERS: u64 = 15;
