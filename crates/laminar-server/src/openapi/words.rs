@@ -2,7 +2,7 @@
 
 /// Declares enumerations of texts for the schemas.
 macro_rules! words {
-    ($($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? })+) => {
+    ($($(#[$doc:meta])* $name:ident { $($variant:ident = $text:tt),+ $(,)? })+) => {
         $(
             $(#[$doc])*
             #[derive(Debug, Clone, Copy, serde::Serialize, utoipa::ToSchema)]

@@ -101,8 +101,10 @@ async fn t29_no_tokens_with_echo_is_the_prompt_alone() {
     let chunks = server.stream(COMPLETIONS, &request).await.chunks();
     assert_eq!(completion_text(&chunks, 0), "Once");
     assert_eq!(finishes(&chunks, 0), ["length"]);
-    // Scores of prompt tokens are not computed; that is a clean refusal.
-    let request = with(request, json!({"logprobs": 1}));
-    let error = server.post(COMPLETIONS, &request).await.error(400);
-    assert_eq!(error["param"], "echo");
+    // With the scores of its tokens, if they are asked for.
+    let scored = server.post(COMPLETIONS, &with(request, json!({"logprobs": 1}))).await.ok();
+    let choice = &scored["choices"][0];
+    assert_eq!((&choice["text"], &scored["usage"]), (&json!("Once"), &answer["usage"]));
+    assert_eq!(choice["logprobs"]["tokens"], json!(["O", "n", "c", "e"]));
+    assert_eq!(choice["logprobs"]["text_offset"], json!([0, 1, 2, 3]));
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-fn request(method: &str, path: &str) -> Request<Body> {
+fn bare(method: &str, path: &str) -> Request<Body> {
     Request::builder().method(method).uri(path.replace("{id}", "x")).body(Body::from("{}")).unwrap()
 }
 
@@ -37,7 +37,7 @@ async fn every_endpoint_is_in_the_document_and_every_one_of_the_document_is_ther
         for (method, operation) in methods.as_object().unwrap() {
             found.push(format!("{} {path}", method.to_uppercase()));
             assert!(operation["operationId"].is_string() && operation["summary"].is_string(), "{operation}");
-            let answer = server().send(request(&method.to_uppercase(), path)).await;
+            let answer = server().send(bare(&method.to_uppercase(), path)).await;
             assert!(!answer.text.contains("unknown_url") && answer.status != 405, "{path}: {}", answer.text);
         }
     }
@@ -85,7 +85,7 @@ async fn the_document_names_this_servers_model_and_limits() {
     let document = document().await;
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["ModelName"]["enum"], json!(["tiny", "tiny-alias"]));
-    assert_eq!(schemas["TokenId"]["maximum"], 258);
+    assert_eq!(schemas["TokenId"]["maximum"], 278);
     assert_eq!((&schemas["ChoiceCount"]["minimum"], &schemas["ChoiceCount"]["maximum"]), (&json!(1), &json!(128)));
 }
 
@@ -121,7 +121,7 @@ async fn answers_are_as_the_document_says() {
     check(&document, "ResponseAnswer", &response);
     let path = format!("/v1/responses/{}", response["id"].as_str().unwrap());
     check(&document, "ResponseAnswer", &server.get(&path).await.ok());
-    check(&document, "DeletedResponse", &server.send(request("DELETE", &path)).await.ok());
+    check(&document, "DeletedResponse", &server.send(bare("DELETE", &path)).await.ok());
     let request = json!({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8});
     check(&document, "MessagesRequest", &request);
     check(&document, "MessageAnswer", &server.post("/v1/messages", &request).await.ok());
@@ -170,7 +170,7 @@ async fn requests_that_the_document_forbids_are_refused() {
         json!({"max_tokens": 0}),
         json!({"n": 0}),
         json!({"n": 129}),
-        json!({"stop_token_ids": [259]}),
+        json!({"stop_token_ids": [279]}),
         json!({"tools": [{"type": "function", "function": {}}]}),
         json!({"tools": [{"type": "function", "function": {"name": "f", "strict": 1}}]}),
         json!({"tool_choice": "maybe"}),

@@ -67,6 +67,8 @@ pub fn vocabulary() -> Metadata {
 pub enum Want {
     /// This token, far before any other.
     Token(u32),
+    /// The bytes of this text one by one, wherever the answer stands in it, and nothing if it has left it.
+    Text(Vec<u8>),
     /// Any of these, equally.
     Any(Vec<u32>),
     /// Random logits, a function of this seed and the place.
@@ -116,7 +118,7 @@ impl Script {
 
     /// The answer to prompts with a mark, byte by byte.
     pub fn bytes(&self, mark: &str, text: &str) {
-        self.wants(mark, text.bytes().map(|byte| Want::Token(u32::from(byte))).collect());
+        self.wants(mark, vec![Want::Text(text.into())]);
     }
 
     /// The answer to prompts with a mark, in the tokens that `dice` chooses among those that fit.
@@ -145,20 +147,26 @@ impl Script {
         self.rules.lock().unwrap().retain(|(known, _)| known != mark);
     }
 
-    fn row(&self, prompt: &[u32], place: usize) -> Result<Vec<f32>, ExecuteError> {
+    fn row(&self, prompt: &[u32], answer: &[u32]) -> Result<Vec<f32>, ExecuteError> {
         let text = self.tokenizer.decode(prompt, false);
+        let place = answer.len();
         let rules = self.rules.lock().unwrap();
         let wants = rules.iter().find(|(mark, _)| text.contains(mark.as_str())).map(|(_, wants)| wants);
         let want = wants.and_then(|wants| {
             wants.get(place).or(match wants.last() {
-                // Noise goes on for ever.
-                Some(noise @ Want::Noise(_)) => Some(noise),
+                // Noise goes on for ever, and a text as long as it is.
+                Some(endless @ (Want::Noise(_) | Want::Text(_))) => Some(endless),
                 _ => None,
             })
         });
         let mut row = vec![0.0; self.tokenizer.vocab_size()];
         match want {
             Some(Want::Token(id)) => row[*id as usize] = 20.0,
+            Some(Want::Text(text)) => {
+                let so_far: Vec<u8> = answer.iter().flat_map(|id| self.tokenizer.token_bytes(*id)).collect();
+                let next = text.strip_prefix(so_far.as_slice()).and_then(<[u8]>::first);
+                row[next.map_or(self.tokenizer.eos().unwrap() as usize, |byte| usize::from(*byte))] = 20.0;
+            }
             Some(Want::Any(ids)) => ids.iter().for_each(|id| row[*id as usize] = 20.0),
             Some(Want::Noise(seed)) => {
                 for (id, logit) in row.iter_mut().enumerate() {
@@ -241,7 +249,8 @@ impl Executor for Scripted {
         logits.clear();
         for (sequence, _) in batch.sampling(LAYERS) {
             let (tokens, prompt) = self.sequences.get(&sequence).ok_or("an unknown sequence")?;
-            logits.extend(self.script.row(&tokens[..*prompt], tokens.len() - prompt)?);
+            let (prompt, answer) = tokens.split_at(*prompt);
+            logits.extend(self.script.row(prompt, answer)?);
         }
         Ok(ExpertLoads::default())
     }
