@@ -132,7 +132,7 @@ fn function(place: usize, tool: &Value) -> Result<Value, ApiError> {
         return Err(ApiError::invalid(format!("tools[{place}].type"), message));
     }
     let mut function = json!({"name": tool["name"], "parameters": tool["input_schema"]});
-    if tool["description"].is_string() {
+    if !tool["description"].is_null() {
         function["description"] = tool["description"].clone();
     }
     Ok(json!({"type": "function", "function": function}))

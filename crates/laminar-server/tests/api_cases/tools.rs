@@ -91,7 +91,7 @@ async fn t11_arguments_cut_by_the_length_limit_finish_with_length() {
     server
         .script
         .bytes("call", "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Ulm\"}}\n</tool_call>");
-    for (choice, limit) in [(json!("auto"), 55), (json!("required"), 45)] {
+    for (choice, limit) in [(json!("auto"), 55), (json!("required"), 48)] {
         let (whole, _) =
             server.both(&with(asked("call", choice), json!({"max_tokens": limit, "temperature": 0}))).await;
         let choice = &whole["choices"][0];
