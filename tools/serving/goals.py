@@ -8,7 +8,7 @@ P99, STALL = 1.0, 1.3
 BESIDE_LLAMA = [
     (4, "best TTFT", 2.0, 5.0),
     (2, "-ub 64", 2.0, 8.0),
-    (4, "default", 1.0, 50.0),
+    (2, "default", 1.0, 50.0),
 ]
 # TTFT of deadline-adaptive chunks over ours, by kind of model, at this factor.
 AGAINST_CHUNKED = {"moe": 2.0, "dense": 0.97}

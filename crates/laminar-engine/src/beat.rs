@@ -3,7 +3,8 @@
 //! A step that a prompt fills never ends exactly when it should: the last piece of its tile was slow, or a neighbour took a
 //! core for a while. Streams would see all of that. So the tokens of such steps have a moment at which they are due, one beat
 //! behind the tokens before them, and wait for it where they are done earlier; the next step does not wait, it begins at once.
-//! Steps aim at being done some time before, the *lead*, and what delays one of them by less than that reaches nobody.
+//! Steps aim at being done some time before, the *lead*, and what delays one of them by less than that reaches nobody; what one
+//! of them is early by is the next one's.
 //!
 //! ```text
 //! steps   |--- 1 ---|---- 2 ----|------- 3, slow -------|--- 4 ---|
@@ -16,11 +17,14 @@
 use laminar_schedule::Deadline;
 use std::time::{Duration, Instant};
 
-/// The lead as a share of the beat, ..
-const LEAD: f64 = 0.4;
+/// The longest lead as a share of the beat, ..
+const LEAD: f64 = 0.8;
 
 /// .. and at most.
-const MOST: Duration = Duration::from_millis(50);
+const MOST: Duration = Duration::from_millis(60);
+
+/// Steps aim at this share of the longest lead: what one of them is done early by is then kept for the next.
+const AIM: f64 = 0.8;
 
 /// Share of a beat that a step gives for the lead as long as there is too little.
 const BUILD: f64 = 0.08;
@@ -41,7 +45,13 @@ impl Beat {
         let since = self.since(begun);
         let beat = deadline.until;
         let lead = since.saturating_duration_since(begun) + beat.mul_f64(BUILD);
-        since + beat.saturating_sub(lead.min(longest_lead(beat)))
+        // A lead beyond the aim makes the step longer than the beat.
+        since + beat.saturating_sub(lead.min(longest_lead(beat).mul_f64(AIM)))
+    }
+
+    /// When the newest tokens are due, or were.
+    pub fn newest(&self) -> Option<Instant> {
+        self.due
     }
 
     /// When the tokens of a step that began at `begun` and is done now are due: at once, unless they keep a beat.
@@ -104,25 +114,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_early_is_kept() {
+        // Steps end up to 9 ms before and behind their ends in turn, which is 0 to 18 behind 9 ms before.
+        let mut beat = Beat::default();
+        let begun = Instant::now();
+        let mut now = begun;
+        beat.due(now, now, None);
+        for step in 0..400 {
+            let end = beat.end(now, deadline(100 * MS)) - 9 * MS + (step % 2) * 18 * MS;
+            beat.due(now, end, Some(100 * MS));
+            now = end;
+        }
+        assert!(now - begun > 399 * 100 * MS, "{:?}", now - begun);
+    }
+
+    #[test]
     fn what_is_later_is_seen_once() {
         let (gaps, _) = gaps((0..100).map(|step| if step == 50 { 90 } else { 0 }));
         let late: Vec<_> = gaps.iter().filter(|gap| **gap != 100 * MS).collect();
-        assert_eq!(late, [&(150 * MS)], "the lead takes 40 of 90");
+        assert_eq!(late, [&(142 * MS)], "the lead takes 48 of 90");
     }
 
     #[test]
     fn the_lead_is_built_up_in_small_pieces() {
         let (_, steps) = gaps([0; 8]);
-        assert_eq!(steps[..5], [92 * MS; 5]);
-        assert_eq!(steps[5..], [100 * MS; 3]);
+        assert_eq!(steps[..6], [92 * MS; 6]);
+        assert_eq!(steps[6..], [100 * MS; 2]);
     }
 
     #[test]
     fn tokens_wait_no_longer_than_the_lead() {
         let mut beat = Beat::default();
         let begun = Instant::now();
-        assert_eq!(beat.due(begun, begun + 5 * MS, Some(100 * MS)), begun + 45 * MS);
-        assert_eq!(beat.due(begun + 5 * MS, begun + 9 * MS, Some(2000 * MS)), begun + 59 * MS);
+        assert_eq!(beat.due(begun, begun + 5 * MS, Some(100 * MS)), begun + 65 * MS);
+        assert_eq!(beat.due(begun + 5 * MS, begun + 9 * MS, Some(2000 * MS)), begun + 69 * MS);
     }
 
     #[test]

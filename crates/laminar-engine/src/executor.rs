@@ -83,6 +83,9 @@ pub struct Batch<'a> {
     pub tiles: Vec<TileInput<'a>>,
     /// When the step should be over, if streams wait for it.
     pub end: Option<StepEnd>,
+    /// When the tokens of the step before are handed out, which may be to come: whoever computes should let those who bring
+    /// them to their clients have a core then.
+    pub handed_out: Option<Instant>,
 }
 
 /// When a step should be over.

@@ -359,6 +359,9 @@ impl Executor for ModelExecutor {
         let tokens: Vec<u32> = batch.decode.iter().map(|row| row.token).collect();
         self.model.embed(&tokens, &mut self.decode)?;
 
+        if let Some(moment) = batch.handed_out {
+            self.pool.give_way_at(moment);
+        }
         self.pace.begin(batch.end);
         let mut over = false;
         self.passed = 0;

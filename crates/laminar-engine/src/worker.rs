@@ -286,6 +286,7 @@ impl Worker {
             batch(step, experts, &self.requests, &self.scheduler).ok_or("a sequence of the step is unknown")?;
         let end = |deadline| StepEnd { at: self.beat.end(begun, deadline), decode: deadline.decode };
         batch.end = step.deadline.map(end);
+        batch.handed_out = self.beat.newest();
         let loads = self.executor.execute(&mut batch, &mut self.logits)?;
         let sampling = batch.sampling(layers);
         // Streams keep the beat as long as there are prompts to fill it.
@@ -393,7 +394,8 @@ fn batch<'a>(
         let parts = tile.parts(experts);
         Some(TileInput { cohort: tile.cohort, members, from: tile.from, to: tile.to, parts })
     });
-    Some(Batch { decode: decode.collect::<Option<_>>()?, tiles: tiles.collect::<Option<_>>()?, end: None })
+    let (decode, tiles) = (decode.collect::<Option<_>>()?, tiles.collect::<Option<_>>()?);
+    Some(Batch { decode, tiles, ..Batch::default() })
 }
 
 /// The scheduler's refusal in the words of the engine. Most of these the handle has told the client already.

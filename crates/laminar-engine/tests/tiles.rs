@@ -185,7 +185,7 @@ impl World {
             blocks: &sequence.blocks,
         });
         let tiles = walks.iter().map(|(cohort, to)| self.cohorts[*cohort].tile(*to, &self.sequences, self.experts));
-        let mut batch = Batch { decode: decode.collect(), tiles: tiles.collect(), end };
+        let mut batch = Batch { decode: decode.collect(), tiles: tiles.collect(), end, ..Batch::default() };
         let mut logits = Vec::new();
         self.prefill_loads += self.executor.execute(&mut batch, &mut logits).unwrap().prefill;
         let sampling = batch.sampling(LAYERS);

@@ -5,6 +5,8 @@
 //! tasks are claimed from atomic counters; the caller takes part; workers spin for a moment after a
 //! run and then sleep; and a worker that wakes too late for a run is not waited for.
 
+mod way;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::ops::Range;
@@ -13,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use way::Way;
 
 /// How long a worker looks for the next run before it sleeps.
 const SPIN: Duration = Duration::from_micros(20);
@@ -64,6 +68,7 @@ struct Shared {
     /// The first panic of the current run.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     stop: AtomicBool,
+    way: Way,
 }
 
 const OPEN: u64 = 1 << 31;
@@ -88,6 +93,7 @@ impl Pool {
             wake: Condvar::new(),
             panic: Mutex::new(None),
             stop: AtomicBool::new(false),
+            way: Way::new(),
         });
         let mut workers = Vec::new();
         for number in 1..threads {
@@ -107,6 +113,12 @@ impl Pool {
         self.workers.len() + 1
     }
 
+    /// At this moment, which may be to come, threads of others have something to do in a hurry: for a few milliseconds behind it
+    /// the pool's threads let them have a core between two tasks. The newest moment counts.
+    pub fn give_way_at(&self, moment: Instant) {
+        self.shared.way.give_at(moment);
+    }
+
     /// Calls `f(0)`, `f(1)`, ... `f(tasks - 1)`, each exactly once, in any order and on any of the threads.
     ///
     /// Returns when all are done. Called from inside a task, it runs everything on the calling thread.
@@ -122,6 +134,7 @@ impl Pool {
         if tasks == 1 || self.workers.is_empty() || IN_TASK.get() {
             for task in 0..tasks {
                 f(task);
+                self.shared.way.give();
             }
             return;
         }
@@ -227,6 +240,7 @@ impl Shared {
                         break;
                     }
                     function(task);
+                    self.way.give();
                 }
             }
         }));

@@ -24,7 +24,7 @@ const MARGIN: f64 = 1.02;
 const ARRIVAL: f64 = 2.5e-3;
 
 /// .. But at least and at most these shares of the limit.
-const ARRIVAL_SHARES: (f64, f64) = (0.03, 0.06);
+const ARRIVAL_SHARES: (f64, f64) = (0.02, 0.06);
 
 /// Where the decode rows alone leave less than this share of the target, it cannot be kept in any useful way, ..
 const HOPELESS: f64 = 0.03;
