@@ -50,6 +50,12 @@ pub trait Executor: Send {
     /// An error (or a panic) fails every sequence of the batch, and no other.
     fn execute(&mut self, batch: &mut Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError>;
 
+    /// Does a little of what steps to come would have to do otherwise, in some milliseconds at most, between two steps or when
+    /// there is nothing to run. False if there is nothing left to do.
+    fn prepare(&mut self) -> bool {
+        false
+    }
+
     /// Asks for the rows of a sequence's prompt to be pooled, from its first row on.
     fn pool(&mut self, _sequence: SequenceId, _pooling: Pooling) {}
 

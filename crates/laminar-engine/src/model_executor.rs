@@ -33,6 +33,9 @@ use std::time::{Duration, Instant};
 /// An expert with fewer rows takes as long as with so many: its weights have to be read.
 const LEAST_EXPERT_ROWS: u32 = 8;
 
+/// Positions behind those in use whose keys and values get their pages ahead of time (but at most a quarter of all there are).
+const PREPARED: usize = 8192;
+
 const _: () = assert!(ROW_STEP.is_multiple_of(PartialLayer::ROW_STEP), "the scheduler cuts rows where a model can");
 
 /// A model with its KV memory, threads and buffers.
@@ -41,6 +44,8 @@ pub struct ModelExecutor {
     pool: Pool,
     costs: CostPrior,
     kv: KvCache,
+    /// Blocks below the highest one that any row has been in.
+    used: usize,
     scratch: Scratch,
     parked: Parked,
     pools: Pools,
@@ -81,6 +86,7 @@ impl ModelExecutor {
             model,
             pool,
             kv,
+            used: 0,
             scratch: Scratch::default(),
             parked: Parked::default(),
             pools: Pools::default(),
@@ -352,8 +358,16 @@ impl Executor for ModelExecutor {
         self.kv.blocks()
     }
 
+    fn prepare(&mut self) -> bool {
+        let ahead = (PREPARED / BLOCK_LEN).min(self.kv.blocks() / 4);
+        self.kv.provide(self.used + ahead)
+    }
+
     fn execute(&mut self, batch: &mut Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError> {
         self.loads = ExpertLoads::default();
+        let members = batch.tiles.iter().flat_map(|tile| &tile.members).map(|member| member.blocks);
+        let blocks = batch.decode.iter().map(|row| row.blocks).chain(members).flatten();
+        self.used = blocks.fold(self.used, |used, block| used.max(*block as usize + 1));
         self.decode.clear();
         self.last.clear();
         let tokens: Vec<u32> = batch.decode.iter().map(|row| row.token).collect();

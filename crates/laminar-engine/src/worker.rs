@@ -120,9 +120,9 @@ impl Worker {
     /// Handles every command that is there; sleeps for one only when there is nothing to run.
     fn take_commands(&mut self) {
         if self.scheduler.is_idle() && self.mode == Mode::Serving {
-            match self.commands.recv() {
-                Ok(command) => self.handle(command),
-                Err(_) => self.mode = Mode::Stopping,
+            match self.next_command() {
+                Some(command) => self.handle(command),
+                None => self.mode = Mode::Stopping,
             }
         }
         loop {
@@ -135,6 +135,17 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Waits for a command, and gets ready for it meanwhile. None if nobody can send one any more.
+    fn next_command(&mut self) -> Option<Command> {
+        while self.executor.prepare() {
+            match self.commands.try_recv() {
+                Err(TryRecvError::Empty) => {}
+                command => return command.ok(),
+            }
+        }
+        self.commands.recv().ok()
     }
 
     fn handle(&mut self, command: Command) {
@@ -269,6 +280,7 @@ impl Worker {
         for (request, end) in ended {
             self.end(request, end);
         }
+        self.executor.prepare();
         Ok(())
     }
 

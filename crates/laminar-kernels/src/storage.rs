@@ -50,6 +50,18 @@ impl Memory {
         Ok(Memory { map, start, len })
     }
 
+    /// Has the system provide the huge page behind the first `ready` bytes, which are a whole number of such pages. Returns the
+    /// bytes that are ready then: all of them where there is nothing to do, or where the system cannot do it ahead of time.
+    pub fn provide(&mut self, ready: usize) -> usize {
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if ready.saturating_add(HUGE_PAGE) <= self.len
+            && self.map.advise_range(memmap2::Advice::PopulateWrite, self.start + ready, HUGE_PAGE).is_ok()
+        {
+            return ready + HUGE_PAGE;
+        }
+        self.len.max(ready)
+    }
+
     /// All bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.map[self.start..self.start + self.len]
@@ -136,6 +148,27 @@ mod tests {
             assert_eq!(parts.len(), len / LINE);
             assert_eq!(parts.last().unwrap()[0].0[LINE - 1], 7);
         }
+    }
+
+    #[test]
+    fn pages_that_are_provided_keep_what_is_in_them() {
+        let mut memory = Memory::zeroed(2 * HUGE_PAGE + 3 * LINE).unwrap();
+        memory.bytes_mut()[HUGE_PAGE + 5] = 7;
+        let mut ready = 0;
+        for _ in 0..3 {
+            let before = ready;
+            ready = memory.provide(ready);
+            assert!(ready > before && ready <= memory.len);
+            if ready == memory.len {
+                break;
+            }
+        }
+        assert_eq!(ready, memory.len);
+        assert_eq!(memory.provide(ready), ready);
+        let bytes = memory.bytes();
+        assert_eq!(bytes[HUGE_PAGE + 5], 7);
+        assert_eq!(bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>(), 7);
+        assert_eq!(Memory::zeroed(LINE).unwrap().provide(0), LINE);
     }
 
     #[test]

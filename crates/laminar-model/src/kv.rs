@@ -27,7 +27,12 @@ pub struct KvCache {
     blocks: usize,
     pub(crate) block_len: usize,
     block_bytes: usize,
+    /// Blocks whose keys and values have their pages.
+    provided: usize,
 }
+
+/// Blocks that get their pages in all layers before others do.
+const PROVIDED_TOGETHER: usize = 16;
 
 impl KvCache {
     /// Memory for `blocks` blocks of `block_len` positions in every layer of `config`.
@@ -43,7 +48,27 @@ impl KvCache {
             None => LayerMemory::Keys(KvLayer::new(kv, shape(config, index, block_len), blocks)),
         };
         let layers = (0..config.layers).map(layer).collect();
-        Self { layers, blocks, block_len, block_bytes: Self::bytes_per_block(config, block_len, kv) }
+        let block_bytes = Self::bytes_per_block(config, block_len, kv);
+        Self { layers, blocks, block_len, block_bytes, provided: 0 }
+    }
+
+    /// Has the system provide one more page of the first `blocks` blocks, ahead of time. False if all are there.
+    ///
+    /// The first row of a block may need a new page in every layer at once. Providing one takes the system up to some
+    /// milliseconds, and all of them a good part of a second, in which every stream would wait.
+    pub fn provide(&mut self, blocks: usize) -> bool {
+        while self.provided < blocks.min(self.blocks) {
+            let next = self.provided + PROVIDED_TOGETHER;
+            let did = self.layers.iter_mut().any(|layer| match layer {
+                LayerMemory::Keys(keys) => keys.provide(next),
+                LayerMemory::Inputs(_) => false,
+            });
+            if did {
+                return true;
+            }
+            self.provided = next;
+        }
+        false
     }
 
     pub(crate) fn layer(&mut self, index: usize) -> &mut LayerMemory {

@@ -98,6 +98,8 @@ pub struct KvLayer {
     blocks: usize,
     /// The cells, which begin on a line, and a line behind them: vectors may be read past the end of a cell.
     memory: Memory,
+    /// Bytes, from the first on, whose pages have been asked for ahead of time.
+    ready: usize,
 }
 
 /// Where keys and values of a cell are. Values that are in the keys have no place of their own: theirs is that of the keys.
@@ -125,10 +127,20 @@ impl KvLayer {
         // walk through the page tables.
         let bytes = blocks * shape.block_bytes(ty) + LINE;
         match Memory::zeroed(bytes) {
-            Ok(memory) => KvLayer { ty, shape, blocks, memory },
+            Ok(memory) => KvLayer { ty, shape, blocks, memory, ready: 0 },
             // As every other allocation that the system refuses.
             Err(_) => handle_alloc_error(Layout::array::<u8>(bytes).unwrap_or(Layout::new::<u8>())),
         }
+    }
+
+    /// Has the system provide a page of the first `blocks` blocks, ahead of time. False if all of theirs are there.
+    pub fn provide(&mut self, blocks: usize) -> bool {
+        let wanted = blocks.min(self.blocks) * self.shape.block_bytes(self.ty);
+        if self.ready >= wanted {
+            return false;
+        }
+        self.ready = self.memory.provide(self.ready);
+        true
     }
 
     /// Number type.
