@@ -6,7 +6,7 @@ use crate::queues::Slot;
 use crate::state::State;
 use crate::{
     BlockId, CommitError, ConfigError, Explanation, NewSequence, Report, SchedulerConfig, SchedulerStats, SequenceId,
-    Step, SubmitError,
+    StateSlots, Step, SubmitError,
 };
 use std::time::Duration;
 
@@ -213,6 +213,12 @@ impl Scheduler {
     pub fn blocks(&self, id: SequenceId) -> Option<&[BlockId]> {
         let queues = &self.state.queues;
         Some(queues.get(queues.slot(id)?)?.blocks.as_ref()?.ids())
+    }
+
+    /// The slots of an admitted sequence for its state in recurrent layers. They may change with every plan and commit.
+    pub fn states(&self, id: SequenceId) -> Option<StateSlots> {
+        let queues = &self.state.queues;
+        Some(queues.get(queues.slot(id)?)?.states.as_ref()?.slots)
     }
 
     /// Why the newest step is what it is, in one line when printed.

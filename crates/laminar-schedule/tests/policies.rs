@@ -21,6 +21,7 @@ fn config(policy: Policy) -> SchedulerConfig {
         block_len: 32,
         max_waiting: 8,
         context: 32768,
+        snapshots: None,
     }
 }
 
