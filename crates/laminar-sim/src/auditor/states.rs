@@ -12,6 +12,8 @@ pub(super) struct States {
     /// Slots of sequences, and with those for snapshots behind them.
     own: usize,
     all: usize,
+    /// Whether the model has recurrent layers; without, sequences begin with blocks alone.
+    needed: bool,
 }
 
 const EMPTY: u64 = 0;
@@ -19,7 +21,8 @@ const EMPTY: u64 = 0;
 impl States {
     pub fn new(config: &SchedulerConfig) -> Self {
         let all = config.max_sequences + config.snapshots.unwrap_or(0);
-        Self { cells: vec![EMPTY; config.layers * all], own: config.max_sequences, all }
+        let needed = config.snapshots.is_some();
+        Self { cells: vec![EMPTY; config.layers * all], own: config.max_sequences, all, needed }
     }
 
     /// What is written belongs to one sequence, and nobody reads it.
@@ -45,7 +48,7 @@ impl States {
         let (start, end) = (places.start, places.end);
         let begin = slots.begin.filter(|begin| begin.position == start);
         let from = begin.map_or(slots.own, |begin| begin.slot);
-        if start > 0 && start < end {
+        if self.needed && start > 0 && start < end {
             let found = *self.cell(layer, from);
             ensure!(
                 found == rows[start - 1],
