@@ -51,10 +51,11 @@ impl Engine {
         config: EngineConfig,
     ) -> Result<Engine, EngineError> {
         let model = model.into();
-        let kv_blocks = config.choose_kv_blocks(&model)?;
+        let room = config.choose_room(&model)?;
         let context = config.context.min(model.context_length());
         let threads = pool.threads();
-        let executor = ModelExecutor::new(model, pool, kv_blocks, config.kv_type);
+        let executor = ModelExecutor::new(model, pool, room.kv_blocks, config.kv_type);
+        let executor = executor.with_states(config.max_sequences, room.snapshots);
         let engine = Self::start_with(Box::new(executor), tokenizer, EngineConfig { context, ..config })?;
         tracing::info!("{threads} threads");
         Ok(engine)
@@ -86,6 +87,7 @@ impl Engine {
             // The handle bounds the number of requests; those that find no blocks free wait too.
             max_waiting: max_requests.max(1),
             context,
+            snapshots: executor.snapshots(),
         })
         .map_err(|error| start(error.to_string()))?;
         tracing::info!(

@@ -2,7 +2,7 @@
 
 use crate::{Pooling, TokenLogprobs};
 use laminar_model::ExpertLoads;
-use laminar_schedule::{CohortId, CostPrior, Cursor, Experts, Part, SequenceId};
+use laminar_schedule::{CohortId, CostPrior, Cursor, Experts, Part, SequenceId, StateSlots};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,12 @@ pub trait Executor: Send {
 
     /// KV blocks there are.
     fn kv_blocks(&self) -> usize;
+
+    /// States of recurrent layers that it can keep for the prefix cache, in slots behind those of the sequences that run;
+    /// `None` where KV blocks are all that sequences need.
+    fn snapshots(&self) -> Option<usize> {
+        None
+    }
 
     /// What its work costs before any step was timed; the scheduler learns the rest from the reports.
     fn costs(&self) -> CostPrior {
@@ -114,6 +120,8 @@ pub struct DecodeInput<'a> {
     pub position: usize,
     /// The sequence's block table.
     pub blocks: &'a [u32],
+    /// Its slots in recurrent layers.
+    pub state: StateSlots,
 }
 
 /// A stretch of one cohort's walk; see [`laminar_schedule::Tile`].
@@ -144,6 +152,8 @@ pub struct MemberInput<'a> {
     pub start: usize,
     /// The sequence's block table; empty when the member is dropped.
     pub blocks: &'a [u32],
+    /// Its slots in recurrent layers.
+    pub state: StateSlots,
     /// Whether the last row is that of the sequence's newest token.
     pub ends_prompt: bool,
     /// The sequence has left in the middle of a layer. Its rows keep their places until a tile of the cohort ends between

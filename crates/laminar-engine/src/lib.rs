@@ -82,7 +82,9 @@ pub use engine::{Engine, Generation};
 pub use error::EngineError;
 pub use event::{Event, Finish, FinishReason, Timings, TokenEvent, TokenLogprobs, TopLogprob, Usage};
 pub use executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, StepEnd, TileInput};
-pub use laminar_schedule::{CohortId, CostPrior, Cursor, Experts, Part, Policy, SequenceId, Stage, Targets};
+pub use laminar_schedule::{
+    CohortId, CostPrior, Cursor, Experts, Part, Policy, SequenceId, Snapshot, Stage, StateSlots, Targets,
+};
 pub use model_executor::ModelExecutor;
 pub use pooling::Pooling;
 pub use request::{GenerateRequest, SamplingParams};

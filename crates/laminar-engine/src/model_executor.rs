@@ -24,8 +24,8 @@ use crate::prior::prior;
 use crate::scores::{ROWS_AT_ONCE, Scores};
 use crate::{Pooling, TokenLogprobs};
 use laminar_kernels::Pool;
-use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, PartialLayer, RowSpan, Scratch};
-use laminar_schedule::{CostPrior, Cursor, Experts, Extent, Part, ROW_STEP, SequenceId};
+use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, PartialLayer, RowSpan, Scratch, Snapshot};
+use laminar_schedule::{CostPrior, Cursor, Experts, Extent, Part, ROW_STEP, SequenceId, StateSlots};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,6 +46,8 @@ pub struct ModelExecutor {
     kv: KvCache,
     /// Blocks below the highest one that any row has been in.
     used: usize,
+    kv_type: KvType,
+    snapshots: usize,
     scratch: Scratch,
     parked: Parked,
     pools: Pools,
@@ -78,7 +80,7 @@ pub struct ModelExecutor {
 }
 
 impl ModelExecutor {
-    /// An executor with `kv_blocks` empty KV blocks.
+    /// An executor with `kv_blocks` empty KV blocks, and room for one state in recurrent layers.
     pub fn new(model: Arc<Model>, pool: Pool, kv_blocks: usize, kv_type: KvType) -> Self {
         let kv = KvCache::new(model.config(), kv_blocks, BLOCK_LEN, kv_type);
         Self {
@@ -87,6 +89,8 @@ impl ModelExecutor {
             pool,
             kv,
             used: 0,
+            kv_type,
+            snapshots: 0,
             scratch: Scratch::default(),
             parked: Parked::default(),
             pools: Pools::default(),
@@ -106,6 +110,16 @@ impl ModelExecutor {
             last_logits: Vec::new(),
             loads: ExpertLoads::default(),
         }
+    }
+
+    /// The same with room for the states of `sequences`, and for `snapshots` more.
+    pub fn with_states(self, sequences: usize, snapshots: usize) -> Self {
+        let slots = sequences.saturating_add(snapshots);
+        if KvCache::bytes_per_state(self.model.config()) == 0 {
+            return self;
+        }
+        let kv = KvCache::with_states(self.model.config(), self.kv.blocks(), BLOCK_LEN, self.kv_type, slots);
+        Self { kv, snapshots, ..self }
     }
 
     /// The tile's rows, from the embedding or from where they were parked.
@@ -363,6 +377,10 @@ impl Executor for ModelExecutor {
         self.kv.provide(self.used + ahead)
     }
 
+    fn snapshots(&self) -> Option<usize> {
+        self.model.config().recurrent.as_ref().map(|_| self.snapshots)
+    }
+
     fn execute(&mut self, batch: &mut Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError> {
         self.loads = ExpertLoads::default();
         let members = batch.tiles.iter().flat_map(|tile| &tile.members).map(|member| member.blocks);
@@ -450,15 +468,28 @@ fn spans<'a>(members: &[MemberInput<'a>], rows: Range<usize>) -> impl Iterator<I
         let first = end;
         end += member.rows;
         let (from, to) = (first.max(rows.start), end.min(rows.end));
-        let first_pos = member.start + (from - first);
-        let span =
-            RowSpan { first_row: from, rows: to.saturating_sub(from), first_pos, blocks: member.blocks, prefill: true };
+        let (first_pos, state) = (member.start + (from - first), states(member.state));
+        let span = RowSpan {
+            first_row: from,
+            rows: to.saturating_sub(from),
+            first_pos,
+            blocks: member.blocks,
+            state,
+            prefill: true,
+        };
         (span.rows > 0 && !member.dropped).then_some(span)
     })
 }
 
 fn decode_span<'a>(row: &DecodeInput<'a>) -> RowSpan<'a> {
-    RowSpan { first_row: 0, rows: 1, first_pos: row.position, blocks: row.blocks, prefill: false }
+    let state = states(row.state);
+    RowSpan { first_row: 0, rows: 1, first_pos: row.position, blocks: row.blocks, state, prefill: false }
+}
+
+/// The scheduler's slots as a model takes them.
+fn states(slots: StateSlots) -> laminar_model::StateSlots {
+    let snapshot = |of: laminar_schedule::Snapshot| Snapshot { slot: of.slot, position: of.position };
+    laminar_model::StateSlots { own: slots.own, begin: slots.begin.map(snapshot), keep: slots.keep.map(snapshot) }
 }
 
 /// The spans one after the other.

@@ -133,7 +133,7 @@ impl Parked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use laminar_schedule::Stage;
+    use laminar_schedule::{Stage, StateSlots};
 
     const TOKENS: [u32; 8] = [0; 8];
 
@@ -144,6 +144,7 @@ mod tests {
             tokens: &TOKENS[..rows],
             start: 0,
             blocks: &[],
+            state: StateSlots::default(),
             ends_prompt: false,
             dropped: false,
         }

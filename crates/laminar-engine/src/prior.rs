@@ -1,7 +1,7 @@
 //! What steps of a model should cost before any was timed.
 
 use laminar_kernels::WeightType;
-use laminar_model::{BLOCK_LEN, KvCache, KvType, Model};
+use laminar_model::{BLOCK_LEN, KvCache, KvType, Model, ModelConfig};
 use laminar_schedule::{CostPrior, MachineGuess, ModelDimensions};
 
 /// The model's dimensions over a guess of the machine: CPU kernels multiply weights of few bits faster than others, and all
@@ -17,13 +17,24 @@ pub(crate) fn prior(model: &Model, kv_type: KvType) -> CostPrior {
         layers: config.layers as f64,
         hidden,
         vocab: config.vocab_size as f64,
-        attention_weights: 2.0 * hidden * (config.q_width() + config.kv_width()) as f64 + router,
+        attention_weights: mixing_weights(config) + router,
         attention_width: config.q_width() as f64,
         kv_bytes: KvCache::bytes_per_block(config, BLOCK_LEN, kv_type) as f64 / (BLOCK_LEN * config.layers) as f64,
         feed_forward_weights: 3.0 * hidden * feed_forward as f64,
         bytes_per_weight,
     };
     CostPrior::from_dimensions(&dimensions, &guess(weights))
+}
+
+/// Weights of a layer's projections before its feed-forward network, in the mean of all layers.
+fn mixing_weights(config: &ModelConfig) -> f64 {
+    let attention = 2 * (config.q_width() + config.kv_width()) + usize::from(config.gated_queries) * config.q_width();
+    let columns = |layer| match config.recurrent_of(layer) {
+        Some(recurrent) => recurrent.shape.channels() + 2 * recurrent.shape.value_width(),
+        None => attention,
+    };
+    let all: usize = (0..config.layers).map(columns).sum();
+    config.hidden as f64 * all as f64 / config.layers.max(1) as f64
 }
 
 fn guess(weights: WeightType) -> MachineGuess {

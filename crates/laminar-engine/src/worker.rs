@@ -9,7 +9,7 @@ use crate::{EngineError, EngineStats, FinishReason, GenerateRequest};
 use laminar_model::ExpertLoads;
 use laminar_model::tokenizer::Tokenizer;
 use laminar_schedule::{
-    CohortId, Cursor, NewSequence, Report, Scheduler, SequenceId, Step, SubmitError, TenantId, TileRows,
+    CohortId, Cursor, NewSequence, Report, Scheduler, SequenceId, StateSlots, Step, SubmitError, TenantId, TileRows,
 };
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -381,7 +381,7 @@ impl Worker {
     }
 }
 
-/// The step with the tokens and block tables of its sequences.
+/// The step with the tokens, block tables and state slots of its sequences.
 fn batch<'a>(
     step: &Step,
     experts: Option<usize>,
@@ -391,7 +391,8 @@ fn batch<'a>(
     let decode = step.decode.iter().map(|row| {
         let (sequence, position) = (row.sequence, row.position);
         let token = *requests.get(&sequence)?.tokens().get(position)?;
-        Some(DecodeInput { sequence, token, position, blocks: scheduler.blocks(sequence)? })
+        let (blocks, state) = (scheduler.blocks(sequence)?, scheduler.states(sequence)?);
+        Some(DecodeInput { sequence, token, position, blocks, state })
     });
     let member = |member: &TileRows| {
         let TileRows { sequence, start, rows, ends_prompt, dropped } = *member;
@@ -399,7 +400,8 @@ fn batch<'a>(
             true => (&[][..], &[][..]),
             false => (requests.get(&sequence)?.tokens().get(start..start + rows)?, scheduler.blocks(sequence)?),
         };
-        Some(MemberInput { sequence, rows, tokens, start, blocks, ends_prompt, dropped })
+        let state = if dropped { StateSlots::default() } else { scheduler.states(sequence)? };
+        Some(MemberInput { sequence, rows, tokens, start, blocks, state, ends_prompt, dropped })
     };
     let tiles = step.tiles.iter().map(|tile| {
         let members = tile.members.iter().map(member).collect::<Option<_>>()?;

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::model::{cold_engine, embedded, engine_with, engine_with_kv, tiny};
+use common::model::{cold_engine, embedded, engine_with, engine_with_kv, hybrid, tiny};
 use common::{Answer, answer, assert_idle, read, tokenizer};
 use laminar_engine::{Engine, GenerateRequest, Policy, SamplingParams, Targets};
 use laminar_kernels::WeightType;
@@ -138,6 +138,17 @@ proptest! {
     ) {
         for preset in [Preset::TinyDeepSeek2, Preset::TinyLfm2Moe] {
             check(&tiny(preset, WeightType::Q8_0, seed), &tokenizer(), &crowd);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariant_2_recurrent_states_answer_alike_whatever_surrounds_them(crowd in crowd(100)) {
+        for fixture in ["qwen3_next", "qwen3_5"] {
+            check(&hybrid(fixture), &tokenizer(), &crowd);
         }
     }
 }

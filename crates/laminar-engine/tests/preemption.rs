@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::model::{cold_engine, tiny};
+use common::model::{cold_engine, hybrid, tiny};
 use common::{Answer, answer, assert_idle, greedy, read, tokenizer};
 use laminar_engine::{Engine, EngineConfig, GenerateRequest, Policy, SamplingParams, Targets};
 use laminar_kernels::{Pool, WeightType};
@@ -69,14 +69,13 @@ fn fingerprint(answer: &Answer) -> (Vec<u32>, Vec<Vec<u32>>, String) {
 
 /// Runs all requests at once in little memory; those for which `leaves` gives a number leave after so many tokens. The
 /// others must answer as they do alone.
-fn check(leaves: impl Fn(usize) -> Option<usize>) {
-    let model = tiny(Preset::Tiny, WeightType::Q8_0, 5);
-    let alone = cold_engine(&model, &tokenizer(), Policy::Whole);
+fn check(model: &Arc<Model>, leaves: impl Fn(usize) -> Option<usize>) {
+    let alone = cold_engine(model, &tokenizer(), Policy::Whole);
     let expected: Vec<_> = requests().into_iter().map(|request| fingerprint(&answer(&alone, request))).collect();
     assert_eq!(alone.stats().preemptions, 0);
     for policy in POLICIES {
         for prefix_cache in [false, true] {
-            let engine = cramped(&model, policy, prefix_cache);
+            let engine = cramped(model, policy, prefix_cache);
             let mut running: Vec<_> =
                 requests().into_iter().map(|request| Some(engine.submit(request).unwrap())).collect();
             std::thread::scope(|scope| {
@@ -108,10 +107,14 @@ fn check(leaves: impl Fn(usize) -> Option<usize>) {
 
 #[test]
 fn invariant_2_preempted_requests_answer_as_they_do_alone() {
-    check(|_| None);
+    for model in [tiny(Preset::Tiny, WeightType::Q8_0, 5), hybrid("qwen3_next")] {
+        check(&model, |_| None);
+    }
 }
 
 #[test]
 fn invariant_5_requests_that_leave_among_preempted_ones_leave_nothing_behind() {
-    check(|number| [None, Some(0), None, Some(40)][number % 4]);
+    for model in [tiny(Preset::Tiny, WeightType::Q8_0, 5), hybrid("qwen3_next")] {
+        check(&model, |number| [None, Some(0), None, Some(40)][number % 4]);
+    }
 }

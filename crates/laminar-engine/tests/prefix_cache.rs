@@ -6,7 +6,7 @@
 mod common;
 
 use common::echo::{ERROR, Echo, LAYERED, NAN, config};
-use common::model::{cold_engine, engine, tiny};
+use common::model::{cold_engine, engine, hybrid, tiny};
 use common::{Answer, answer, assert_idle, bytes, greedy, read, tokenizer};
 use laminar_engine::{Engine, EngineConfig, Event, GenerateRequest, Policy, Targets};
 use laminar_kernels::WeightType;
@@ -78,7 +78,8 @@ proptest! {
         quant in prop_oneof![Just(WeightType::Q8_0), Just(WeightType::Q4_0)],
         crowd in prop::collection::vec((1usize..150, 0usize..150, 0u32..4, 0u64..600), 16),
     ) {
-        let model = tiny(Preset::Tiny, quant, seed);
+        // Every other time a model with states, of which there are few.
+        let model = if seed % 2 == 0 { tiny(Preset::Tiny, quant, seed) } else { hybrid("qwen3_5") };
         let cold = cold_engine(&model, &tokenizer(), Policy::Whole);
         let requests: Vec<_> = crowd.iter().map(|(length, common, own, _)| request(prompt(*length, *common, *own))).collect();
         let expected: Vec<_> = requests.iter().map(|request| fingerprint(&answer(&cold, request.clone()))).collect();
@@ -104,6 +105,39 @@ proptest! {
             prop_assert!(stats.prefix_hit_tokens <= stats.prefix_lookup_tokens);
             prop_assert_eq!(stats.prompt_tokens + stats.prefix_hit_tokens, stats.prefix_lookup_tokens);
         }
+    }
+}
+
+#[test]
+fn invariant_2_recurrent_states_are_found_and_change_no_bit() {
+    let model = hybrid("qwen3_next");
+    let cold = cold_engine(&model, &tokenizer(), Policy::Whole);
+    let turn = |prompt: Vec<u32>| GenerateRequest { max_tokens: Some(40), ..request(prompt) };
+    for policy in POLICIES {
+        let engine = engine(&model, policy, 2);
+        // An equal prompt, one that departs, and one that departs at the same place: a state is left where the second did.
+        let prompts = [(200, 1000, 0), (200, 1000, 0), (200, 90, 1), (170, 90, 2), (65, 1000, 0)];
+        let hits = [0, 192, 0, 64, 64];
+        for ((length, common, own), hit) in prompts.into_iter().zip(hits) {
+            let prompt = prompt(length, common, own);
+            let found = answer(&engine, request(prompt.clone()));
+            assert_eq!(found.finish().usage.cached_tokens, hit, "{policy:?}, {length} tokens, {own}");
+            assert_eq!(
+                fingerprint(&found),
+                fingerprint(&answer(&cold, request(prompt))),
+                "{policy:?}, {length} tokens"
+            );
+        }
+        // A conversation goes on behind its newest whole block, prompts and answers together.
+        let mut text = prompt(50, 0, 9);
+        for hit in [0, 64, 128] {
+            let found = answer(&engine, turn(text.clone()));
+            assert_eq!(found.finish().usage.cached_tokens, hit, "{policy:?}, turn of {} tokens", text.len());
+            assert_eq!(fingerprint(&found), fingerprint(&answer(&cold, turn(text.clone()))), "{policy:?}");
+            text.extend(found.ids());
+            text.extend(prompt(10, 0, 3));
+        }
+        assert_idle(&engine);
     }
 }
 

@@ -6,10 +6,10 @@
 
 mod common;
 
-use common::model::tiny;
+use common::model::{hybrid, tiny};
 use laminar_engine::{
-    Batch, CohortId, Cursor, DecodeInput, Executor, MemberInput, ModelExecutor, Part, SequenceId, Stage, StepEnd,
-    TileInput,
+    Batch, CohortId, Cursor, DecodeInput, Executor, MemberInput, ModelExecutor, Part, SequenceId, Stage, StateSlots,
+    StepEnd, TileInput,
 };
 use laminar_kernels::{Pool, WeightType};
 use laminar_model::synth::Preset;
@@ -104,6 +104,7 @@ impl Cohort {
                 tokens: if dropped { &[] } else { &sequence.tokens[start..start + rows] },
                 start,
                 blocks: if dropped { &[] } else { &sequence.blocks },
+                state: StateSlots::own(index as u32),
                 ends_prompt: start + rows == sequence.goal,
                 dropped,
             }
@@ -154,6 +155,7 @@ impl World {
         };
         let sequences = lengths.iter().enumerate().map(sequence).collect();
         let executor = ModelExecutor::new(Arc::clone(model), Pool::new(threads), blocks, kv);
+        let executor = executor.with_states(lengths.len(), 0);
         let experts = executor.experts().map(|experts| experts.count);
         let (cohorts, logits) = (Vec::new(), HashMap::new());
         Self { executor, experts, sequences, cohorts, free, next_cohort: 0, prefill_loads: 0, logits }
@@ -183,6 +185,7 @@ impl World {
             token: sequence.tokens[sequence.filled],
             position: sequence.filled,
             blocks: &sequence.blocks,
+            state: StateSlots::own(index as u32),
         });
         let tiles = walks.iter().map(|(cohort, to)| self.cohorts[*cohort].tile(*to, &self.sequences, self.experts));
         let mut batch = Batch { decode: decode.collect(), tiles: tiles.collect(), end, ..Batch::default() };
@@ -319,7 +322,7 @@ proptest! {
         leaving in any::<bool>(),
     ) {
         let kv = if f32_kv { KvType::F32 } else { KvType::F16 };
-        for model in [moe(), dense()] {
+        for model in [moe(), dense(), hybrid("qwen3_next")] {
             check(&model, seed, threads, kv, &lengths, leaving);
         }
     }
@@ -351,7 +354,7 @@ fn a_cohort_loads_each_expert_once_wherever_it_stops() {
 
 #[test]
 fn a_member_that_leaves_inside_a_layer_is_not_run_and_changes_nobody() {
-    for model in [moe(), dense()] {
+    for model in [moe(), dense(), hybrid("qwen3_next")] {
         let lengths = [(30, 1), (21, 1), (40, 1), (60, 8)];
         let mut whole = World::new(&model, 1, KvType::F16, &lengths);
         whole.run_whole();
@@ -452,7 +455,7 @@ fn steps_that_make_no_sense_are_errors_and_the_executor_lives_on() {
 
 #[test]
 fn tiles_that_run_out_of_time_move_on_step_by_step_to_the_same_bits() {
-    for model in [moe(), dense()] {
+    for model in [moe(), dense(), hybrid("qwen3_next")] {
         let sequences = [(70, 3), (41, 2), (5, 100)];
         let mut whole = World::new(&model, 2, KvType::F16, &sequences);
         whole.run_whole();

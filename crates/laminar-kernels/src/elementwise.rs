@@ -26,8 +26,9 @@ impl Gate {
 /// Values a task of an elementwise operation handles; smaller inputs aren't worth a second thread.
 const PART: usize = 16 * 1024;
 
+/// `x * sigmoid(x)`.
 #[inline(always)]
-fn silu(x: f32) -> f32 {
+pub(crate) fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
@@ -194,6 +195,31 @@ pub(crate) fn add_gated_for(isa: Isa, pool: &Pool, x: &mut [f32], y: &[f32], gat
     for_each_row(pool, x, row_len, &|row, x| sigmoid_add(isa, gates[row], &y[row * row_len..][..row_len], x));
 }
 
+multiversion! {
+    fn sigmoid_values(x: &mut [f32], gates: &[f32]) = sigmoid_values_body;
+}
+
+#[inline(always)]
+fn sigmoid_values_body(x: &mut [f32], gates: &[f32]) {
+    for (x, gate) in x.iter_mut().zip(gates) {
+        *x /= 1.0 + exp(-gate);
+    }
+}
+
+/// `x *= sigmoid(gates)`, each value with a gate of its own.
+///
+/// # Panics
+///
+/// If the two lengths differ.
+pub fn mul_sigmoid(pool: &Pool, x: &mut [f32], gates: &[f32]) {
+    mul_sigmoid_for(isa(), pool, x, gates);
+}
+
+pub(crate) fn mul_sigmoid_for(isa: Isa, pool: &Pool, x: &mut [f32], gates: &[f32]) {
+    assert!(x.len() == gates.len(), "values and gates differ in length");
+    parts(pool, x, &|at, part| sigmoid_values(isa, part, &gates[at..]));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,17 +283,20 @@ mod tests {
     fn bounded_and_gated_values_match_their_definitions_and_all_paths_agree() {
         let (x, y) = (values(4 * 37, 5), values(4 * 37, 6));
         let gates = [-3.0, 0.0, 0.5, 40.0];
-        let mut first: Option<(Vec<f32>, Vec<f32>)> = None;
+        let mut first: Option<[Vec<f32>; 3]> = None;
         for isa in Isa::available() {
-            let (mut capped, mut sums) = (x.clone(), x.clone());
+            let [mut capped, mut sums, mut products] = [x.clone(), x.clone(), x.clone()];
             softcap_for(isa, &Pool::new(2), &mut capped, 2.5);
             add_gated_for(isa, &Pool::new(2), &mut sums, &y, &gates);
+            mul_sigmoid_for(isa, &Pool::new(2), &mut products, &y);
             for (i, x) in x.iter().map(|x| f64::from(*x)).enumerate() {
                 assert!((f64::from(capped[i]) - 2.5 * (x / 2.5).tanh()).abs() < 1e-6);
                 let gate = 1.0 / (1.0 + (-f64::from(gates[i / 37])).exp());
                 assert!((f64::from(sums[i]) - (x + gate * f64::from(y[i]))).abs() < 1e-6);
+                assert!((f64::from(products[i]) - x / (1.0 + (-f64::from(y[i])).exp())).abs() < 1e-6);
             }
-            assert_eq!(*first.get_or_insert((capped.clone(), sums.clone())), (capped, sums), "{isa:?}");
+            let found = [capped, sums, products];
+            assert_eq!(*first.get_or_insert(found.clone()), found, "{isa:?}");
         }
         add_gated(&Pool::new(1), &mut [], &[], &[]);
     }

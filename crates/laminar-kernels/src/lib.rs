@@ -25,6 +25,7 @@
 //! - Attention: positions are cut at absolute multiples of 256 into splits. In each, scores are `fma` over the
 //!   head's dimensions in order, weights are powers of two relative to the largest score and are summed in 16 lanes by
 //!   position, weighted values are `fma` over positions in order; splits are merged in ascending order.
+//! - Recurrent states: rows in order of position, sums over keys `fma` in order.
 //!
 //! The environment variable `LAMINAR_ISA` (`portable`, `avx2`, `vnni`, `dotprod`) picks a slower path than the fastest
 //! available one.
@@ -68,6 +69,7 @@ mod panel;
 mod pool;
 mod quant;
 mod quantise;
+mod recurrent;
 pub mod roof;
 mod rope;
 mod route;
@@ -81,7 +83,7 @@ mod types;
 
 pub use activations::Activations;
 pub use attention::{AttentionShape, KvLayer, KvShape, KvType, Span, attention, store_kv};
-pub use elementwise::{Gate, add, add_bias, add_gated, gate_mul, scale, softcap};
+pub use elementwise::{Gate, add, add_bias, add_gated, gate_mul, mul_sigmoid, scale, softcap};
 pub use error::KernelError;
 pub use experts::{ExpertBiases, ExpertSet, MoeScratch, moe_ffn, moe_ffn_part};
 pub use gemm::{linear, linear_each};
@@ -91,6 +93,10 @@ pub use norm::{rms_norm, rms_norm_in_place};
 pub use packing::{Packer, RowSource, packed_layout};
 pub use pool::{Pool, for_each_row};
 pub use quant::{dequantize, quantize};
+pub use recurrent::{
+    RecurrentRule, RecurrentShape, StateLayer, StateShape, StateSpan, causal_conv, delta_gates, recur, selective_gates,
+    unit_heads,
+};
 pub use rope::{RopeStyle, RopeTable, rope};
 pub use route::{Routing, append_top_k, route_top_k};
 pub use scored::{ScoredRule, Scoring, append_scored};

@@ -8,8 +8,9 @@ use crate::pool::for_each_row;
 /// order is fixed whatever the vector width.
 const LANES: usize = 16;
 
+/// `1 / sqrt(mean(x^2) + eps)`.
 #[inline(always)]
-fn inverse_rms(x: &[f32], eps: f32) -> f32 {
+pub(crate) fn inverse_rms(x: &[f32], eps: f32) -> f32 {
     let mut sums = [0f32; LANES];
     let chunks = x.chunks_exact(LANES);
     let rest = chunks.remainder();

@@ -191,7 +191,8 @@ fn add_gated_tap_body(sums: &mut [f32], weights: &[f32], gates: &[f32], values: 
 }
 
 multiversion! {
-    fn add_tap(sums: &mut [f32], weights: &[f32], inputs: &[f32]) = add_tap_body;
+    /// `sums += weights * inputs`, channel by channel.
+    pub(crate) fn add_tap(sums: &mut [f32], weights: &[f32], inputs: &[f32]) = add_tap_body;
 }
 
 #[inline(always)]

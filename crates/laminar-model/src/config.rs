@@ -1,6 +1,6 @@
 //! Hyper-parameters of a model, as one structure for every checkpoint format.
 
-use laminar_kernels::{Gate, RopeStyle, Scoring};
+use laminar_kernels::{Gate, RecurrentShape, RopeStyle, Scoring};
 
 /// Everything the forward pass needs to know besides the weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,10 @@ pub struct ModelConfig {
     pub global_heads: Option<GlobalHeads>,
     /// Short convolutions, which some layers have instead of attention.
     pub convolution: Option<ConvConfig>,
+    /// Recurrent states, which some layers have instead of keys and values.
+    pub recurrent: Option<RecurrentConfig>,
+    /// Whether the query projection makes a gate beside each query, whose sigmoid weighs the head's output.
+    pub gated_queries: bool,
     /// How keys and values are compressed, where attention runs over what they are made of.
     pub latent: Option<LatentConfig>,
     /// Width of a dense feed-forward layer (unused where every layer has experts).
@@ -111,6 +115,18 @@ pub struct ConvConfig {
     pub layers: Vec<bool>,
 }
 
+/// States of fixed size, which a layer's rows change one after the other: by a gated delta rule (Qwen3-Next; arXiv 2412.06464)
+/// or as a selective state space (Granite 4; arXiv 2405.21060).
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecurrentConfig {
+    /// Heads.
+    pub shape: RecurrentShape,
+    /// Rows that an output of the convolution before is made of, its own included.
+    pub taps: usize,
+    /// Per layer: whether it has such a state instead of attention.
+    pub layers: Vec<bool>,
+}
+
 /// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434). A token's keys and values are products of one short row,
 /// the latent, with matrices of each head. Only the latent and one rotated key for all heads are kept: queries are
 /// multiplied by the matrices of the keys, sums of latents by those of the values. So attention is that of many query
@@ -190,6 +206,11 @@ impl ModelConfig {
     /// Whether a layer has a convolution instead of attention.
     pub fn is_convolution(&self, layer: usize) -> bool {
         self.convolution.as_ref().is_some_and(|convolution| convolution.layers.get(layer) == Some(&true))
+    }
+
+    /// What a layer keeps of a sequence whatever its length, if it does so instead of keys and values.
+    pub fn recurrent_of(&self, layer: usize) -> Option<&RecurrentConfig> {
+        self.recurrent.as_ref().filter(|recurrent| recurrent.layers.get(layer) == Some(&true))
     }
 
     /// Elements of all query heads of a token.

@@ -7,7 +7,6 @@ use crate::error::ModelError;
 use crate::layer::{Mixer, Projection};
 use crate::layer_weights::LayerWeights;
 use crate::scratch::Scratch;
-use crate::weights::shape_error;
 
 /// A convolution between two projections and two gates.
 pub(crate) struct Convolution {
@@ -49,23 +48,13 @@ impl LayerWeights<'_> {
     /// A convolution of so many taps.
     pub(crate) fn convolution(&self, config: &ModelConfig, taps: usize) -> Result<Convolution, ModelError> {
         let hidden = config.hidden;
-        let mut kernel = self.weights.require_own(&self.name("shortconv.conv", ".weight"))?;
-        // Folders have a dimension of one between.
-        if kernel.shape == [hidden, 1, taps] {
-            kernel.shape = vec![hidden, taps];
-        }
-        if kernel.shape != [hidden, taps] {
-            return Err(shape_error(&kernel, vec![hidden, taps]));
-        }
-        let by_channel = kernel.to_f32()?;
-        let taps = (0..taps).flat_map(|tap| by_channel.iter().skip(tap).step_by(taps).copied()).collect();
         let bias = match self.find("shortconv.conv", ".bias") {
             Some(bias) => Some(self.weights.vector(&bias, hidden, 0.0)?),
             None => None,
         };
         Ok(Convolution {
             input: self.projection("shortconv.in_proj", 3 * hidden, hidden)?,
-            taps,
+            taps: self.taps("shortconv.conv", hidden, taps)?,
             bias,
             output: self.projection("shortconv.out_proj", hidden, hidden)?,
         })

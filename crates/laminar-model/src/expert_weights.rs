@@ -2,7 +2,7 @@
 //!
 //! - GGUF: three tensors of `[experts, rows, columns]`; files may have gate and up projections in one, first the gates.
 //! - Most folders: three matrices for each expert.
-//! - Granite's and Gemma's folders: as the second GGUF layout.
+//! - Granite's, Gemma's and Qwen 3.5's folders: as the second GGUF layout.
 //! - gpt-oss's folders: gate and up projections in turns, in MXFP4 or, as floats, with rows and columns exchanged.
 
 use laminar_kernels::{ExpertBiases, ExpertSet, Matrix};
@@ -157,12 +157,16 @@ impl LayerWeights<'_> {
         cols: usize,
     ) -> Result<Vec<Matrix>, ModelError> {
         let name = self.name(stem, ".weight");
-        let matrices = if name.contains("{}") {
+        let apart = name.contains("{}");
+        // Where one is named for each expert, some folders have one for all.
+        let whole = name.replace(".{}", "");
+        let together = if apart { self.weights.checkpoint.tensor(whole.trim_end_matches(".weight")) } else { None };
+        let matrices = if apart && together.is_none() {
             let own = |e: usize| self.weights.stored(&name.replace("{}", &e.to_string()), rows, cols);
             (0..count).map(own).collect::<Result<Vec<_>, _>>()?
         } else {
             // Some folders have nothing behind the name.
-            let all = match self.find_bare(stem, ".weight") {
+            let all = match together.or_else(|| self.find_bare(stem, ".weight")) {
                 Some(all) => all,
                 None => self.weights.require_own(&name)?,
             };

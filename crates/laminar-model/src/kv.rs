@@ -1,12 +1,17 @@
-//! Paged memory of what sequences keep: keys and values of every layer, in blocks of [`BLOCK_LEN`] positions, and beside them
-//! the last inputs of layers with convolutions.
+//! Memory of what sequences keep: keys and values of every layer, in blocks of [`BLOCK_LEN`] positions, and beside them the
+//! last inputs of layers with convolutions; the states of recurrent layers, in a slot for each sequence.
 //!
-//! Which block belongs to whom is the scheduler's business; this file only stores numbers under block ids, and how they
-//! lie in a block is the kernels' business.
+//! Which block and which slot belongs to whom is the scheduler's business; this file only stores numbers under their ids, and
+//! how they lie there is the kernels' business.
 
-use laminar_kernels::{ConvLayer, ConvShape, KvLayer, KvShape};
+use std::ops::Range;
+
+use laminar_kernels::{ConvLayer, ConvShape, KvLayer, KvShape, StateLayer, StateShape};
 
 use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::layer::RowSpan;
+use crate::states::Places;
 
 pub use laminar_kernels::KvType;
 
@@ -19,12 +24,17 @@ pub(crate) enum LayerMemory {
     Keys(KvLayer),
     /// Of each block the last inputs of a convolution.
     Inputs(ConvLayer),
+    /// Of each slot a state.
+    States(StateLayer),
 }
 
-/// KV memory of all layers.
+/// Memory of all layers.
 pub struct KvCache {
     layers: Vec<LayerMemory>,
+    /// Where states stand, if the model has recurrent layers.
+    places: Option<Places>,
     blocks: usize,
+    slots: usize,
     pub(crate) block_len: usize,
     block_bytes: usize,
     /// Blocks whose keys and values have their pages.
@@ -35,7 +45,7 @@ pub struct KvCache {
 const PROVIDED_TOGETHER: usize = 16;
 
 impl KvCache {
-    /// Memory for `blocks` blocks of `block_len` positions in every layer of `config`.
+    /// Memory for `blocks` blocks of `block_len` positions in every layer of `config`, and for one state in recurrent ones.
     ///
     /// Pages are touched on first use only, so a generous count costs nothing until sequences fill it.
     ///
@@ -43,13 +53,23 @@ impl KvCache {
     /// `block_len` is none of those of [`KvShape`], or the heads don't fit the type ([`KvType::fits`]), which
     /// [`Model::load`](crate::Model::load) checks.
     pub fn new(config: &ModelConfig, blocks: usize, block_len: usize, kv: KvType) -> Self {
-        let layer = |index: usize| match conv_shape(config, index, block_len) {
-            Some(shape) => LayerMemory::Inputs(ConvLayer::new(shape, blocks)),
-            None => LayerMemory::Keys(KvLayer::new(kv, shape(config, index, block_len), blocks)),
+        Self::with_states(config, blocks, block_len, kv, 1)
+    }
+
+    /// [`KvCache::new`] with `slots` states in recurrent layers.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn with_states(config: &ModelConfig, blocks: usize, block_len: usize, kv: KvType, slots: usize) -> Self {
+        let layer = |index: usize| match (state_shape(config, index), conv_shape(config, index, block_len)) {
+            (Some(shape), _) => LayerMemory::States(StateLayer::new(shape, slots)),
+            (_, Some(shape)) => LayerMemory::Inputs(ConvLayer::new(shape, blocks)),
+            _ => LayerMemory::Keys(KvLayer::new(kv, shape(config, index, block_len), blocks)),
         };
         let layers = (0..config.layers).map(layer).collect();
+        let places = config.recurrent.as_ref().map(|_| Places::new(config.layers, slots));
         let block_bytes = Self::bytes_per_block(config, block_len, kv);
-        Self { layers, blocks, block_len, block_bytes, provided: 0 }
+        Self { layers, places, blocks, slots, block_len, block_bytes, provided: 0 }
     }
 
     /// Has the system provide one more page of the first `blocks` blocks, ahead of time. False if all are there.
@@ -61,7 +81,7 @@ impl KvCache {
             let next = self.provided + PROVIDED_TOGETHER;
             let did = self.layers.iter_mut().any(|layer| match layer {
                 LayerMemory::Keys(keys) => keys.provide(next),
-                LayerMemory::Inputs(_) => false,
+                LayerMemory::Inputs(_) | LayerMemory::States(_) => false,
             });
             if did {
                 return true;
@@ -71,13 +91,30 @@ impl KvCache {
         false
     }
 
-    pub(crate) fn layer(&mut self, index: usize) -> &mut LayerMemory {
-        &mut self.layers[index]
+    /// That the rows of `spans` may pass recurrent layers among `layers` now.
+    pub(crate) fn check_states(&self, layers: Range<usize>, spans: &[RowSpan<'_>]) -> Result<(), ModelError> {
+        let Some(places) = &self.places else { return Ok(()) };
+        let recurrent = |layer: &usize| matches!(self.layers.get(*layer), Some(LayerMemory::States(_)));
+        layers.filter(recurrent).try_for_each(|layer| places.check(layer, spans))
+    }
+
+    /// The memory of a layer that the rows of `spans` pass.
+    pub(crate) fn enter(&mut self, layer: usize, spans: &[RowSpan<'_>]) -> &mut LayerMemory {
+        let memory = &mut self.layers[layer];
+        if let (LayerMemory::States(_), Some(places)) = (&*memory, &mut self.places) {
+            places.advance(layer, spans);
+        }
+        memory
     }
 
     /// Number of blocks; block ids are `0..blocks()`.
     pub fn blocks(&self) -> usize {
         self.blocks
+    }
+
+    /// Number of states; slots are `0..slots()`.
+    pub fn slots(&self) -> usize {
+        self.slots
     }
 
     /// Bytes one block takes over all layers.
@@ -88,10 +125,16 @@ impl KvCache {
     /// Bytes a block of `block_len` positions takes over all layers of `config`, without allocating anything.
     pub fn bytes_per_block(config: &ModelConfig, block_len: usize, kv: KvType) -> usize {
         let layer = |index| match conv_shape(config, index, block_len) {
+            _ if config.recurrent_of(index).is_some() => 0,
             Some(shape) => shape.block_bytes(),
             None => shape(config, index, block_len).block_bytes(kv),
         };
         (0..config.layers).map(layer).sum()
+    }
+
+    /// Bytes a state takes over all layers of `config`, without allocating anything; 0 if none is recurrent.
+    pub fn bytes_per_state(config: &ModelConfig) -> usize {
+        (0..config.layers).filter_map(|index| state_shape(config, index)).map(|shape| shape.slot_bytes()).sum()
     }
 }
 
@@ -99,6 +142,13 @@ fn shape(config: &ModelConfig, layer: usize, block_len: usize) -> KvShape {
     let values_from = config.latent.as_ref().map(|latent| latent.rotated);
     let (kv_heads, head_dim) = config.heads_of(layer);
     KvShape { block_len, kv_heads, head_dim, values_from }
+}
+
+/// Of a recurrent layer.
+fn state_shape(config: &ModelConfig, layer: usize) -> Option<StateShape> {
+    let recurrent = config.recurrent_of(layer)?;
+    let shape = &recurrent.shape;
+    Some(StateShape { channels: shape.channels(), taps: recurrent.taps, numbers: shape.numbers() })
 }
 
 /// Of a layer with a convolution.

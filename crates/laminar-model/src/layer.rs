@@ -2,16 +2,19 @@
 
 use laminar_kernels::{
     Activations, AttentionShape, ExpertSet, KvLayer, Matrix, Pool, Routing, ScoredRule, Span, WeightType, add,
-    add_bias, add_gated, append_scored, append_top_k, attention, gate_mul, linear_each, moe_ffn, rms_norm,
-    rms_norm_in_place, rope, scale, store_kv,
+    add_bias, add_gated, append_scored, append_top_k, attention, for_each_row, gate_mul, linear_each, moe_ffn,
+    mul_sigmoid, rms_norm, rms_norm_in_place, rope, scale, store_kv,
 };
 
 use crate::config::{ExpertConfig, ModelConfig};
 use crate::convolution::Convolution;
+use crate::delta::DeltaNet;
 use crate::kv::LayerMemory;
 use crate::latent::LatentAttention;
 use crate::loads::ExpertLoads;
 use crate::scratch::Scratch;
+use crate::selective::Selective;
+use crate::states::StateSlots;
 
 /// Consecutive rows of one sequence in a forward call.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +27,8 @@ pub struct RowSpan<'a> {
     pub first_pos: usize,
     /// The sequence's KV blocks, in order of position.
     pub blocks: &'a [u32],
+    /// Its slots in recurrent layers.
+    pub state: StateSlots,
     /// Whether these rows belong to a prompt (counted apart in [`ExpertLoads`]).
     pub prefill: bool,
 }
@@ -67,6 +72,8 @@ pub(crate) enum Mixer {
     Attention(Box<Attention>),
     Latent(Box<LatentAttention>),
     Convolution(Box<Convolution>),
+    Delta(Box<DeltaNet>),
+    Selective(Box<Selective>),
 }
 
 impl From<Attention> for Mixer {
@@ -91,6 +98,10 @@ impl Mixer {
             (Self::Convolution(convolution), LayerMemory::Inputs(inputs)) => {
                 convolution.forward(pool, config, inputs, scratch, spans);
             }
+            (Self::Delta(net), LayerMemory::States(states)) => net.forward(pool, config, states, scratch),
+            (Self::Selective(selective), LayerMemory::States(states)) => {
+                selective.forward(pool, config, states, scratch);
+            }
             // Another model's memory, as its shape would be.
             _ => debug_assert!(false, "memory of another kind of layer"),
         }
@@ -99,6 +110,7 @@ impl Mixer {
 
 /// Grouped-query attention with rotary positions.
 pub(crate) struct Attention {
+    /// With [`ModelConfig::gated_queries`], each query's gate follows it.
     pub(crate) q: Projection,
     pub(crate) k: Projection,
     /// `None`: values are what keys are before their norm.
@@ -267,14 +279,18 @@ impl Attention {
     fn forward(&self, pool: &Pool, config: &ModelConfig, kv: &mut KvLayer, scratch: &mut Scratch, spans: &[Span<'_>]) {
         let s = scratch;
         let (head_dim, q_width) = (self.head_dim, config.heads * self.head_dim);
+        let q = if config.gated_queries { &mut s.convolved } else { &mut s.q };
         if let Some(v) = &self.v {
             s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight, &self.k.weight, &v.weight]);
-            let each = [(&self.q, &mut s.q), (&self.k, &mut s.k), (v, &mut s.v)];
+            let each = [(&self.q, q), (&self.k, &mut s.k), (v, &mut s.v)];
             Projection::apply_each(pool, &s.activations, each);
         } else {
             s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight, &self.k.weight]);
-            Projection::apply_each(pool, &s.activations, [(&self.q, &mut s.q), (&self.k, &mut s.k)]);
+            Projection::apply_each(pool, &s.activations, [(&self.q, q), (&self.k, &mut s.k)]);
             s.v.clone_from(&s.k);
+        }
+        if config.gated_queries {
+            take_gates(pool, &s.convolved, head_dim, q_width, &mut s.q, &mut s.gate);
         }
         if let Some(norm) = &self.value_norm {
             rms_norm_in_place(pool, &mut s.v, norm, config.rms_eps);
@@ -304,8 +320,24 @@ impl Attention {
         };
         store_kv(pool, &s.k, &s.v, spans, kv);
         attention(pool, &s.q, spans, kv, &shape, self.sinks.as_deref(), &mut s.attention);
+        if config.gated_queries {
+            mul_sigmoid(pool, &mut s.attention, &s.gate);
+        }
         s.activations.load_for(pool, &s.attention, q_width, [&self.o.weight]);
         self.o.apply(pool, &s.activations, &mut s.branch);
+    }
+}
+
+/// Takes queries and the gate behind each apart, in rows of `width` values of each.
+fn take_gates(pool: &Pool, both: &[f32], head_dim: usize, width: usize, queries: &mut Vec<f32>, gates: &mut Vec<f32>) {
+    for (out, first) in [(queries, 0), (gates, head_dim)] {
+        out.resize(both.len() / 2, 0.0);
+        for_each_row(pool, out, width, &|row, out| {
+            let from = both[row * 2 * width..][..2 * width].chunks_exact(2 * head_dim);
+            for (out, from) in out.chunks_exact_mut(head_dim).zip(from) {
+                out.copy_from_slice(&from[first..first + head_dim]);
+            }
+        });
     }
 }
 

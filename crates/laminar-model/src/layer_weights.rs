@@ -71,8 +71,8 @@ impl<'a> LayerWeights<'a> {
     /// Numbers whose GGUF name ends in `suffix` and whose name in folders is that of the stem alone.
     pub(crate) fn bare(&self, stem: &str, suffix: &str, len: usize) -> Result<Vec<f32>, ModelError> {
         let mut tensor = self.weights.require_own(&self.bare_name(stem, suffix))?;
-        // A row of a matrix of one, as Ernie's folders have it.
-        if tensor.shape == [1, len] {
+        // A row of a matrix of one, as Ernie's folders have it, or a column, as GGUF files have it.
+        if tensor.shape == [1, len] || tensor.shape == [len, 1] {
             tensor.shape = vec![len];
         }
         self.weights.vector(&tensor, len, 0.0)
@@ -121,7 +121,13 @@ impl<'a> LayerWeights<'a> {
     }
 
     /// Some rows of a matrix of `all` rows that several projections are stored in.
-    fn part(&self, stem: &str, rows: Range<usize>, all: usize, cols: usize) -> Result<Projection, ModelError> {
+    pub(crate) fn part(
+        &self,
+        stem: &str,
+        rows: Range<usize>,
+        all: usize,
+        cols: usize,
+    ) -> Result<Projection, ModelError> {
         let name = self.name(stem, ".weight");
         let found = || ModelError::Shape { name: name.clone(), expected: vec![all, cols], found: vec![rows.end, cols] };
         let part = self.weights.stored(&name, all, cols)?.part(rows.clone()).ok_or_else(found)?;
@@ -147,6 +153,7 @@ impl<'a> LayerWeights<'a> {
     ) -> Result<Attention, ModelError> {
         let (kv_heads, head_dim) = config.heads_of(index);
         let (q_width, kv_width) = (config.heads * head_dim, kv_heads * head_dim);
+        let gates = usize::from(config.gated_queries) + 1;
         let v;
         let [q, k] = if self.rows_of("attn_qkv")?.is_some() {
             let all = q_width + 2 * kv_width;
@@ -155,7 +162,8 @@ impl<'a> LayerWeights<'a> {
             [part(0, q_width)?, part(q_width, kv_width)?]
         } else {
             v = if with_values { Some(self.projection("attn_v", kv_width, config.hidden)?) } else { None };
-            [self.projection("attn_q", q_width, config.hidden)?, self.projection("attn_k", kv_width, config.hidden)?]
+            let q = self.projection("attn_q", gates * q_width, config.hidden)?;
+            [q, self.projection("attn_k", kv_width, config.hidden)?]
         };
         let window = config.windows[index];
         let rotary = match (config.unrotated.get(index), &config.local_rope, window) {

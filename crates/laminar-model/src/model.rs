@@ -133,10 +133,10 @@ impl Model {
     ///
     /// `hidden` holds `config.hidden` values a row; spans cover its rows without gaps. A row's result depends on its own
     /// sequence only, so callers may mix decode and prefill rows, and may stop after any layer, keep the rows, and go on
-    /// later: the bits stay the same. Keys and values are written to `kv` under each span's blocks.
+    /// later: the bits stay the same. Keys and values are written to `kv` under each span's blocks, states under its slots.
     ///
     /// # Errors
-    /// Spans, layers or blocks outside what exists.
+    /// Spans, layers, blocks or slots outside what exists, or rows of a recurrent layer that do not follow those before them.
     #[allow(clippy::too_many_arguments)] // Each is one thing the caller owns; a struct would only rename them.
     pub fn forward(
         &self,
@@ -152,13 +152,15 @@ impl Model {
         if rows == 0 {
             return Ok(());
         }
+        kv.check_states(layers.clone(), spans)?;
         scratch.begin(&self.config, spans);
-        let spans: Vec<Span<'_>> = spans
+        let kernel_spans: Vec<Span<'_>> = spans
             .iter()
             .map(|s| Span { first_row: s.first_row, rows: s.rows, first_pos: s.first_pos, blocks: s.blocks })
             .collect();
         for index in layers {
-            self.layers[index].forward(pool, &self.config, kv.layer(index), scratch, &spans, hidden, loads);
+            let memory = kv.enter(index, spans);
+            self.layers[index].forward(pool, &self.config, memory, scratch, &kernel_spans, hidden, loads);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! One layer of a cohort in parts, so that a step may end in the middle of it.
 //!
 //! A layer has two stages. *Attention* may stop after any block of rows: causal attention needs only the keys of
-//! earlier rows, which are in the KV cache by then. *Feed-forward* begins when all rows have passed attention. A dense
+//! earlier rows, which are in the KV cache by then, and a recurrent state stands exactly behind the rows that are done. *Feed-forward* begins when all rows have passed attention. A dense
 //! network may stop after any row; a mixture may stop between two experts, so that each expert's weights are read once
 //! however often the layer stops. The bits are those of [`Model::forward`], wherever it stops.
 
@@ -90,7 +90,7 @@ impl Model {
     /// have left) keep their places and cost no attention, and what becomes of their values is of no consequence.
     ///
     /// # Errors
-    /// Rows, layers or blocks outside what exists, a part that does not follow the one before it, or a border inside the
+    /// Rows, layers, blocks or slots outside what exists, a part that does not follow the one before it, or a border inside the
     /// cohort that is not a multiple of [`PartialLayer::ROW_STEP`]. Nothing has been changed then.
     #[allow(clippy::too_many_arguments)] // Each is one thing the caller owns, as in `forward`.
     pub fn attend(
@@ -110,6 +110,7 @@ impl Model {
         if !rows.end.is_multiple_of(PartialLayer::ROW_STEP) && rows.end != all {
             return Err(call(format!("attention cannot stop at row {} of {all}", rows.end)));
         }
+        kv.check_states(layer..layer + 1, spans)?;
         if rows.start > 0 {
             state.expect(Place { layer, rows: rows.start, units: 0 })?;
         } else if let FeedForward::Experts { experts, .. } = &self.layers[layer].ffn {
@@ -221,8 +222,9 @@ impl Model {
             next += s.rows;
             Span { first_row, rows: s.rows, first_pos: s.first_pos, blocks: s.blocks }
         };
-        let spans: Vec<Span<'_>> = spans.iter().map(side_by_side).collect();
-        self.layers[layer].attend(pool, &self.config, kv.layer(layer), scratch, &spans, hidden);
+        let kernel_spans: Vec<Span<'_>> = spans.iter().map(side_by_side).collect();
+        let memory = kv.enter(layer, spans);
+        self.layers[layer].attend(pool, &self.config, memory, scratch, &kernel_spans, hidden);
     }
 
     /// Keeps rows that have passed attention as the experts will read them.

@@ -8,7 +8,7 @@ use laminar_kernels::Pool;
 use serde::Serialize;
 
 use crate::error::ModelError;
-use crate::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, RowSpan, Scratch};
+use crate::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, RowSpan, Scratch, StateSlots};
 
 /// Rows whose logits are held at once.
 const ROWS: usize = 16;
@@ -104,7 +104,14 @@ pub fn perplexity(
         }
         hidden.clear();
         model.embed(&tokens, &mut hidden)?;
-        let span = RowSpan { first_row: 0, rows: context, first_pos: 0, blocks: &blocks, prefill: true };
+        let span = RowSpan {
+            first_row: 0,
+            rows: context,
+            first_pos: 0,
+            blocks: &blocks,
+            state: StateSlots::own(0),
+            prefill: true,
+        };
         model.forward(pool, &mut memory, &mut scratch, 0..model.layers(), &[span], &mut hidden, &mut loads)?;
         // The row of a token predicts the next one; the last row predicts what is not there.
         let first = context / 2;
@@ -180,7 +187,14 @@ mod tests {
             for (position, &id) in tokens.iter().enumerate() {
                 let (mut hidden, mut logits) = (Vec::new(), Vec::new());
                 model.embed(&[id], &mut hidden).unwrap();
-                let span = RowSpan { first_row: 0, rows: 1, first_pos: position, blocks: &[0], prefill: true };
+                let span = RowSpan {
+                    first_row: 0,
+                    rows: 1,
+                    first_pos: position,
+                    blocks: &[0],
+                    state: StateSlots::own(0),
+                    prefill: true,
+                };
                 let layers = 0..model.layers();
                 model.forward(&pool, &mut kv, &mut scratch, layers, &[span], &mut hidden, &mut loads).unwrap();
                 model.logits(&pool, &mut scratch, &hidden, &mut logits).unwrap();

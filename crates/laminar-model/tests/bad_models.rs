@@ -79,7 +79,7 @@ fn every_fault_is_one_line_that_names_its_place() {
     let without = |drop_key| Damage { drop_key, ..Damage::default() };
     let table: Vec<(Damage<'_>, &[&str])> = vec![
         (set("general.architecture", Value::String("mamba9".into())), &["mamba9", "supported", "qwen3moe"]),
-        (set("general.architecture", Value::String("qwen35moe".into())), &["qwen35moe", "nearest is \"qwen3moe\""]),
+        (set("general.architecture", Value::String("qwen37moe".into())), &["qwen37moe", "nearest is \"qwen3moe\""]),
         (set("qwen3moe.block_count", Value::U32(0)), &["qwen3moe.block_count"]),
         (set("qwen3moe.block_count", Value::U32(u32::MAX)), &["qwen3moe.block_count"]),
         (set("qwen3moe.block_count", Value::U32(4000)), &["blk.", "missing"]),

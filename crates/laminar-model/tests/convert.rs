@@ -108,17 +108,21 @@ fn reference() -> Vec<Case> {
 }
 
 /// What GGUF files cannot say, or what is not written to them, and why.
-const NOT_CARRIED: [(&str, &str); 15] = [
+const NOT_CARRIED: [(&str, &str); 19] = [
     ("deepseek_v2", "kv_lora_rank"),
     ("deepseek_v2_lite", "kv_lora_rank"),
     ("deepseek_v3", "kv_lora_rank"),
     ("gemma4", "key_length_swa"),
     ("gemma4_moe", "key_length_swa"),
     ("glm4_moe_lite", "kv_lora_rank"),
+    ("granite_hybrid", "ssm."),
     ("lfm2", "shortconv.l_cache"),
     ("lfm2_moe", "shortconv.l_cache"),
     ("minimax_m2", "rotary embedding"),
     ("qwen2_5_vl", "rotary embedding"),
+    ("qwen3_5", "ssm."),
+    ("qwen3_5_moe", "ssm."),
+    ("qwen3_next", "ssm."),
     ("qwen3_vl", "rotary embedding"),
     ("smollm3", "a hyper-parameter"),
     ("gemma2", "scale of attention scores"),
@@ -126,18 +130,22 @@ const NOT_CARRIED: [(&str, &str); 15] = [
     ("qwen3_moe_plain_weights", "routing of experts"),
 ];
 
-/// Families that `llama_cpp_synth.rs` alone compares with llama.cpp. (Of OLMoE it knows models with as many key heads as query
+/// Families that `llama_cpp_synth.rs` or `hybrids.rs` alone compare with llama.cpp. (Of OLMoE it knows models with as many key heads as query
 /// heads, and our folder is no such.)
-const APART: [&str; 11] = [
+const APART: [&str; 15] = [
     "deepseek2",
     "dots1",
     "ernie4_5",
     "ernie4_5-moe",
     "glm4",
+    "granitehybrid",
     "lfm2",
     "lfm2moe",
     "minimax-m2",
     "olmoe",
+    "qwen35",
+    "qwen35moe",
+    "qwen3next",
     "seed_oss",
     "smollm3",
 ];

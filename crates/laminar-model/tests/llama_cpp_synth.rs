@@ -43,7 +43,8 @@ fn synthetic_models_agree_with_llama_cpp() {
     let Some(donor) = real_model("laminar-tiny.gguf") else { return };
     let donor = Gguf::open(&donor).unwrap();
     let pool = Pool::new(2);
-    let mut architectures = vec!["gemma3".to_owned()]; // A real model stands for it, in `llama_cpp_parity.rs`.
+    // A real model stands for the first, in `llama_cpp_parity.rs`, and files of folders for the others, in `hybrids.rs`.
+    let mut architectures = ["gemma3", "granitehybrid", "qwen3next", "qwen35", "qwen35moe"].map(str::to_owned).to_vec();
     for case in &reference.cases {
         let preset: Preset = case.preset.parse().unwrap();
         let options = SynthOptions { quant: WeightType::F32, ..SynthOptions::new(preset) };

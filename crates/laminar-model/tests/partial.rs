@@ -6,7 +6,9 @@
 use laminar_kernels::{Pool, WeightType};
 use laminar_model::checkpoint::{Checkpoint, Gguf};
 use laminar_model::synth::{Preset, SynthOptions, byte_tokenizer, to_vec};
-use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, LoadOptions, Model, PartialLayer, RowSpan, Scratch};
+use laminar_model::{
+    BLOCK_LEN, ExpertLoads, KvCache, KvType, LoadOptions, Model, PartialLayer, RowSpan, Scratch, StateSlots,
+};
 use proptest::prelude::*;
 use std::ops::Range;
 use std::path::Path;
@@ -33,6 +35,7 @@ fn models() -> &'static [(&'static str, Model)] {
             ("moe q4_0", synth(Preset::Tiny, WeightType::Q4_0)),
             ("moe q8_0", synth(Preset::Tiny, WeightType::Q8_0)),
             ("dense q4_0", synth(Preset::TinyDense, WeightType::Q4_0)),
+            fixture("qwen3_next"),
             ("gpt-oss mxfp4", synth(Preset::TinyGptOss, WeightType::Mxfp4)),
             ("gated shared expert q8_0", synth(Preset::TinyQwen2Moe, WeightType::Q8_0)),
             ("shared expert q4_0", synth(Preset::TinyGraniteMoe, WeightType::Q4_0)),
@@ -79,6 +82,8 @@ struct World<'a> {
     members: Vec<Member>,
     /// Of each member; the last is the stream's.
     tables: Vec<Vec<u32>>,
+    /// Likewise.
+    slots: Vec<u32>,
     stream: usize,
     stream_rows: Vec<f32>,
     state: PartialLayer,
@@ -96,10 +101,11 @@ impl<'a> World<'a> {
         let mut world = Self {
             model,
             pool: Pool::new(threads),
-            kv: KvCache::new(model.config(), BLOCKS * count, BLOCK_LEN, kv),
+            kv: KvCache::with_states(model.config(), BLOCKS * count, BLOCK_LEN, kv, count),
             scratch: Scratch::default(),
             members: members.to_vec(),
             tables,
+            slots: (0..count as u32).rev().collect(),
             stream: 0,
             stream_rows: Vec::new(),
             state: PartialLayer::default(),
@@ -117,7 +123,8 @@ impl<'a> World<'a> {
         let mut hidden = Vec::new();
         self.model.embed(&tokens, &mut hidden).unwrap();
         let blocks = &self.tables[sequence];
-        let span = RowSpan { first_row: 0, rows: tokens.len(), first_pos: positions.start, blocks, prefill: false };
+        let (rows, state) = (tokens.len(), StateSlots::own(self.slots[sequence]));
+        let span = RowSpan { first_row: 0, rows, first_pos: positions.start, blocks, state, prefill: false };
         let (layers, mut loads) = (0..self.model.layers(), ExpertLoads::default());
         let (pool, kv, scratch) = (&self.pool, &mut self.kv, &mut self.scratch);
         self.model.forward(pool, kv, scratch, layers, &[span], &mut hidden, &mut loads).unwrap();
@@ -142,13 +149,13 @@ impl<'a> World<'a> {
 
     fn whole(&mut self, layers: Range<usize>, hidden: &mut [f32]) {
         let all = 0..hidden.len() / self.model.config().hidden;
-        let spans = spans(&self.members, &self.tables, &all, &[]);
+        let spans = spans(&self.members, &self.tables, &self.slots, &all, &[]);
         let (pool, kv, scratch) = (&self.pool, &mut self.kv, &mut self.scratch);
         self.model.forward(pool, kv, scratch, layers, &spans, hidden, &mut self.loads).unwrap();
     }
 
     fn attend(&mut self, layer: usize, rows: Range<usize>, left: &[usize], hidden: &mut [f32]) {
-        let spans = spans(&self.members, &self.tables, &rows, left);
+        let spans = spans(&self.members, &self.tables, &self.slots, &rows, left);
         let (pool, kv, scratch) = (&self.pool, &mut self.kv, &mut self.scratch);
         self.model.attend(pool, kv, scratch, layer, rows, &spans, hidden, &mut self.state).unwrap();
     }
@@ -166,7 +173,13 @@ impl<'a> World<'a> {
 }
 
 /// The spans of `rows` of a cohort, without those of members that have left.
-fn spans<'a>(members: &[Member], tables: &'a [Vec<u32>], rows: &Range<usize>, left: &[usize]) -> Vec<RowSpan<'a>> {
+fn spans<'a>(
+    members: &[Member],
+    tables: &'a [Vec<u32>],
+    slots: &[u32],
+    rows: &Range<usize>,
+    left: &[usize],
+) -> Vec<RowSpan<'a>> {
     let mut spans = Vec::new();
     let mut first = 0;
     for (i, member) in members.iter().enumerate() {
@@ -174,7 +187,8 @@ fn spans<'a>(members: &[Member], tables: &'a [Vec<u32>], rows: &Range<usize>, le
         let to = (first + member.rows).min(rows.end);
         if from < to && !left.contains(&i) {
             let first_pos = member.prefix + from - first;
-            spans.push(RowSpan { first_row: from, rows: to - from, first_pos, blocks: &tables[i], prefill: true });
+            let (rows, blocks, state) = (to - from, tables[i].as_slice(), StateSlots::own(slots[i]));
+            spans.push(RowSpan { first_row: from, rows, first_pos, blocks, state, prefill: true });
         }
         first += member.rows;
     }
@@ -198,7 +212,7 @@ proptest! {
 
     #[test]
     fn a_layer_may_stop_anywhere_without_changing_a_bit(
-        model in 0..6usize,
+        model in 0..7usize,
         members in prop::collection::vec((0..50usize, 1..45usize), 1..4),
         row_steps in prop::collection::vec(1..12usize, 1..5),
         unit_steps in prop::collection::vec(1..20usize, 1..5),
@@ -266,8 +280,9 @@ fn members_that_leave_in_a_layer_write_nothing_and_change_nobody() {
             let mut world = World::new(model, 2, KvType::F16, &members);
             let mut hidden = world.embedded();
             world.attend(0, 0..16, &[], &mut hidden);
-            // The blocks of the one that leaves go to the stream at once.
+            // The blocks and the state of the one that leaves go to the stream at once.
             world.tables.swap(gone, members.len());
+            world.slots.swap(gone, members.len());
             world.decode();
             world.attend(0, 16..28, &[gone], &mut hidden);
             world.decode();
@@ -284,6 +299,7 @@ fn members_that_leave_in_a_layer_write_nothing_and_change_nobody() {
             hidden.drain(own.clone());
             world.members.remove(gone);
             let table = world.tables.remove(gone);
+            world.slots.remove(gone);
             world.whole(1..2, &mut hidden);
             let mut others = expected.clone();
             others.drain(own);
@@ -333,7 +349,10 @@ fn parts_that_make_no_sense_are_errors_and_change_nothing() {
     let before = hidden.clone();
     let World { pool, kv, scratch, state, loads, .. } = &mut world;
     let blocks: Vec<u32> = (0..BLOCKS as u32).collect();
-    let span = |first_row, rows| RowSpan { first_row, rows, first_pos: first_row, blocks: &blocks, prefill: true };
+    let span = |first_row, rows| {
+        let state = StateSlots::own(0);
+        RowSpan { first_row, rows, first_pos: first_row, blocks: &blocks, state, prefill: true }
+    };
     macro_rules! attend {
         ($layer:expr, $rows:expr, $spans:expr) => {
             model.attend(pool, kv, scratch, $layer, $rows, $spans, &mut hidden, state).map_err(|e| e.to_string())

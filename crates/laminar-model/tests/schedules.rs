@@ -9,7 +9,7 @@ use common::Sequence;
 use laminar_kernels::{Pool, WeightType};
 use laminar_model::checkpoint::{Checkpoint, Gguf};
 use laminar_model::synth::{Preset, SynthOptions, byte_tokenizer, to_vec};
-use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, LoadOptions, Model, RowSpan, Scratch};
+use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, LoadOptions, Model, RowSpan, Scratch, StateSlots};
 use proptest::prelude::*;
 
 fn tiny(preset: Preset, quant: WeightType) -> Model {
@@ -61,14 +61,16 @@ proptest! {
         let tables: Vec<Vec<u32>> = (0..=neighbours.len())
             .map(|s| (0..per_sequence).map(|b| (b * (neighbours.len() + 1) + s) as u32).collect())
             .collect();
-        let mut kv = KvCache::new(model.config(), per_sequence * tables.len(), BLOCK_LEN, kv_type);
+        let (blocks, slots) = (per_sequence * tables.len(), tables.len());
+        let mut kv = KvCache::with_states(model.config(), blocks, BLOCK_LEN, kv_type, slots);
         let mut hidden = Vec::new();
         let mut spans = Vec::new();
         for (i, &rows) in neighbours.iter().chain([&len]).enumerate() {
             let tokens = if i == neighbours.len() { ids.clone() } else { prompt(i as u32 + 100, rows) };
             let first_row = hidden.len() / model.config().hidden;
             model.embed(&tokens, &mut hidden).unwrap();
-            spans.push(RowSpan { first_row, rows, first_pos: 0, blocks: &tables[i], prefill: true });
+            let state = StateSlots::own(i as u32);
+            spans.push(RowSpan { first_row, rows, first_pos: 0, blocks: &tables[i], state, prefill: true });
         }
         let mut scratch = Scratch::default();
         let layers = 0..model.layers();
@@ -139,7 +141,8 @@ fn calls_that_make_no_sense_are_errors() {
     assert!(hidden.is_empty());
     model.embed(&[1, 2], &mut hidden).unwrap();
     let mut call = |layers, rows, first_pos, blocks: &[u32]| {
-        let span = RowSpan { first_row: 0, rows, first_pos, blocks, prefill: true };
+        let state = StateSlots::own(0);
+        let span = RowSpan { first_row: 0, rows, first_pos, blocks, state, prefill: true };
         let mut scratch = Scratch::default();
         let mut rows = hidden.clone();
         model

@@ -6,6 +6,7 @@
 
 use crate::cache::PrefixCache;
 use crate::prefix::{Chain, KeyHash, Prefix, fnv1a};
+use crate::states::Snapshots;
 
 /// Number of a KV block.
 pub type BlockId = u32;
@@ -30,6 +31,8 @@ pub(crate) struct BlockPool {
     users: Vec<u32>,
     block_len: usize,
     cache: PrefixCache,
+    /// States that were left behind cached blocks.
+    pub snapshots: Snapshots,
     hash: KeyHash,
     /// Counts releases: the clock of the cache.
     releases: u64,
@@ -46,7 +49,14 @@ impl BlockPool {
         let count = BlockId::try_from(total).unwrap_or(BlockId::MAX);
         let (users, cache) = (vec![0; count as usize], PrefixCache::new(count as usize, block_len));
         // Reversed, so that the first table gets blocks 0, 1, 2, ..
-        Self { free: (0..count).rev().collect(), users, block_len, cache, hash, releases: 0 }
+        let (free, snapshots) = ((0..count).rev().collect(), Snapshots::default());
+        Self { free, users, block_len, cache, snapshots, hash, releases: 0 }
+    }
+
+    /// The pool of a model whose cached blocks need states, of which there may be `count` in slots from `first` on.
+    pub fn with_snapshots(self, first: usize, count: usize) -> Self {
+        let snapshots = Snapshots::new(first, count, self.total());
+        Self { snapshots, ..self }
     }
 
     /// The keys of a prompt.
@@ -80,7 +90,7 @@ impl BlockPool {
             self.take(*block, &mut table);
         }
         while table.0.len() < count {
-            let Some(block) = self.free.pop().or_else(|| self.cache.evict()) else {
+            let Some(block) = self.spare() else {
                 self.release(table);
                 return None;
             };
@@ -91,11 +101,26 @@ impl BlockPool {
 
     /// Makes a table one block longer; returns whether there was one to have.
     pub fn extend(&mut self, table: &mut BlockTable) -> bool {
-        let Some(block) = self.free.pop().or_else(|| self.cache.evict()) else {
+        let Some(block) = self.spare() else {
             return false;
         };
         self.take(block, table);
         true
+    }
+
+    /// A block that nobody uses.
+    fn spare(&mut self) -> Option<BlockId> {
+        if let Some(block) = self.free.pop() {
+            return Some(block);
+        }
+        let block = self.cache.evict()?;
+        self.snapshots.forget(block);
+        Some(block)
+    }
+
+    /// The block that can be found as number `count - 1` of a chain, whoever has published it.
+    pub fn last_of(&self, chain: &Chain, count: usize) -> Option<BlockId> {
+        self.cache.walk(chain, count).get(count.checked_sub(1)?).copied()
     }
 
     /// Publishes the blocks that the first `done` rows of a table fill; these have passed every layer.

@@ -111,10 +111,14 @@ impl PrefixCache {
 
     /// The longest run of cached blocks a sequence of so many tokens may begin with.
     pub fn find(&self, chain: &Chain, tokens: usize) -> Vec<BlockId> {
+        self.walk(chain, chain.usable(tokens))
+    }
+
+    /// Cached blocks of a chain from its first on, `most` of them at most.
+    pub fn walk(&self, chain: &Chain, most: usize) -> Vec<BlockId> {
         let mut parent = Parent::Root(chain.root());
         let mut found = Vec::new();
-        let usable = chain.usable(tokens);
-        while found.len() < usable {
+        while found.len() < most {
             let Some(block) = chain.block(found.len()).and_then(|(key, content)| self.child(parent, key, content))
             else {
                 break;

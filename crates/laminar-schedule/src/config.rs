@@ -24,6 +24,9 @@ pub struct SchedulerConfig {
     pub max_waiting: usize,
     /// Most positions of one sequence, prompt and generated tokens together.
     pub context: usize,
+    /// States that may be kept for the prefix cache, if the model has recurrent layers: a sequence can begin with cached
+    /// blocks only where one was left. `None`: blocks are all there is. Their slots are numbered from `max_sequences` on.
+    pub snapshots: Option<usize>,
 }
 
 /// The experts of a layer.

@@ -16,7 +16,8 @@
 //! first token is the [`Policy`]'s business; the policies stand side by side in `policy/`. KV memory is handed out in
 //! blocks: those of its prompt at a sequence's admission, the others one by one as its answer grows. When none is left, the
 //! most junior sequence loses its own and starts anew later ([`Step::preempted`]), so the most senior one always finishes. A
-//! prompt that begins like an earlier one ([`Prefix`]) shares that one's full blocks and starts behind them.
+//! prompt that begins like an earlier one ([`Prefix`]) shares that one's full blocks and starts behind them. Sequences of models
+//! with recurrent layers have a slot for their state besides ([`StateSlots`]), from their admission to their end.
 //!
 //! ```
 //! use laminar_schedule::{CostPrior, NewSequence, Part, Policy, Report, Scheduler, SchedulerConfig, SequenceId};
@@ -32,6 +33,7 @@
 //!     block_len: 32,
 //!     max_waiting: 16,
 //!     context: 4096,
+//!     snapshots: None,
 //! })?;
 //! scheduler.submit(NewSequence::new(SequenceId(1), 1024, 2), Duration::ZERO)?;
 //!
@@ -64,6 +66,7 @@ mod queues;
 mod scheduler;
 mod sequence;
 mod state;
+mod states;
 mod stats;
 mod step;
 mod trace;
@@ -79,6 +82,7 @@ pub use policy::{Policy, Targets};
 pub use prefix::{ExtraKey, Prefix};
 pub use scheduler::Scheduler;
 pub use sequence::{NewSequence, PRIORITY_LEVEL, SequenceId, TenantId};
+pub use states::{Snapshot, StateId, StateSlots};
 pub use stats::SchedulerStats;
 pub use step::{CohortId, Deadline, DecodeRow, Report, Step, Tile, TileRows};
 pub use trace::{Event, Recorder, replay};

@@ -164,6 +164,11 @@ impl Chain {
         self.keys.len().min(tokens.saturating_sub(1) / self.block_len)
     }
 
+    /// Full blocks whose tokens are known.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Key and content of a full block.
     pub fn block(&self, number: usize) -> Option<(u64, Content<'_>)> {
         Some((*self.keys.get(number)?, self.content(number)?))

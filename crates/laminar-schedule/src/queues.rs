@@ -1,10 +1,14 @@
-//! The sequences a scheduler knows, where each stands, and the KV blocks they hold.
+//! The sequences a scheduler knows, where each stands, and the KV blocks and states they hold.
 
 use crate::blocks::BlockPool;
 use crate::number_map::NumberMap;
 use crate::sequence::{Phase, Sequence};
+use crate::states::{Held, OwnSlots};
 use crate::waiting::{Order, Waiting};
-use crate::{BlockId, DecodeRow, NewSequence, SchedulerConfig, SchedulerStats, SequenceId, Tile, TileRows};
+use crate::{
+    BlockId, DecodeRow, NewSequence, SchedulerConfig, SchedulerStats, SequenceId, Snapshot, StateId, StateSlots, Tile,
+    TileRows,
+};
 use std::time::Duration;
 
 /// Where a sequence is kept; names it inside the scheduler while it lives.
@@ -23,6 +27,7 @@ pub(crate) struct Queues {
     /// In order of their first token since admission.
     decoding: Vec<Slot>,
     pool: BlockPool,
+    own_slots: OwnSlots,
     max_sequences: usize,
     block_len: usize,
     submitted: u64,
@@ -34,6 +39,7 @@ pub(crate) struct Queues {
 impl Queues {
     /// No sequences, all blocks free.
     pub fn new(config: &SchedulerConfig) -> Self {
+        let pool = BlockPool::new(config.kv_blocks, config.block_len);
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -41,7 +47,11 @@ impl Queues {
             waiting: Waiting::default(),
             prefilling: Vec::new(),
             decoding: Vec::new(),
-            pool: BlockPool::new(config.kv_blocks, config.block_len),
+            pool: match config.snapshots {
+                Some(count) => pool.with_snapshots(config.max_sequences, count),
+                None => pool,
+            },
+            own_slots: OwnSlots::default(),
             max_sequences: config.max_sequences,
             block_len: config.block_len,
             submitted: 0,
@@ -64,6 +74,7 @@ impl Queues {
             phase: Phase::Waiting,
             chain,
             blocks: None,
+            states: None,
             cancelled: false,
             number: self.submitted,
             arrival: now,
@@ -168,34 +179,49 @@ impl Queues {
     /// Beside its own blocks there must be one more for each sequence that runs already, since each of them will need one
     /// before long, and preempting is dearer than waiting.
     pub fn admissible(&self, slot: Slot) -> Option<usize> {
-        let (sequence, hit) = self.admissible_with(slot)?;
-        Some(sequence.tokens() - hit.len() * self.block_len)
+        let (sequence, found) = self.admissible_with(slot)?;
+        Some(sequence.tokens() - found.hit().len() * self.block_len)
     }
 
-    /// The same, with the cached blocks that it would begin with.
-    fn admissible_with(&self, slot: Slot) -> Option<(&Sequence, Vec<BlockId>)> {
+    /// The same, with what it would begin with.
+    fn admissible_with(&self, slot: Slot) -> Option<(&Sequence, Found)> {
         if !self.has_room() {
             return None;
         }
         let sequence = self.get(slot).filter(|sequence| sequence.phase == Phase::Waiting)?;
         let chain = sequence.chain.as_ref();
-        let hit = chain.map(|chain| self.pool.find(chain, sequence.tokens())).unwrap_or_default();
+        let blocks = chain.map(|chain| self.pool.find(chain, sequence.tokens())).unwrap_or_default();
+        let (hit, begin) = self.pool.snapshots.cut(&blocks);
+        let found = Found { blocks, hit, begin };
         let reserve = self.prefilling.len() + self.decoding.len();
         let needed = sequence.tokens().div_ceil(self.block_len) + reserve;
-        self.pool.fits(needed, &hit).then_some((sequence, hit))
+        self.pool.fits(needed, found.hit()).then_some((sequence, found))
     }
 
     /// Admits a waiting sequence: it gets blocks for all its tokens. What the prefix cache holds of them is done already.
     pub fn admit(&mut self, slot: Slot) -> Option<()> {
-        let (sequence, hit) = self.admissible_with(slot)?;
-        let table = self.pool.allocate(sequence.tokens().div_ceil(self.block_len), &hit)?;
+        let (sequence, found) = self.admissible_with(slot)?;
+        let table = self.pool.allocate(sequence.tokens().div_ceil(self.block_len), found.hit())?;
         let sequence = self.slots.get_mut(slot.0)?.as_mut()?;
-        let done = hit.len() * self.block_len;
+        let done = found.hit * self.block_len;
         if let Some(chain) = &mut sequence.chain {
-            chain.begin(hit.len());
+            chain.begin(found.hit);
             self.prefix_lookup_tokens += sequence.tokens() as u64;
             self.prefix_hit_tokens += done as u64;
         }
+        let begin = found.begin.map(|slot| Snapshot { slot, position: done });
+        if let Some(begin) = begin {
+            self.pool.snapshots.read(begin.slot);
+        }
+        // Where another prompt will look for it, if one begins like this one.
+        let border = match found.blocks.len() {
+            cached if cached > found.hit => cached,
+            _ => sequence.chain.as_ref().map_or(0, |chain| chain.usable(sequence.tokens())),
+        };
+        let keep = (border > found.hit).then(|| self.pool.snapshots.take()).flatten();
+        let keep = keep.map(|slot| Snapshot { slot, position: border * self.block_len });
+        let slots = StateSlots { own: self.own_slots.take(), begin, keep };
+        sequence.states = Some(Held { slots, newest: None });
         sequence.blocks = Some(table);
         sequence.phase = Phase::Prefilling { done };
         self.waiting.remove(sequence.tenant, order(sequence), slot);
@@ -218,6 +244,7 @@ impl Queues {
         for slot in &self.decoding {
             if let Some(Some(sequence)) = self.slots.get_mut(slot.0) {
                 sequence.step = Some(step);
+                keep_newest(&mut self.pool, sequence, self.block_len);
                 rows.extend(sequence.decode_rows());
             }
         }
@@ -262,6 +289,7 @@ impl Queues {
         if let Some(table) = sequence.blocks.take() {
             self.pool.release(table);
         }
+        release_states(&mut self.pool, &mut self.own_slots, sequence);
         self.prefilling.retain(|other| *other != slot);
         self.decoding.retain(|other| *other != slot);
         self.waiting.insert(tenant, order, slot);
@@ -272,12 +300,12 @@ impl Queues {
     /// The rows of every decoding sequence have passed all layers and yielded a token. Returns those for which that was the
     /// last one allowed.
     pub fn count_tokens(&mut self, failed: &[SequenceId]) -> Vec<Slot> {
-        let Self { slots, decoding, waiting, pool, .. } = self;
+        let Self { slots, decoding, waiting, pool, block_len, .. } = self;
         let mut ended = Vec::new();
         for slot in decoding {
             let Some(Some(sequence)) = slots.get_mut(slot.0) else { continue };
             if !failed.contains(&sequence.id) {
-                publish(pool, sequence, sequence.tokens());
+                publish(pool, sequence, sequence.tokens(), *block_len);
             }
             waiting.charge_token(sequence.tenant);
             if sequence.count_token() {
@@ -294,7 +322,7 @@ impl Queues {
             return false;
         };
         if !failed.contains(&rows.sequence) {
-            publish(&mut self.pool, sequence, rows.start + rows.rows);
+            publish(&mut self.pool, sequence, rows.start + rows.rows, self.block_len);
         }
         sequence.in_cohort = false;
         if !rows.ends_prompt {
@@ -329,7 +357,7 @@ impl Queues {
 
     /// A sequence is gone: its blocks are free, or cached without it, at once.
     pub fn remove(&mut self, slot: Slot) {
-        let Some(sequence) = self.slots.get_mut(slot.0).and_then(Option::take) else {
+        let Some(mut sequence) = self.slots.get_mut(slot.0).and_then(Option::take) else {
             return;
         };
         self.by_id.remove(&sequence.id);
@@ -340,6 +368,7 @@ impl Queues {
             Phase::Prefilling { .. } => self.prefilling.retain(|other| *other != slot),
             Phase::Decoding => self.decoding.retain(|other| *other != slot),
         }
+        release_states(&mut self.pool, &mut self.own_slots, &mut sequence);
         if let Some(table) = sequence.blocks {
             self.pool.release(table);
         }
@@ -361,12 +390,71 @@ impl Queues {
     }
 }
 
-/// Invariant 4: the first `done` rows have passed all layers, so the blocks that they fill can be found from now on.
-fn publish(pool: &mut BlockPool, sequence: &mut Sequence, done: usize) {
-    if !sequence.cancelled
-        && let (Some(chain), Some(table)) = (&mut sequence.chain, &sequence.blocks)
-    {
+/// What a sequence can begin with.
+#[derive(Default)]
+struct Found {
+    /// Cached blocks that are equal to its first ones.
+    blocks: Vec<BlockId>,
+    /// So many of them it can begin with.
+    hit: usize,
+    /// The state it goes on from.
+    begin: Option<StateId>,
+}
+
+impl Found {
+    fn hit(&self) -> &[BlockId] {
+        self.blocks.get(..self.hit).unwrap_or_default()
+    }
+}
+
+/// Invariant 4: the first `done` rows have passed all layers, so the blocks that they fill can be found from now on, and the
+/// state behind one of them if it was kept.
+fn publish(pool: &mut BlockPool, sequence: &mut Sequence, done: usize, block_len: usize) {
+    let Sequence { chain, blocks, states, cancelled, phase, .. } = sequence;
+    if let (Some(chain), Some(table), false) = (&mut *chain, blocks, *cancelled) {
         pool.publish(chain, table, done);
+    }
+    let Some(held) = states else { return };
+    if let Some(begin) = held.slots.begin.take() {
+        pool.snapshots.leave(begin.slot);
+    }
+    if let Some(keep) = held.slots.keep.take_if(|keep| keep.position <= done) {
+        let chain = chain.as_ref().filter(|_| !*cancelled);
+        match chain.and_then(|chain| pool.last_of(chain, keep.position / block_len)) {
+            Some(block) => {
+                pool.snapshots.put(keep.slot, block);
+                held.newest = (*phase == Phase::Decoding).then_some((keep.slot, block));
+            }
+            None => pool.snapshots.give_back(keep.slot),
+        }
+    }
+}
+
+/// A decoding sequence leaves its state behind a block that its next rows fill, in place of the one behind the block before.
+fn keep_newest(pool: &mut BlockPool, sequence: &mut Sequence, block_len: usize) {
+    if pool.snapshots.is_empty() {
+        return;
+    }
+    let tokens = sequence.tokens();
+    let filled = tokens / block_len;
+    let (Some(chain), Some(held)) = (&sequence.chain, &mut sequence.states) else { return };
+    let can_be_found = !chain.closed && filled <= chain.len();
+    if filled * block_len > tokens - sequence.pending && can_be_found && held.slots.keep.is_none() {
+        let again = held.newest.take().filter(|(slot, block)| pool.snapshots.take_again(*slot, *block));
+        let slot = again.map(|(slot, _)| slot).or_else(|| pool.snapshots.take());
+        held.slots.keep = slot.map(|slot| Snapshot { slot, position: filled * block_len });
+    }
+}
+
+/// A sequence runs no longer: its state, and what it would have left, is worth nothing.
+fn release_states(pool: &mut BlockPool, own_slots: &mut OwnSlots, sequence: &mut Sequence) {
+    let Some(Held { slots: StateSlots { own, begin, keep }, .. }) = sequence.states.take() else { return };
+    own_slots.give_back(own);
+    if let Some(begin) = begin {
+        pool.snapshots.leave(begin.slot);
+    }
+    if let Some(keep) = keep {
+        pool.snapshots.give_back(keep.slot);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::queues::Slot;
 use crate::state::State;
 use crate::{
     BlockId, CommitError, ConfigError, Explanation, NewSequence, Report, SchedulerConfig, SchedulerStats, SequenceId,
-    Step, SubmitError,
+    StateSlots, Step, SubmitError,
 };
 use std::time::Duration;
 
@@ -166,6 +166,11 @@ impl Scheduler {
         let Some(InFlight { mut step, decode, mut tiles, cancelled }) = self.in_flight.take() else {
             return Err(CommitError::NoStep { reported: report.step });
         };
+        // Those of tiles that have not run, too.
+        let queues = &self.state.queues;
+        let gone = |slot: &Slot| queues.get(*slot).is_some_and(|sequence| sequence.cancelled);
+        let members = cancelled.then(|| step.sequences()).into_iter().flatten();
+        let cancelled: Vec<Slot> = members.filter_map(|id| queues.slot(id)).filter(gone).collect();
         self.state.is_watched |= report.reached.is_some();
         if let Some(reached) = report.reached.as_ref().filter(|reached| !reached.is_empty()) {
             for tile in &mut step.tiles {
@@ -199,10 +204,7 @@ impl Scheduler {
             before = Some(*id);
         }
         ended.extend(report.finished.iter().chain(&report.failed).filter_map(|id| queues.slot(*id)));
-        if cancelled {
-            let slots = step.sequences().filter_map(|id| queues.slot(id));
-            ended.extend(slots.filter(|slot| queues.get(*slot).is_some_and(|sequence| sequence.cancelled)));
-        }
+        ended.extend(cancelled);
         for slot in ended {
             self.state.remove(slot);
         }
@@ -213,6 +215,12 @@ impl Scheduler {
     pub fn blocks(&self, id: SequenceId) -> Option<&[BlockId]> {
         let queues = &self.state.queues;
         Some(queues.get(queues.slot(id)?)?.blocks.as_ref()?.ids())
+    }
+
+    /// The slots of an admitted sequence for its state in recurrent layers. They may change with every plan and commit.
+    pub fn states(&self, id: SequenceId) -> Option<StateSlots> {
+        let queues = &self.state.queues;
+        Some(queues.get(queues.slot(id)?)?.states.as_ref()?.slots)
     }
 
     /// Why the newest step is what it is, in one line when printed.

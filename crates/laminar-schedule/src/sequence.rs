@@ -2,6 +2,7 @@
 
 use crate::blocks::BlockTable;
 use crate::prefix::Chain;
+use crate::states::Held;
 use crate::waiting::TenantSlot;
 use crate::{DecodeRow, Prefix};
 use std::time::Duration;
@@ -82,6 +83,8 @@ pub(crate) struct Sequence {
     pub chain: Option<Chain>,
     /// From admission on.
     pub blocks: Option<BlockTable>,
+    /// Likewise.
+    pub states: Option<Held>,
     /// Cancelled while a step with it was in flight; ends at that step's commit.
     pub cancelled: bool,
     /// Counts submissions.

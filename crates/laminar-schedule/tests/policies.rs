@@ -21,6 +21,7 @@ fn config(policy: Policy) -> SchedulerConfig {
         block_len: 32,
         max_waiting: 8,
         context: 32768,
+        snapshots: None,
     }
 }
 
@@ -340,6 +341,18 @@ fn a_sequence_ends_with_its_last_token_though_that_needed_no_row() {
     let step = scheduler.plan(Duration::ZERO);
     let sampled = vec![(SequenceId(1), 7); 3];
     scheduler.commit(&Report { step: step.number, sampled, ..Report::default() }).unwrap();
+    assert!(scheduler.is_idle());
+    assert_eq!(scheduler.stats().used_blocks, 0);
+}
+
+#[test]
+fn a_sequence_that_is_cancelled_while_its_tile_does_not_run_is_gone() {
+    let mut scheduler = Scheduler::new(config(Policy::Whole)).unwrap();
+    scheduler.submit(NewSequence::new(SequenceId(1), 40, 2), Duration::ZERO).unwrap();
+    let step = scheduler.plan(Duration::ZERO);
+    assert!(scheduler.cancel(SequenceId(1)));
+    let reached = Some(vec![(step.tiles[0].cohort, step.tiles[0].from)]);
+    scheduler.commit(&Report { step: step.number, reached, ..Report::default() }).unwrap();
     assert!(scheduler.is_idle());
     assert_eq!(scheduler.stats().used_blocks, 0);
 }

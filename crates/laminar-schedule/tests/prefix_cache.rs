@@ -15,11 +15,19 @@ const POLICIES: [Policy; 3] = [
 ];
 
 fn scheduler(policy: Policy, kv_blocks: usize) -> Scheduler {
-    let (layers, experts, costs, max_sequences, block_len, max_waiting, context) =
-        (8, None, CostPrior::default(), 8, 32, 8, 1024);
-    let config =
-        SchedulerConfig { policy, layers, experts, costs, max_sequences, kv_blocks, block_len, max_waiting, context };
-    Scheduler::new(config).unwrap()
+    Scheduler::new(SchedulerConfig {
+        policy,
+        layers: 8,
+        experts: None,
+        costs: CostPrior::default(),
+        max_sequences: 8,
+        kv_blocks,
+        block_len: 32,
+        max_waiting: 8,
+        context: 1024,
+        snapshots: None,
+    })
+    .unwrap()
 }
 
 /// A prompt whose tokens are all `token`.

@@ -33,6 +33,7 @@
 //!     block_len: 32,
 //!     max_waiting: 16,
 //!     context: 4096,
+//!     snapshots: None,
 //! })?;
 //! let mut machine = VirtualMachine::new(shape, Roofs::REFERENCE);
 //! let mut now = Duration::ZERO;

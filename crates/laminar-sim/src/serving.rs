@@ -121,6 +121,7 @@ pub fn serve(server: &Server, requests: &[Request], mut observe: impl FnMut(Mome
         block_len: BLOCK_LEN,
         max_waiting: requests.len().max(1),
         context: *context,
+        snapshots: None,
     })
     .map_err(|error| refused(&error))?;
 

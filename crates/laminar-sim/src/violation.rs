@@ -13,6 +13,8 @@ pub enum Rule {
     Policy,
     /// Invariant 4: what is found in the prefix cache is what would have been computed; nobody writes what others hold.
     Cache,
+    /// Each row of a recurrent layer runs on the state behind the row before it; nobody writes what others read.
+    State,
     /// Invariant 5: who has left holds nothing and runs no more.
     Gone,
     /// Invariant 6: the same calls give the same steps.

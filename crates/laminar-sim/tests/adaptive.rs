@@ -53,6 +53,7 @@ impl Bench {
             block_len: 32,
             max_waiting: 64,
             context: 40_000,
+            snapshots: None,
         };
         let scheduler = Scheduler::new(config).unwrap();
         let machine = VirtualMachine::new(shape, Roofs::REFERENCE);

@@ -27,6 +27,7 @@ impl Watched {
             block_len: 16,
             max_waiting: 8,
             context: 256,
+            snapshots: None,
         };
         Self { scheduler: Scheduler::new(config.clone()).unwrap(), auditor: Auditor::new(&config) }
     }

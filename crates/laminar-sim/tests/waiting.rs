@@ -30,6 +30,7 @@ fn a_tenant_with_one_long_stream_saves_up_no_credit() {
             block_len: 16,
             max_waiting: 400,
             context: 400,
+            snapshots: None,
         };
         let arrival = |copies, prompt, max_tokens, tenant| {
             let (priority, ends_after) = (0, usize::MAX);
@@ -77,6 +78,7 @@ impl Wait {
             block_len: 32,
             max_waiting: 1000,
             context: 8192,
+            snapshots: None,
         };
         let machine = VirtualMachine::new(shape, Roofs::REFERENCE);
         Self { scheduler: Scheduler::new(config).unwrap(), machine, now: Duration::ZERO, next_id: 1 }

@@ -85,6 +85,8 @@ pub(super) fn config_of(
         head_dim,
         global_heads: None,
         convolution: None,
+        recurrent: None,
+        gated_queries: false,
         latent: None,
         ffn: ffn(hyper)?,
         experts: None,
@@ -108,7 +110,7 @@ pub(super) fn config_of(
 /// Width of dense feed-forward layers, which some GGUF files state for every layer; 0 if it is missing.
 fn ffn(hyper: &Hyper<'_>) -> Result<usize, ModelError> {
     match hyper.gguf_sizes("feed_forward_length")? {
-        None => Ok(hyper.opt_size("feed_forward_length", "intermediate_size")?.unwrap_or(0)),
+        None => Ok(hyper.opt_count("feed_forward_length", "intermediate_size")?.unwrap_or(0)),
         Some(listed) => match listed.split_first() {
             Some((first, rest)) if rest.iter().all(|width| width == first) => Ok(*first),
             _ => Err(ModelError::config(hyper.key("feed_forward_length", ""), "must be the same in all layers")),
@@ -160,6 +162,19 @@ pub(super) fn experts(
         None => dense_ffn,
     };
     Ok(Some(ExpertConfig { count, top_k, ffn, normalise, shared_ffn: None, scores: None, dense_layers: 0 }))
+}
+
+/// Numbers of a state of a recurrent layer; those of published models have some million.
+pub(super) const MOST_STATE_NUMBERS: usize = 1 << 28;
+
+/// Taps of the convolution before a recurrent state.
+pub(super) fn state_taps(hyper: &Hyper<'_>, gguf: &str, hf: &str) -> Result<usize, ModelError> {
+    /// As many as the convolutions of published models have, four times over.
+    const MOST: usize = 16;
+    match hyper.size(gguf, hf)? {
+        taps @ ..=MOST => Ok(taps),
+        taps => Err(ModelError::config(hyper.key(gguf, hf), format!("is {taps}, at most {MOST} are accepted"))),
+    }
 }
 
 /// Leaves out the layers for guessing further tokens at once, which GGUF files count among the others and have at the end.

@@ -37,7 +37,11 @@ pub(super) fn scaled(
         let key = hyper.key("rope.scaling.finetuned", "");
         return Err(ModelError::config(key, "is false: models without positions are not supported"));
     }
-    let mut config = base::config(name, base::llama_style(hyper), hyper, checkpoint)?;
+    with_factors(hyper, base::config(name, base::llama_style(hyper), hyper, checkpoint)?)
+}
+
+/// The configuration with the factors that all members have.
+pub(super) fn with_factors(hyper: &Hyper<'_>, mut config: ModelConfig) -> Result<ModelConfig, ModelError> {
     config.embedding_scale = factor(hyper, "embedding_scale", "embedding_multiplier")?;
     config.residual_scale = factor(hyper, "residual_scale", "residual_multiplier")?;
     if let Some(scale) = factor(hyper, "attention.scale", "attention_multiplier")? {

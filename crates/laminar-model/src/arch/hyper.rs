@@ -108,13 +108,7 @@ impl<'a> Hyper<'a> {
     /// Which layers slide, if the checkpoint lists them: `layer_types`, or an array of GGUF's pattern key.
     pub(crate) fn sliding_layers(&self) -> Result<Option<Vec<bool>>, ModelError> {
         match self {
-            Self::Gguf { metadata, .. } => Ok(match metadata.get(&self.key("attention.sliding_window_pattern", "")) {
-                Some(Value::Array(Array::Bool(layers))) => Some(layers.clone()),
-                Some(Value::Array(array)) => {
-                    array.integers().map(|layers| layers.into_iter().map(|slides| slides != 0).collect())
-                }
-                _ => None,
-            }),
+            Self::Gguf { .. } => Ok(self.gguf_flags("attention.sliding_window_pattern")),
             Self::Hf(json) => {
                 let Some(kinds) = json.get("layer_types").and_then(Json::as_array) else {
                     return Ok(None);
@@ -126,6 +120,20 @@ impl<'a> Hyper<'a> {
                 };
                 kinds.iter().map(slides).collect::<Result<_, _>>().map(Some)
             }
+        }
+    }
+
+    /// A flag for every layer, where a GGUF file lists them.
+    pub(crate) fn gguf_flags(&self, gguf: &str) -> Option<Vec<bool>> {
+        let Self::Gguf { metadata, .. } = self else {
+            return None;
+        };
+        match metadata.get(&self.key(gguf, "")) {
+            Some(Value::Array(Array::Bool(flags))) => Some(flags.clone()),
+            Some(Value::Array(array)) => {
+                array.integers().map(|flags| flags.into_iter().map(|flag| flag != 0).collect())
+            }
+            _ => None,
         }
     }
 

@@ -15,6 +15,7 @@ mod glm4;
 mod glm4moe;
 mod gptoss;
 mod granite;
+mod granitehybrid;
 mod granitemoe;
 mod hyper;
 mod lfm2;
@@ -29,7 +30,9 @@ mod phi3;
 mod qwen2;
 mod qwen2moe;
 mod qwen3;
+mod qwen35;
 mod qwen3moe;
+mod qwen3next;
 mod qwenvl;
 mod seedoss;
 mod smollm3;
@@ -72,6 +75,9 @@ pub const FAMILIES: &[&Family] = &[
     &qwen2moe::FAMILY,
     &qwen3::FAMILY,
     &qwen3moe::FAMILY,
+    &qwen3next::FAMILY,
+    &qwen35::DENSE,
+    &qwen35::MIXTURE,
     &qwenvl::QWEN2,
     &qwenvl::QWEN3,
     &deepseek2::FAMILY,
@@ -85,6 +91,7 @@ pub const FAMILIES: &[&Family] = &[
     &glm4moe::FAMILY,
     &granite::FAMILY,
     &granitemoe::FAMILY,
+    &granitehybrid::FAMILY,
     &lfm2::FAMILY,
     &lfm2moe::FAMILY,
     &minimaxm2::FAMILY,

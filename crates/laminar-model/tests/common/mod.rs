@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use laminar_kernels::Pool;
-use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, RowSpan, Scratch};
+use laminar_model::{BLOCK_LEN, ExpertLoads, KvCache, KvType, Model, RowSpan, Scratch, StateSlots};
 
 /// One sequence in a KV cache of its own.
 pub struct Sequence<'a> {
@@ -36,7 +36,8 @@ impl<'a> Sequence<'a> {
 
     fn run(&mut self, layers: Range<usize>, first_pos: usize, hidden: &mut [f32]) {
         let rows = hidden.len() / self.model.config().hidden;
-        let span = RowSpan { first_row: 0, rows, first_pos, blocks: &self.blocks, prefill: true };
+        let span =
+            RowSpan { first_row: 0, rows, first_pos, blocks: &self.blocks, state: StateSlots::own(0), prefill: true };
         self.model
             .forward(self.pool, &mut self.kv, &mut self.scratch, layers, &[span], hidden, &mut self.loads)
             .unwrap();

@@ -91,6 +91,7 @@ impl World {
             block_len: BLOCK_LEN,
             max_waiting: RUNNING + WAITING + load.prefilling,
             context: CONTEXT,
+            snapshots: None,
         })?;
         let prompt = (0..load.prompt_tokens as u32).collect();
         let (running, report, now) = (VecDeque::new(), Report::default(), Duration::ZERO);

@@ -153,6 +153,7 @@ mod tests {
             block_len: 32,
             max_waiting: 4,
             context: 1024,
+            snapshots: None,
         });
         let limit = |is_watched| Limit::new(&state, None, Batch { rows: 4, context: 100.0 }, is_watched);
         let (unwatched, watched) = (limit(false), limit(true));

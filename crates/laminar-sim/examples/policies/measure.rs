@@ -91,6 +91,7 @@ impl Bench {
             block_len: BLOCK_LEN,
             max_waiting: streams + 4,
             context,
+            snapshots: None,
         })?;
         Ok(Self { scheduler, machine: hardware.machine(), now: Duration::ZERO, next_id: 0 })
     }

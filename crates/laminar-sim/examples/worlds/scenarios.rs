@@ -118,17 +118,22 @@ fn configs() -> impl Strategy<Value = SchedulerConfig> {
     let memory = prop_oneof![1 => 8usize..60, 3 => 60usize..800];
     let block_len = prop_oneof![1 => Just(1usize), 3 => Just(4), 3 => Just(16), 1 => Just(32)];
     let context = prop_oneof![1 => 2usize..60, 4 => 60usize..400];
-    (policies(), 1usize..13, (experts, costs()), 1usize..9, memory, block_len, 1usize..60, context).prop_map(
-        |(policy, layers, (experts, costs), max_sequences, memory, block_len, max_waiting, context)| SchedulerConfig {
-            policy,
-            layers,
-            experts,
-            costs,
-            max_sequences,
-            kv_blocks: memory.div_ceil(block_len).max(2),
-            block_len,
-            max_waiting,
-            context,
+    let snapshots = prop_oneof![2 => Just(None), 1 => (0usize..8).prop_map(Some)];
+    let model = (1usize..13, experts, costs(), snapshots);
+    (policies(), model, 1usize..9, memory, block_len, 1usize..60, context).prop_map(
+        |(policy, (layers, experts, costs, snapshots), max_sequences, memory, block_len, max_waiting, context)| {
+            SchedulerConfig {
+                policy,
+                layers,
+                experts,
+                costs,
+                max_sequences,
+                kv_blocks: memory.div_ceil(block_len).max(2),
+                block_len,
+                max_waiting,
+                context,
+                snapshots,
+            }
         },
     )
 }

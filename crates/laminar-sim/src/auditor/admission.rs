@@ -50,12 +50,18 @@ impl Auditor {
         let block_len = self.config.block_len;
         let mut fresh = Vec::new();
         let mut admitted = Vec::new();
+        let mut slots = Vec::new();
         for (id, sequence) in &mut self.living {
             let name = Name(*id);
             let Some(table) = scheduler.blocks(*id) else {
                 ensure!(!sequence.is_running(), Table, "{name} runs and has lost its blocks");
                 continue;
             };
+            let Some(state) = scheduler.states(*id) else {
+                return Err(Broken(crate::Rule::State, format!("{name} has blocks and no state")));
+            };
+            sequence.state = state;
+            slots.push(state);
             let least = sequence.tokens().div_ceil(block_len);
             ensure!(
                 (least..=least + 1).contains(&table.len()),
@@ -76,6 +82,7 @@ impl Auditor {
             self.kv.hold(&table[before..])?;
             sequence.table = table.to_vec();
         }
+        self.states.check(&slots)?;
         for block in fresh {
             self.kv.take(block)?;
         }

@@ -10,6 +10,7 @@ mod fairness;
 mod kv;
 mod policy;
 mod sequence;
+mod states;
 mod walk;
 
 use crate::Violation;
@@ -22,6 +23,7 @@ use laminar_schedule::{
 };
 pub use sequence::Tokens;
 use sequence::{Name, Place, Sequence};
+use states::States;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
@@ -34,6 +36,7 @@ pub struct Auditor {
     living: BTreeMap<SequenceId, Sequence>,
     cohorts: Vec<Cohort>,
     kv: Kv,
+    states: States,
     fairness: Fairness,
     in_flight: Option<Step>,
     /// Rows written by the step in flight: of whom, in which layer.
@@ -67,6 +70,7 @@ impl Auditor {
             living: BTreeMap::new(),
             cohorts: Vec::new(),
             kv: Kv::new(config),
+            states: States::new(config),
             fairness: Fairness::new(config.max_sequences),
             in_flight: None,
             written: Vec::new(),
@@ -280,6 +284,7 @@ impl Auditor {
             ensure!(row.position == expected, Decode, "{name} decodes at {}, not at {expected}", row.position);
             for layer in 0..self.config.layers {
                 self.kv.write(&sequence.table, layer, expected..expected + 1, &sequence.rows)?;
+                self.states.pass(&sequence.state, layer, expected..expected + 1, &sequence.rows)?;
                 self.written.push((row.sequence, layer, expected..expected + 1));
             }
         }

@@ -1,7 +1,9 @@
 //! What the auditor knows of a sequence, from what it was told and what it has seen.
 
 use crate::random::mix;
-use laminar_schedule::{BlockId, CohortId, ExtraKey, NewSequence, PRIORITY_LEVEL, Prefix, SequenceId, TenantId};
+use laminar_schedule::{
+    BlockId, CohortId, ExtraKey, NewSequence, PRIORITY_LEVEL, Prefix, SequenceId, StateSlots, TenantId,
+};
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +56,8 @@ pub(super) struct Sequence {
     root: u64,
     pub place: Place,
     pub table: Vec<BlockId>,
+    /// In the step in flight.
+    pub state: StateSlots,
     /// Rows that it found when it was admitted; not known before its first tile.
     pub hit: Option<usize>,
     /// Rows that have passed all layers.
@@ -81,6 +85,7 @@ impl Sequence {
             root: mix(tokens.salt, tokens.adapter),
             place: Place::Waiting,
             table: Vec::new(),
+            state: StateSlots::default(),
             hit: None,
             done: 0,
             cohort: None,

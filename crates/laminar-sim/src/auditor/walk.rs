@@ -164,6 +164,8 @@ impl Auditor {
                 return Err(Broken(crate::Rule::Gone, format!("{} writes but has left", Name(id))));
             };
             let written = self.kv.write(&sequence.table, layer, places.clone(), &sequence.rows);
+            let written =
+                written.and_then(|()| self.states.pass(&sequence.state, layer, places.clone(), &sequence.rows));
             written.map_err(|Broken(rule, message)| Broken(rule, format!("{}: {message}", Name(id))))?;
             self.written.push((id, layer, places));
         }
@@ -223,6 +225,7 @@ impl Auditor {
         for (id, places) in places(tile, rows) {
             let Some(sequence) = self.living.get(&id) else { continue };
             self.kv.unwrite(&sequence.table, layer, places.clone())?;
+            self.states.step_back(&sequence.state, layer, places.start, &sequence.rows);
             for (owner, of, written) in &mut self.written {
                 if *owner == id && *of == layer && written.end > places.start {
                     written.end = places.start.max(written.start);

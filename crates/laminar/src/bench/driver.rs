@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use laminar_engine::{Batch, CohortId, Cursor, DecodeInput, Executor, MemberInput, SequenceId, TileInput};
+use laminar_engine::{
+    Batch, CohortId, Cursor, DecodeInput, Executor, MemberInput, SequenceId, Snapshot, StateSlots, TileInput,
+};
 use laminar_model::ExpertLoads;
 use laminar_schedule::Extent;
 
@@ -94,8 +96,10 @@ impl<E: Executor> Driver<E> {
         let together = (FILL_ROWS / context).max(1);
         for (group, sequences) in self.decoding.chunks(together).enumerate() {
             let members = sequences.iter().enumerate().map(|(i, sequence)| {
-                let number = (1 + group * together + i) as u64;
-                member(number, &self.prompt[..context], &sequence.blocks)
+                let number = group * together + i;
+                let mut member = member(1 + number as u64, &self.prompt[..context], &sequence.blocks);
+                member.state.keep = Some(left(number, context));
+                member
             });
             let tile = tile(&self.executor, &mut self.cohorts, members.collect());
             execute(&mut self.executor, Batch { tiles: vec![tile], ..Batch::default() }, &mut self.logits)?;
@@ -110,9 +114,16 @@ impl<E: Executor> Driver<E> {
             token: sequence.tokens[step],
             position: context + step,
             blocks: &sequence.blocks,
+            // The state behind the context, wherever steps before have led.
+            state: StateSlots { begin: Some(left(number, context)), ..StateSlots::own(2 * number as u32 + 1) },
         });
         execute(&mut self.executor, Batch { decode: rows.collect(), ..Batch::default() }, &mut self.logits)
     }
+}
+
+/// The state of a sequence that decodes, behind its context: every other slot behind that of the prompt.
+fn left(number: usize, context: usize) -> Snapshot {
+    Snapshot { slot: 2 * number as u32 + 2, position: context }
 }
 
 fn member<'a>(sequence: u64, tokens: &'a [u32], blocks: &'a [u32]) -> MemberInput<'a> {
@@ -122,6 +133,7 @@ fn member<'a>(sequence: u64, tokens: &'a [u32], blocks: &'a [u32]) -> MemberInpu
         tokens,
         start: 0,
         blocks,
+        state: StateSlots::own((2 * sequence).saturating_sub(1) as u32),
         ends_prompt: true,
         dropped: false,
     }

@@ -84,7 +84,8 @@ pub fn run(args: &EngineBenchArgs, quiet: bool) -> anyhow::Result<()> {
     let work = Work::of(&source.checkpoint, model.config());
     let reader = Reader::new(&pool, buffer_bytes());
     let mut probes = Probes::new(threads, &reader, forms(&work));
-    let mut driver = Driver::new(ModelExecutor::new(model, pool, blocks, kv_type), plan.room, args.seed);
+    let executor = ModelExecutor::new(model, pool, blocks, kv_type).with_states(1 + 2 * plan.room.batch, 0);
+    let mut driver = Driver::new(executor, plan.room, args.seed);
 
     let bar = progress::Count::new("measuring", 1 + plan.repeat * plan.points.len(), quiet);
     warm_up(&mut driver, &plan)?;
