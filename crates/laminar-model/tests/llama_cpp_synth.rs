@@ -43,7 +43,8 @@ fn synthetic_models_agree_with_llama_cpp() {
     let Some(donor) = real_model("laminar-tiny.gguf") else { return };
     let donor = Gguf::open(&donor).unwrap();
     let pool = Pool::new(2);
-    let mut architectures = vec!["gemma3".to_owned()]; // A real model stands for it, in `llama_cpp_parity.rs`.
+    // A real model stands for the first, in `llama_cpp_parity.rs`, and folders for the others, in `convert.rs`.
+    let mut architectures = ["gemma3", "gemma4", "qwen2vl", "qwen3vl"].map(str::to_owned).to_vec();
     for case in &reference.cases {
         let preset: Preset = case.preset.parse().unwrap();
         let options = SynthOptions { quant: WeightType::F32, ..SynthOptions::new(preset) };
