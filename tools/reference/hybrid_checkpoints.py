@@ -17,11 +17,14 @@ from pathlib import Path
 import gguf
 import llama_cpp
 import numpy as np
-import tiny_checkpoints as tiny
+import tiny_checkpoints
 import torch
 import transformers
+from fixture_files import MODEL_FIXTURES
 from llama_cpp import Llama
 from safetensors.torch import load_file
+from tiny import shapes
+from tiny.dense import EYES
 from transformers import (
     GraniteMoeHybridConfig,
     GraniteMoeHybridForCausalLM,
@@ -59,7 +62,7 @@ MROPE = dict(mrope_section=[1, 1, 0], mrope_interleaved=True)
 
 
 def rope(**more):
-    return tiny.rope(1000000.0, partial_rotary_factor=0.25, **more)
+    return shapes.rope(1000000.0, partial_rotary_factor=0.25, **more)
 
 
 FIXTURES = {
@@ -73,7 +76,7 @@ FIXTURES = {
         Qwen3_5ForConditionalGeneration,
         Qwen3_5Config(
             text_config=HYBRID | dict(linear_num_value_heads=6, intermediate_size=64, rope_parameters=rope(**MROPE)),
-            vision_config=tiny.EYES | dict(num_position_embeddings=16),
+            vision_config=EYES | dict(num_position_embeddings=16),
             image_token_id=VOCAB,
             video_token_id=VOCAB + 1,
             vision_start_token_id=VOCAB + 2,
@@ -112,8 +115,8 @@ FIXTURES = {
             attention_multiplier=0.4,
             residual_multiplier=0.6,
             logits_scaling=2.5,
-            rope_parameters=tiny.rope(10000.0),
-            **tiny.TOKEN_IDS,
+            rope_parameters=shapes.rope(10000.0),
+            **shapes.TOKEN_IDS,
         ),
         dict(hub=False, groups=True, expert="block_sparse_moe.output_linear.weight"),
     ),
@@ -140,7 +143,7 @@ def randomise(model, generator):
             p.copy_(torch.linspace(-5.0, 1.0, p.numel()))
 
 
-plain = tiny.randomise
+plain = tiny_checkpoints.randomise
 
 
 def text_of(folder):
@@ -374,15 +377,15 @@ def record(path, prompt):
 
 def main():
     arguments = sys.argv[1:]
-    out = Path(arguments.pop(0)) if arguments and ("/" in arguments[0] or arguments[0] == ".") else tiny.DEFAULT_OUT
+    out = Path(arguments.pop(0)) if arguments and ("/" in arguments[0] or arguments[0] == ".") else MODEL_FIXTURES
     torch.set_num_threads(1)
     transformers.logging.disable_progress_bar()
-    tiny.FIXTURES, tiny.TOKENS, tiny.randomise = FIXTURES, 80, randomise
+    tiny_checkpoints.FIXTURES, tiny_checkpoints.TOKENS, tiny_checkpoints.randomise = FIXTURES, 80, randomise
     hybrids = out / "hybrids"
     hybrids.mkdir(exist_ok=True)
     cases = []
     for name in arguments or FIXTURES:
-        tiny.build(name, out)
+        tiny_checkpoints.build(name, out)
         # Not what JSON knows as a number: it is infinity.
         config = json.loads((out / name / "config.json").read_text())
         config.pop("time_step_limit", None)

@@ -10,16 +10,14 @@ with 8-bit activations, so a near tie may fall either way. Needs the package
 llama-cpp-python (0.3.36 was used). The embedded model is taken from crates/laminar/assets.
 """
 
-import json
-import re
 import sys
 from pathlib import Path
 
+import greedy
 import llama_cpp
-import numpy as np
-from llama_cpp import Llama
+from fixture_files import MODEL_FIXTURES, write_rows
 
-DEFAULT_OUT = Path(__file__).resolve().parents[2] / "crates/laminar-model/tests/fixtures/llama_cpp"
+DEFAULT_OUT = MODEL_FIXTURES / "llama_cpp"
 ASSETS = Path(__file__).resolve().parents[2] / "crates/laminar/assets"
 STEPS = 48
 
@@ -173,16 +171,7 @@ RIVER = {
 
 def record(model, prompt):
     ids = model.tokenize(prompt.encode(), add_bos=True, special=True)
-    model.reset()
-    model.eval(ids)
-    out, gaps, tops = [], [], []
-    for _ in range(STEPS):
-        logits = np.array(model.scores[model.n_tokens - 1], dtype=np.float64)
-        first, second = np.argsort(-logits)[:2]
-        out.append(int(first))
-        gaps.append(round(float(logits[first] - logits[second]), 4))
-        tops.append(int(second))
-        model.eval([int(first)])
+    out, tops, gaps = greedy.follow(model, ids, STEPS)
     return {
         "prompt": prompt,
         "prompt_ids": ids,
@@ -201,20 +190,12 @@ def main():
         if path is None:
             print(f"{file}: not in {models}, skipped")
             continue
-        model = Llama(str(path), n_ctx=2048, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False)
+        model = greedy.load(path, 2048)
         cases = [{"name": label} | record(model, prompt) for label, prompt in prompts]
         if name == "gemma3-270m":
             cases.append(RIVER)
-        # One array per line keeps differences readable.
-        text = json.dumps(
-            {"model": file, "engine": f"llama-cpp-python {llama_cpp.__version__}", "cases": cases},
-            indent=1,
-            ensure_ascii=True,
-        )
-        text = re.sub(
-            r"\[[\s\d.,eE+-]+\]", lambda m: re.sub(r"\s+", " ", m[0]).replace("[ ", "[").replace(" ]", "]"), text
-        )
-        (out / f"{name}.json").write_text(text + "\n")
+        engine = f"llama-cpp-python {llama_cpp.__version__}"
+        write_rows(out / f"{name}.json", {"model": file, "engine": engine, "cases": cases})
         for c in cases:
             print(
                 f"{name} {c['name']}: {len(c['prompt_ids'])} prompt ids, {sum(g > 0.3 for g in c['gaps'])} of {len(c['gaps'])} gaps above 0.3: {c['text'][:90]!r}"

@@ -9,18 +9,14 @@ expected.safetensors holds `input_ids`, `logits`, and the values of two weights 
 transformers and safetensors; Laminar's tests need none of them.
 """
 
-import json
 import shutil
-import sys
-from pathlib import Path
 
 import torch
 import transformers
+from fixture_files import TOKENS, arguments, finish, write_config
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-DEFAULT_OUT = Path(__file__).resolve().parents[2] / "crates/laminar-model/tests/fixtures"
-TOKENS = 40
 GROUP = 32
 # Small enough that attention does not enlarge what our 8-bit inputs of quantised products change.
 SIZE = 0.6
@@ -242,19 +238,16 @@ def build(name, out):
     written["quantization_config"] = quantization
     written["torch_dtype"] = "float16"
     written.pop("dtype", None)
-    (folder / "config.json").write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
-    for f in folder.iterdir():
-        f.chmod(0o644)
-    size = sum(f.stat().st_size for f in folder.iterdir())
+    write_config(folder, written)
+    size = finish(folder)
     print(f"{name}: {len(tensors)} tensors, {size} bytes, logits std {logits.std():.2f} max {logits.abs().max():.2f}")
 
 
 def main():
-    arguments = sys.argv[1:]
-    out = Path(arguments.pop(0)) if arguments and ("/" in arguments[0] or arguments[0] == ".") else DEFAULT_OUT
+    out, names = arguments()
     torch.set_num_threads(1)
     transformers.logging.disable_progress_bar()
-    for name in arguments or FIXTURES:
+    for name in names or FIXTURES:
         build(name, out)
 
 

@@ -11,17 +11,15 @@ package llama-cpp-python (0.3.36 was used).
 
 import json
 import random
-import re
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
+import greedy
 import llama_cpp
-import numpy as np
-from llama_cpp import Llama
+from fixture_files import MODEL_FIXTURES, write_rows
 
-OUT = Path(__file__).resolve().parents[2] / "crates/laminar-model/tests/fixtures/llama_cpp_synth.json"
+OUT = MODEL_FIXTURES / "llama_cpp_synth.json"
 # Longer than the window of 16 that some of them have. LongRoPE's factors depend on the context.
 PROMPT, STEPS = 40, 20
 CONTEXTS = {"tiny-phi": [512, 1024]}
@@ -53,17 +51,10 @@ PRESETS = [
 
 
 def record(path, context):
-    model = Llama(path, n_ctx=context, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False)
+    model = greedy.load(path, context)
     draw = random.Random(7)
     prompt = [draw.randrange(model.n_vocab()) for _ in range(PROMPT)]
-    model.eval(prompt)
-    ids, gaps = [], []
-    for _ in range(STEPS):
-        logits = np.array(model.scores[model.n_tokens - 1], dtype=np.float64)
-        second, first = np.argsort(logits)[-2:]
-        ids.append(int(first))
-        gaps.append(round(float(logits[first] - logits[second]), 4))
-        model.eval([int(first)])
+    ids, _, gaps = greedy.follow(model, prompt, STEPS)
     return {"context": context, "prompt_ids": prompt, "generated_ids": ids, "gaps": gaps}
 
 
@@ -80,10 +71,7 @@ def main():
                 cases.append(case)
                 print(f"{preset} ({context}): {sum(g > 0.02 for g in case['gaps'])} of {STEPS} gaps above 0.02")
     cases.sort(key=lambda case: PRESETS.index(case["preset"]))
-    text = json.dumps({"engine": f"llama-cpp-python {llama_cpp.__version__}", "cases": cases}, indent=1)
-    # One array per line keeps differences readable.
-    text = re.sub(r"\[[\s\d.,eE+-]+\]", lambda m: re.sub(r"\s+", " ", m[0]).replace("[ ", "[").replace(" ]", "]"), text)
-    OUT.write_text(text + "\n")
+    write_rows(OUT, {"engine": f"llama-cpp-python {llama_cpp.__version__}", "cases": cases})
 
 
 if __name__ == "__main__":

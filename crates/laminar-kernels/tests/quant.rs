@@ -69,7 +69,6 @@ fn quantised_bytes_of_the_simple_formats_equal_the_reference_exactly() {
 #[test]
 fn quantisation_errors_stay_within_the_format() {
     let values = noise(256 * 64);
-    let power: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
     // Bounds on the relative root-mean-square error: about a tenth above what is reached.
     let bounds = [
         (WeightType::F32, 0.0),
@@ -89,12 +88,38 @@ fn quantisation_errors_stay_within_the_format() {
         let mut bytes = Vec::new();
         quantize(ty, &values, &mut bytes).unwrap();
         assert_eq!(Some(bytes.len()), ty.row_bytes(values.len()));
-        let mut back = vec![0.0; values.len()];
-        dequantize(ty, &bytes, &mut back).unwrap();
-        let error: f64 = values.iter().zip(&back).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        let relative = (error / power).sqrt();
+        let relative = loss(ty, &values, &bytes);
         println!("{} {relative:.5}", ty.name());
         assert!(relative <= bound, "{}: {relative}", ty.name());
+    }
+}
+
+/// The root mean square of what is lost, relative to that of the values.
+fn loss(ty: WeightType, values: &[f32], bytes: &[u8]) -> f64 {
+    let mut back = vec![0.0; values.len()];
+    dequantize(ty, bytes, &mut back).unwrap();
+    let square = |(a, b): (&f32, &f32)| f64::from(a - b).powi(2);
+    let power: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
+    (values.iter().zip(&back).map(square).sum::<f64>() / power).sqrt()
+}
+
+/// Of weights of several kinds, beside blocks that llama.cpp made of them.
+#[test]
+fn the_k_formats_lose_no_more_than_with_llama_cpp() {
+    let weights = floats("weights.f32");
+    let kinds = ["normal", "heavy tails", "off centre", "scales that change", "on a grid of 16"];
+    for ty in [WeightType::Q4K, WeightType::Q5K, WeightType::Q6K] {
+        let theirs = read(&format!("weights.{}.bin", ty.name()));
+        let each = weights.len() / kinds.len();
+        for (kind, (values, theirs)) in
+            kinds.iter().zip(weights.chunks_exact(each).zip(theirs.chunks_exact(ty.row_bytes(each).unwrap())))
+        {
+            let mut bytes = Vec::new();
+            quantize(ty, values, &mut bytes).unwrap();
+            let (ours, theirs) = (loss(ty, values, &bytes), loss(ty, values, theirs));
+            println!("{} {kind}: {ours:.5}, llama.cpp {theirs:.5}", ty.name());
+            assert!(ours <= theirs, "{} {kind}: {ours} is more than {theirs}", ty.name());
+        }
     }
 }
 

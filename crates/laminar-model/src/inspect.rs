@@ -116,7 +116,11 @@ pub fn inspect(checkpoint: &Checkpoint) -> Result<Summary, CheckpointError> {
             Summary {
                 architecture: value("model_type").and_then(|v| v.as_str()).map(str::to_string),
                 files: folder.file_count(),
-                tokenizer: folder.tokenizer_json.as_ref().map(|_| "tokenizer.json".to_string()),
+                tokenizer: match (&folder.tokenizer_json, &folder.tiktoken) {
+                    (Some(_), _) => Some("tokenizer.json".to_string()),
+                    (None, Some(_)) => Some("tiktoken.model".to_string()),
+                    (None, None) => None,
+                },
                 vocab_size: value("vocab_size").and_then(|v| v.as_u64()),
                 context_length: value("max_position_embeddings").and_then(|v| v.as_u64()),
                 chat_template: folder.chat_template.is_some(),

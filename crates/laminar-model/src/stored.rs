@@ -17,6 +17,7 @@ const STORED_BLOCK: usize = 16;
 const KERNEL_BLOCK: usize = 17;
 
 /// One matrix to be packed.
+#[derive(Clone)]
 pub(crate) enum Stored<'a> {
     /// Its rows follow each other.
     Rows(Tensor<'a>),

@@ -20,10 +20,17 @@ pub(crate) const OUTER_NAMES: &[(&str, &str)] = &[
     ("output.weight", "lm_head.weight"),
 ];
 
-/// What names in folders begin with. Where a model for images and text holds the one for text, it is one of the others.
-const USUAL: (&str, &str) = ("model.", "");
-const PREFIXES: [(&str, &str); 3] =
-    [USUAL, ("model.language_model.", ""), ("language_model.model.", "language_model.")];
+/// What names in folders begin with: of the layers and what is beside them, and of the output matrix.
+pub(crate) type Prefix = (&'static str, &'static str);
+pub(crate) const USUAL: Prefix = ("model.", "");
+/// Where a model for images and text holds the one for text, it is one of the others.
+const PREFIXES: [Prefix; 3] = [USUAL, ("model.language_model.", ""), ("language_model.model.", "language_model.")];
+
+/// What the names of a folder begin with.
+pub(crate) fn prefix_of(checkpoint: &Checkpoint) -> Prefix {
+    let embedding = |prefix: &str| checkpoint.tensor(&format!("{prefix}embed_tokens.weight")).is_some();
+    PREFIXES.into_iter().find(|(prefix, _)| embedding(prefix)).unwrap_or(USUAL)
+}
 
 /// Other names that GGUF files have for some of them: LFM2's last norm.
 const OTHER_NAMES: &[(&str, &str)] = &[("output_norm.weight", "token_embd_norm.weight")];
@@ -52,8 +59,8 @@ impl<'a> Progress<'a> {
 pub(crate) struct Weights<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) family: &'static Family,
-    /// What a folder's names begin with: of the layers and what is beside them, and of the output matrix.
-    pub(crate) prefix: (&'static str, &'static str),
+    /// What a folder's names begin with.
+    pub(crate) prefix: Prefix,
     pool: &'a Pool,
     cache: Option<&'a PackedCache>,
     progress: Progress<'a>,
@@ -71,8 +78,7 @@ impl<'a> Weights<'a> {
         progress: Progress<'a>,
     ) -> Self {
         let (packed, missed) = (RefCell::default(), Cell::new(false));
-        let embedding = |prefix: &str| checkpoint.tensor(&format!("{prefix}embed_tokens.weight")).is_some();
-        let prefix = PREFIXES.into_iter().find(|(prefix, _)| embedding(prefix)).unwrap_or(USUAL);
+        let prefix = prefix_of(checkpoint);
         Self { checkpoint, family, prefix, pool, cache, progress, packed, missed }
     }
 

@@ -6,8 +6,9 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{Sequence, agrees_where_clear};
+use common::{Sequence, agrees_where_clear, first_choices};
 use laminar_kernels::{Pool, WeightType};
 use laminar_model::checkpoint::{Checkpoint, Gguf};
 use laminar_model::convert::{Conversion, Recipe};
@@ -44,7 +45,10 @@ struct Edited(PathBuf);
 
 impl Edited {
     fn new(name: &str, edits: &Map<String, Value>) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("convert-{name}-{}", std::process::id()));
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("convert-{name}-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         for entry in std::fs::read_dir(fixtures().join(name)).unwrap() {
             let from = entry.unwrap().path();
@@ -96,6 +100,8 @@ struct Reference {
 #[derive(Deserialize)]
 struct Case {
     folder: String,
+    #[serde(rename = "type")]
+    ty: String,
     edits: Map<String, Value>,
     prompt_ids: Vec<u32>,
     generated_ids: Vec<u32>,
@@ -107,48 +113,22 @@ fn reference() -> Vec<Case> {
     serde_json::from_slice::<Reference>(&text).unwrap().cases
 }
 
-/// What GGUF files cannot say, or what is not written to them, and why.
-const NOT_CARRIED: [(&str, &str); 19] = [
-    ("deepseek_v2", "kv_lora_rank"),
-    ("deepseek_v2_lite", "kv_lora_rank"),
-    ("deepseek_v3", "kv_lora_rank"),
-    ("gemma4", "key_length_swa"),
-    ("gemma4_moe", "key_length_swa"),
-    ("glm4_moe_lite", "kv_lora_rank"),
+/// What GGUF files cannot say, and what the error names.
+const NOT_CARRIED: [(&str, &str); 10] = [
+    ("ernie4_5", "biases of the feed-forward network"),
+    ("gemma2", "scale of attention scores"),
+    ("gemma3", "scale of attention scores"),
+    ("lfm2_moe", "biases of convolutions"),
+    ("qwen3_moe_plain_weights", "routing of experts"),
     ("granite_hybrid", "ssm."),
-    ("lfm2", "shortconv.l_cache"),
-    ("lfm2_moe", "shortconv.l_cache"),
-    ("minimax_m2", "rotary embedding"),
-    ("qwen2_5_vl", "rotary embedding"),
     ("qwen3_5", "ssm."),
     ("qwen3_5_moe", "ssm."),
     ("qwen3_next", "ssm."),
-    ("qwen3_vl", "rotary embedding"),
-    ("smollm3", "a hyper-parameter"),
-    ("gemma2", "scale of attention scores"),
-    ("gemma3", "scale of attention scores"),
-    ("qwen3_moe_plain_weights", "routing of experts"),
+    ("smollm3", "which layers have no rotary embedding"),
 ];
 
-/// Families that `llama_cpp_synth.rs` or `hybrids.rs` alone compare with llama.cpp. (Of OLMoE it knows models with as many key heads as query
-/// heads, and our folder is no such.)
-const APART: [&str; 15] = [
-    "deepseek2",
-    "dots1",
-    "ernie4_5",
-    "ernie4_5-moe",
-    "glm4",
-    "granitehybrid",
-    "lfm2",
-    "lfm2moe",
-    "minimax-m2",
-    "olmoe",
-    "qwen35",
-    "qwen35moe",
-    "qwen3next",
-    "seed_oss",
-    "smollm3",
-];
+/// Families whose files are not written yet; `hybrids.rs` compares them with llama.cpp.
+const NOT_WRITTEN: [&str; 4] = ["granitehybrid", "qwen35", "qwen35moe", "qwen3next"];
 
 #[test]
 fn folders_answer_alike_as_files() {
@@ -173,28 +153,42 @@ fn folders_answer_alike_as_files() {
     }
 }
 
-/// What llama.cpp answered on the same files (`tools/reference/convert_reference.py`).
+/// What llama.cpp answered on the same files (`tools/reference/convert_reference.py`), in full precision and quantised.
 #[test]
 fn files_of_folders_agree_with_llama_cpp() {
     let pool = Pool::new(2);
     let cases = reference();
     for case in &cases {
-        let edited = Edited::new(&case.folder, &case.edits);
-        let file = convert(&edited.open(), "f32", &pool);
+        let Case { folder, ty, edits, prompt_ids, generated_ids, gaps } = case;
+        let edited = Edited::new(folder, edits);
+        let file = convert(&edited.open(), ty, &pool);
         let options = LoadOptions { context: Some(256), ..LoadOptions::default() };
         let model = Model::load(&file, &pool, &options).unwrap();
-        let Case { folder, prompt_ids, generated_ids, gaps, .. } = case;
-        let compared = agrees_where_clear(&model, &pool, prompt_ids, generated_ids, gaps, GAP, folder);
-        assert!(compared * 2 > gaps.len(), "{folder}: too few clear steps");
+        let name = format!("{folder} {ty}");
+        if !model.weight_type().is_float() {
+            // Both round the inputs of products with quantised weights, each in its own way, and in a random model that may
+            // go far: llama.cpp's own logits move by half of their spread where heads are normed or rows meet other experts.
+            let ours = first_choices(&model, &pool, prompt_ids, generated_ids);
+            let same = ours.iter().zip(generated_ids).filter(|(a, b)| a == b).count();
+            println!("{name}: {same} of {} choices are the same", ours.len());
+            assert!(same * 4 >= ours.len() * 3, "{name}: {same} choices are the same");
+            continue;
+        }
+        let compared = agrees_where_clear(&model, &pool, prompt_ids, generated_ids, gaps, GAP, &name);
+        assert!(compared * 2 > gaps.len(), "{name}: too few clear steps");
     }
-    for family in laminar_model::arch::FAMILIES {
-        let types = family.hf_model_types;
-        let covered = cases.iter().any(|case| {
-            let config = std::fs::read_to_string(fixtures().join(&case.folder).join("config.json")).unwrap();
-            types.iter().any(|ty| config.contains(&format!("\"model_type\": \"{ty}\"")))
-        });
-        let apart = APART.contains(&family.name);
-        assert!(covered || apart || !family.checked_against.contains(&"llama.cpp"), "no case for {}", family.name);
+    let here = |family: &&laminar_model::arch::Family| {
+        family.checked_against.contains(&"llama.cpp") && !NOT_WRITTEN.contains(&family.name)
+    };
+    for family in laminar_model::arch::FAMILIES.iter().filter(here) {
+        for ty in ["f32", "q8_0"] {
+            let covered = cases.iter().filter(|case| case.ty == ty).any(|case| {
+                let config = std::fs::read_to_string(fixtures().join(&case.folder).join("config.json")).unwrap();
+                let types = family.hf_model_types.iter();
+                types.into_iter().any(|ty| config.contains(&format!("\"model_type\": \"{ty}\"")))
+            });
+            assert!(covered, "no case for {} in {ty}", family.name);
+        }
     }
 }
 

@@ -43,8 +43,9 @@ fn synthetic_models_agree_with_llama_cpp() {
     let Some(donor) = real_model("laminar-tiny.gguf") else { return };
     let donor = Gguf::open(&donor).unwrap();
     let pool = Pool::new(2);
-    // A real model stands for the first, in `llama_cpp_parity.rs`, and files of folders for the others, in `hybrids.rs`.
-    let mut architectures = ["gemma3", "granitehybrid", "qwen3next", "qwen35", "qwen35moe"].map(str::to_owned).to_vec();
+    // A real model stands for the first, in `llama_cpp_parity.rs`, and folders for the others, in `convert.rs` and `hybrids.rs`.
+    let elsewhere = ["gemma3", "gemma4", "qwen2vl", "qwen3vl", "granitehybrid", "qwen3next", "qwen35", "qwen35moe"];
+    let mut architectures = elsewhere.map(str::to_owned).to_vec();
     for case in &reference.cases {
         let preset: Preset = case.preset.parse().unwrap();
         let options = SynthOptions { quant: WeightType::F32, ..SynthOptions::new(preset) };

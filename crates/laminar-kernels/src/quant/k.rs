@@ -1,5 +1,7 @@
 //! The K formats: super-blocks of 256 values with integer scales for 32 (Q4_K, Q5_K) or 16 (Q6_K) values.
 
+use std::ops::RangeInclusive;
+
 use half::f16;
 
 use super::Block;
@@ -100,6 +102,50 @@ fn importance(values: &[f32], weights: &mut [f32; 32]) {
     }
 }
 
+/// Where a group's range is cut, in tenths of a step: from a step short of all codes, which finds values again that have
+/// been on a coarser grid, to a little beyond them, which loses at the extremes and gains everywhere else.
+const CUTS: RangeInclusive<i8> = -10..=12;
+/// How often values are given codes anew by the fit that their last codes led to.
+const REFITS: usize = 3;
+
+/// A scale and a minimum, and the error that is left with them.
+#[derive(Clone, Copy)]
+struct Fit {
+    scale: f32,
+    /// Not negative.
+    min: f32,
+    error: f32,
+}
+
+/// The best scale and minimum for values that have codes: weighted least squares of `scale * code - min`. `None` where all
+/// codes are the same.
+fn fit_codes(values: &[f32], weights: &[f32], code: impl Fn(f32) -> f32) -> Option<Fit> {
+    let (mut sum_w, mut sum_v, mut c1, mut c2, mut cv) = (0f32, 0f32, 0f32, 0f32, 0f32);
+    let mut codes = [0f32; 32];
+    for ((&v, &w), c) in values.iter().zip(weights).zip(&mut codes) {
+        *c = code(v);
+        let c = *c;
+        sum_w += w;
+        sum_v += w * v;
+        c1 += w * c;
+        c2 += w * c * c;
+        cv += w * c * v;
+    }
+    let determinant = sum_w * c2 - c1 * c1;
+    if determinant <= 0.0 {
+        return None;
+    }
+    let mut scale = (sum_w * cv - c1 * sum_v) / determinant;
+    let mut min = (scale * c1 - sum_v) / sum_w;
+    if min < 0.0 {
+        min = 0.0;
+        scale = cv / c2;
+    }
+    let error = |((&v, &w), c): ((&f32, &f32), &f32)| w * (scale * c - min - v).powi(2);
+    let error = values.iter().zip(weights).zip(&codes).map(error).sum();
+    Some(Fit { scale, min, error })
+}
+
 /// `scale` and `min` (not negative) such that `scale * code - min`, codes in `0..=max`, is close to
 /// `values` in the sense of weighted least squares.
 fn fit_affine(values: &[f32], weights: &[f32], max: f32) -> (f32, f32) {
@@ -108,37 +154,26 @@ fn fit_affine(values: &[f32], weights: &[f32], max: f32) -> (f32, f32) {
     if high <= low {
         return (0.0, -low);
     }
-    let mut best = ((high - low) / max, -low);
-    let mut best_error = f32::INFINITY;
-    let (sum_w, sum_v) = values.iter().zip(weights).fold((0f32, 0f32), |(w, v), (x, y)| (w + y, v + x * y));
-    // A range cut a little short loses at the extremes and gains everywhere else; try some.
-    for step in -2..=12i8 {
-        let inverse = (max + 0.1 * f32::from(step)) / (high - low);
-        let code = |v: f32| ((v - low) * inverse).round().clamp(0.0, max);
-        let (mut c1, mut c2, mut cv) = (0f32, 0f32, 0f32);
-        for (&v, &w) in values.iter().zip(weights) {
-            let c = code(v);
-            c1 += w * c;
-            c2 += w * c * c;
-            cv += w * c * v;
+    let mut best = Fit { scale: (high - low) / max, min: -low, error: f32::INFINITY };
+    let better = |best: &mut Fit, fit: Option<Fit>| match fit {
+        Some(fit) if fit.error < best.error => {
+            *best = fit;
+            true
         }
-        let determinant = sum_w * c2 - c1 * c1;
-        if determinant <= 0.0 {
-            continue;
-        }
-        let mut scale = (sum_w * cv - c1 * sum_v) / determinant;
-        let mut min = (scale * c1 - sum_v) / sum_w;
-        if min < 0.0 {
-            min = 0.0;
-            scale = cv / c2;
-        }
-        let error: f32 = values.iter().zip(weights).map(|(&v, &w)| w * (scale * code(v) - min - v).powi(2)).sum();
-        if error < best_error {
-            best_error = error;
-            best = (scale, min);
+        _ => false,
+    };
+    for cut in CUTS {
+        let inverse = (max + 0.1 * f32::from(cut)) / (high - low);
+        better(&mut best, fit_codes(values, weights, |v| ((v - low) * inverse).round().clamp(0.0, max)));
+    }
+    for _ in 0..REFITS {
+        let Fit { scale, min, .. } = best;
+        let scale_inverse = inverse(scale);
+        if !better(&mut best, fit_codes(values, weights, |v| affine_code(v, min, scale_inverse, max))) {
+            break;
         }
     }
-    best
+    (best.scale, best.min)
 }
 
 fn inverse(d: f32) -> f32 {

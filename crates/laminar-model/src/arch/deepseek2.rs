@@ -1,4 +1,4 @@
-//! DeepSeek V2, V3 and R1, and what is built like them (Moonlight, GLM-4.7-Flash): latent attention, dense layers
+//! DeepSeek V2, V3 and R1, and what is built like them (Kimi K2, Moonlight, GLM-4.7-Flash): latent attention, dense layers
 //! before the mixtures, experts for all rows, and routing by softmax (V2) or by sigmoid with a correction for the choice,
 //! limited to groups of experts in the larger members. The layers for guessing further tokens at once are not run.
 //!
@@ -21,7 +21,7 @@ use crate::rope;
 pub(super) const FAMILY: Family = Family {
     name: "deepseek2",
     gguf_architecture: "deepseek2",
-    models: "DeepSeek V2, V2-Lite, V3, R1; Moonlight, GLM-4.7-Flash",
+    models: "DeepSeek V2, V2-Lite, V3, R1; Kimi K2, Moonlight, GLM-4.7-Flash",
     features: &[
         "latent attention",
         "experts",
@@ -31,7 +31,7 @@ pub(super) const FAMILY: Family = Family {
         "YaRN",
     ],
     checked_against: &["transformers", "llama.cpp"],
-    hf_model_types: &["deepseek_v3", "deepseek_v2", "glm4_moe_lite"],
+    hf_model_types: &["deepseek_v3", "deepseek_v2", "glm4_moe_lite", "kimi_k2"],
     read_config,
     layer,
     hf_names: &[

@@ -28,7 +28,7 @@ pub(super) const FAMILY: Family = Family {
         "experts beside a dense network",
         "norms after branches",
     ],
-    checked_against: &["transformers"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["gemma4_text"],
     read_config,
     layer,

@@ -24,11 +24,7 @@ impl<'a> Hyper<'a> {
                 metadata: gguf.metadata(),
                 architecture: gguf.metadata().require_str("general.architecture")?.to_owned(),
             },
-            Checkpoint::HuggingFace(folder) => {
-                // Of a model for images and text, the part for text.
-                let text = folder.config.get("text_config").filter(|text| text.is_object());
-                Self::Hf(text.unwrap_or(&folder.config))
-            }
+            Checkpoint::HuggingFace(folder) => Self::Hf(folder.text_config()),
         })
     }
 

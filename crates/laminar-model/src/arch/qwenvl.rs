@@ -10,7 +10,7 @@ pub(super) const QWEN2: Family = Family {
     gguf_architecture: "qwen2vl",
     models: "Qwen2-VL and Qwen2.5-VL, text",
     features: &["query, key and value biases", "text alone"],
-    checked_against: &["transformers"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["qwen2_5_vl_text", "qwen2_5_vl", "qwen2_vl_text", "qwen2_vl"],
     ..qwen2::FAMILY
 };
@@ -20,7 +20,7 @@ pub(super) const QWEN3: Family = Family {
     gguf_architecture: "qwen3vl",
     models: "Qwen3-VL, dense, text",
     features: &["head norms", "text alone"],
-    checked_against: &["transformers"],
+    checked_against: &["transformers", "llama.cpp"],
     hf_model_types: &["qwen3_vl_text"],
     ..qwen3::FAMILY
 };

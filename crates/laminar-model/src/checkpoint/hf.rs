@@ -25,6 +25,8 @@ pub struct HfFolder {
     pub generation_config: Option<Json>,
     /// The path of `tokenizer.json`, if it is there.
     pub tokenizer_json: Option<PathBuf>,
+    /// The path of `tiktoken.model`, if it is there.
+    pub tiktoken: Option<PathBuf>,
     /// `tokenizer_config.json`, if it is there.
     pub tokenizer_config: Option<Json>,
     /// The chat template: from `chat_template.jinja`, else `chat_template.json`, else `tokenizer_config.json`.
@@ -59,12 +61,14 @@ impl HfFolder {
         };
         let tokenizer_config = read_json(&dir.join("tokenizer_config.json"))?;
         let chat_template = chat_template(dir, tokenizer_config.as_ref())?;
-        let tokenizer_json = Some(dir.join("tokenizer.json")).filter(|path| path.is_file());
+        let file = |name: &str| Some(dir.join(name)).filter(|path| path.is_file());
+        let (tokenizer_json, tiktoken) = (file("tokenizer.json"), file("tiktoken.model"));
         let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
         let name = absolute.file_name().map_or("unnamed".into(), |n| n.to_string_lossy().into_owned());
         let mut folder = Self::without_weights(config, dir, name)?;
         folder.generation_config = read_json(&dir.join("generation_config.json"))?;
         folder.tokenizer_json = tokenizer_json;
+        folder.tiktoken = tiktoken;
         folder.tokenizer_config = tokenizer_config;
         folder.chat_template = chat_template;
         if dir.join(WEIGHTS).is_file() {
@@ -97,6 +101,7 @@ impl HfFolder {
             config,
             generation_config: None,
             tokenizer_json: None,
+            tiktoken: None,
             tokenizer_config: None,
             chat_template: None,
             path: path.to_path_buf(),
@@ -106,6 +111,16 @@ impl HfFolder {
             tensors: Vec::new(),
             index: HashMap::new(),
         })
+    }
+
+    /// The settings of the model for text: `text_config` of a model for images and text, otherwise all of `config.json`.
+    pub fn text_config(&self) -> &Json {
+        self.config.get("text_config").filter(|text| text.is_object()).unwrap_or(&self.config)
+    }
+
+    /// Whether the folder holds a model for images beside the one for text.
+    pub fn has_images(&self) -> bool {
+        self.config.get("vision_config").is_some_and(Json::is_object)
     }
 
     /// The folder.

@@ -1,6 +1,7 @@
 //! The tensors of a Hugging Face folder in the shapes and under the names of GGUF files.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::arch::{self, Family};
 use crate::checkpoint::{Checkpoint, GgufWriter, HfFolder, Tensor};
@@ -9,6 +10,7 @@ use crate::expert_weights::{GATES, UPS};
 use crate::rope::{self, GgufRope};
 use crate::stored::{Every, Stored, pick};
 use crate::tokenizer;
+use crate::weights::{Prefix, prefix_of};
 
 use super::ConvertError;
 use super::keys;
@@ -22,11 +24,12 @@ pub(super) fn plan<'a>(
 ) -> Result<(GgufWriter, Vec<Planned<'a>>), ConvertError> {
     let family = arch::family_of(checkpoint)?;
     let config = arch::read_config(checkpoint)?;
-    let rope = rope::for_gguf(&folder.config, config.head_dim, config.local_rope.is_some())?;
+    let rope = rope::for_gguf(folder.text_config(), &config)?;
     let carried = keys::carry(family, folder, &config, &rope)?;
     let mut writer = carried.writer;
 
-    let mut plan = Plan { folder, family, config: &config, order: carried.order, tensors: Vec::new() };
+    let prefix = prefix_of(checkpoint);
+    let mut plan = Plan { folder, family, prefix, config: &config, order: carried.order, tensors: Vec::new() };
     plan.add_all()?;
     let mut tensors = plan.tensors;
     tensors.extend(rope_tensors(&rope));
@@ -56,10 +59,14 @@ fn rank(name: &str) -> (usize, usize) {
 struct Plan<'a, 'c> {
     folder: &'a HfFolder,
     family: &'static Family,
+    prefix: Prefix,
     config: &'c ModelConfig,
     order: Order,
     tensors: Vec<Planned<'a>>,
 }
+
+/// What keys and values of latent attention are made with, in one matrix.
+const LATENTS: &str = "attn_kv_b";
 
 /// Matrices of single experts, by layer and stem.
 type Experts<'a> = BTreeMap<(usize, &'static str), BTreeMap<usize, Stored<'a>>>;
@@ -93,6 +100,7 @@ impl<'a> Plan<'a, '_> {
                     let weight = self.quantised(part.name, suffix)?;
                     match expert {
                         Some(expert) => drop(experts.entry((layer, stem)).or_default().insert(expert, weight)),
+                        None if stem == LATENTS => self.add_latents(layer, part.name, &weight)?,
                         None => self.add_quantised(format!("blk.{layer}.{stem}.weight"), stem, weight),
                     }
                 }
@@ -108,16 +116,17 @@ impl<'a> Plan<'a, '_> {
         Ok(())
     }
 
-    /// Layers beyond the last (for guessing several tokens at once), what is computed anyway, and what belongs to
-    /// quantised weights.
+    /// Layers beyond the last (for guessing several tokens at once), what is computed anyway, what belongs to quantised
+    /// weights, and the model for images.
     fn is_left_out(&self, name: &str) -> bool {
-        names::layer_of(name).is_some_and(|layer| layer >= self.config.layers)
+        names::layer_of(name, self.prefix).is_some_and(|layer| layer >= self.config.layers)
             || name.ends_with("rotary_emb.inv_freq")
             || self.folder.is_quantised_part(name)
+            || (self.folder.has_images() && !names::is_text(name, self.prefix))
     }
 
     fn place<'n>(&self, name: &'n str) -> Result<Place<'n>, ConvertError> {
-        names::place(name, self.family).ok_or_else(|| self.unknown(name))
+        names::place(name, self.family, self.prefix).ok_or_else(|| self.unknown(name))
     }
 
     fn unknown(&self, name: &str) -> ConvertError {
@@ -161,6 +170,9 @@ impl<'a> Plan<'a, '_> {
     fn add(&mut self, layer: usize, stem: &'static str, suffix: &str, tensor: Tensor<'a>) -> Result<(), ConvertError> {
         let name = |stem: &str, ending: &str| format!("blk.{layer}.{stem}{ending}");
         let shared_ffn = self.config.experts.as_ref().and_then(|experts| experts.shared_ffn);
+        if let Some(what) = biases_without_name(self.family, stem).filter(|_| suffix == ".bias") {
+            return Err(ConvertError::NotCarried { what: what.to_owned(), family: self.family.name });
+        }
         match (stem, suffix) {
             ("ffn_gate_up_exps", ".weight") => self.add_halves(layer, &tensor)?,
             ("ffn_up_shexp", ".weight") if Some(tensor.rows()) == shared_ffn.map(|ffn| 2 * ffn) => {
@@ -170,11 +182,26 @@ impl<'a> Plan<'a, '_> {
                     self.tensors.push(Planned::of(name(stem, ".weight"), part));
                 }
             }
-            ("ffn_gate_up_exps", "") => {
+            ("ffn_gate_up_exps", "") if self.family.gguf_architecture == "gpt-oss" => {
                 self.add_columns(name("ffn_gate_exps", ".weight"), &tensor, GATES)?;
                 self.add_columns(name("ffn_up_exps", ".weight"), &tensor, UPS)?;
             }
-            ("ffn_down_exps", "") => self.add_columns(name(stem, ".weight"), &tensor, Every::ONE)?,
+            ("ffn_down_exps", "") if self.family.gguf_architecture == "gpt-oss" => {
+                self.add_columns(name(stem, ".weight"), &tensor, Every::ONE)?;
+            }
+            // As they are, first the gates.
+            ("ffn_gate_up_exps" | "ffn_down_exps" | "layer_output_scale", "") => {
+                self.tensors.push(Planned::of(name(stem, ".weight"), tensor));
+            }
+            ("ffn_gate_inp.scale" | "ffn_down_exps.scale", "") => {
+                self.tensors.push(Planned::of(name(stem, ""), tensor));
+            }
+            (LATENTS, ".weight") => self.add_latents(layer, tensor.name, &Stored::Rows(tensor.clone()))?,
+            ("shortconv.conv", ".weight") => {
+                let &[channels, 1, taps] = tensor.shape.as_slice() else { return Err(misshapen(&tensor)) };
+                let shape = vec![channels, taps];
+                self.tensors.push(Planned { shape, ..Planned::of(name(stem, suffix), tensor) });
+            }
             ("ffn_gate_up_exps", "_bias") => {
                 let &[experts, both] = tensor.shape.as_slice() else { return Err(misshapen(&tensor)) };
                 let values = tensor.to_f32()?;
@@ -189,6 +216,28 @@ impl<'a> Plan<'a, '_> {
             (_, ".weight" | ".bias") => self.add_named(name(stem, suffix), stem, tensor),
             _ => return Err(self.unknown(tensor.name)),
         }
+        Ok(())
+    }
+
+    /// The heads' matrices of latent attention, turned ones of keys and those of values, from one in which each head has
+    /// its keys before its values.
+    fn add_latents(&mut self, layer: usize, name: &str, all: &Stored<'a>) -> Result<(), ConvertError> {
+        let latent = self.config.latent.ok_or_else(|| self.unknown(name))?;
+        let (heads, own) = (self.config.heads, latent.plain + latent.value);
+        if all.shape() != (heads * own, latent.rank) {
+            return Err(ConvertError::tensor(name, format!("the shape {:?} does not fit the family", all.shape())));
+        }
+        let parts = |within: Range<usize>| {
+            let part = |head: usize| all.clone().part(head * own + within.start..head * own + within.end);
+            let parts: Option<Vec<_>> = (0..heads).map(part).collect();
+            parts.ok_or_else(|| ConvertError::tensor(name, "it cannot be cut into heads"))
+        };
+        let (keys, values) = (parts(0..latent.plain)?, parts(latent.plain..own)?);
+        let turned = vec![heads, latent.rank, latent.plain];
+        let keys = Planned::stored(format!("blk.{layer}.attn_k_b.weight"), turned, keys);
+        self.tensors.push(Planned { order: Order::Turned, ..keys });
+        let shape = vec![heads, latent.value, latent.rank];
+        self.tensors.push(Planned::stored(format!("blk.{layer}.attn_v_b.weight"), shape, values));
         Ok(())
     }
 
@@ -266,6 +315,15 @@ impl<'a> Plan<'a, '_> {
             self.tensors.push(Planned::stored(name, vec![experts, rows, cols], matrices));
         }
         Ok(())
+    }
+}
+
+/// Biases that the family's files have no place for, if a layer's tensor of that stem has such.
+fn biases_without_name(family: &Family, stem: &str) -> Option<&'static str> {
+    match family.gguf_architecture {
+        "lfm2" | "lfm2moe" if stem.starts_with("shortconv.") => Some("biases of convolutions"),
+        "ernie4_5" if stem.starts_with("ffn_") => Some("biases of the feed-forward network"),
+        _ => None,
     }
 }
 

@@ -3,15 +3,19 @@
 use laminar_kernels::{RopeStyle, Scoring};
 
 use crate::arch::{self, Family};
-use crate::checkpoint::{Checkpoint, Gguf, GgufWriter, HfFolder};
+use crate::checkpoint::{Checkpoint, Gguf, GgufWriter, HfFolder, Value};
 use crate::config::{ModelConfig, RopeConfig};
 use crate::rope::GgufRope;
 
 use super::ConvertError;
 use super::planned::Order;
 
+/// Which values of a head turn with which dimension of a position.
+const SECTIONS: &str = "rope.dimension_sections";
 /// How much two forms of a number may differ, relatively.
 const ROUNDING: f32 = 1e-5;
+/// Radians a position below which a pair stands still, however long the context.
+const STILL: f32 = 1e-20;
 
 /// The keys of a file, and what follows from them for its tensors.
 pub(super) struct Carried {
@@ -41,8 +45,17 @@ pub(super) fn carry(
     config: &ModelConfig,
     rope: &GgufRope,
 ) -> Result<Carried, ConvertError> {
+    if family.gguf_architecture.ends_with("vl") && !rope.keys.iter().any(|(key, _)| *key == SECTIONS) {
+        let what = "positions of images, whose mrope_section is missing from config.json,".to_owned();
+        return Err(ConvertError::NotCarried { what, family: family.name });
+    }
+    let ways: &[Windows] = match config.global_heads {
+        // Gemma 4's files list their layers, whatever these are.
+        Some(_) => &[Windows::Listed],
+        None => &[Windows::ByFamily, Windows::Listed, Windows::Cut],
+    };
     let mut last = None;
-    for windows in [Windows::ByFamily, Windows::Listed, Windows::Cut] {
+    for &windows in ways {
         let config = match windows {
             Windows::Cut => within_windows(config),
             _ => config.clone(),
@@ -78,10 +91,6 @@ fn write(family: &Family, folder: &HfFolder, config: &ModelConfig, rope: &GgufRo
     count("embedding_length", config.hidden);
     count("block_count", config.layers);
     count("feed_forward_length", config.ffn);
-    count("attention.head_count", config.heads);
-    count("attention.head_count_kv", config.kv_heads);
-    count("attention.key_length", config.head_dim);
-    count("attention.value_length", config.head_dim);
     // Phi's files say so where there is none, too.
     match (windows, config.windows.iter().flatten().next()) {
         (Windows::ByFamily | Windows::Listed, Some(window)) => count("attention.sliding_window", *window),
@@ -101,6 +110,10 @@ fn write(family: &Family, folder: &HfFolder, config: &ModelConfig, rope: &GgufRo
             count("expert_gating_func", if scores.scoring == Scoring::Sigmoid { 2 } else { 1 });
             count("expert_group_count", scores.groups);
             count("expert_group_used_count", scores.groups_used);
+        }
+        // Ernie's files say that no layer behind the first experts is dense.
+        if architecture == "ernie4_5-moe" {
+            count("interleave_moe_layer_step", 1);
         }
     }
     let mut set = |key: &str, value: f32| writer.set(format!("{architecture}.{key}"), value);
@@ -122,6 +135,13 @@ fn write(family: &Family, folder: &HfFolder, config: &ModelConfig, rope: &GgufRo
             set(key, value);
         }
     }
+    for (key, value) in heads(config) {
+        writer.set(format!("{architecture}.{key}"), value);
+    }
+    let images = folder.config.get("vision_config").and_then(|images| images.get("deepstack_visual_indexes"));
+    if let Some(layers) = images.and_then(|layers| layers.as_array()) {
+        writer.set(format!("{architecture}.n_deepstack_layers"), layers.len() as u32);
+    }
     if let Some(experts) = config.experts.as_ref().filter(|experts| experts.scores.is_some()) {
         writer.set(format!("{architecture}.expert_weights_norm"), experts.normalise);
     }
@@ -133,6 +153,45 @@ fn write(family: &Family, folder: &HfFolder, config: &ModelConfig, rope: &GgufRo
         writer.set(format!("{architecture}.{key}"), value.clone());
     }
     writer
+}
+
+/// The keys about the heads of attention, and about what stands in its place.
+fn heads(config: &ModelConfig) -> Vec<(&'static str, Value)> {
+    let size = |value: usize| Value::from(value as u32);
+    let of_layer = |layer| if config.is_convolution(layer) { 0 } else { config.heads_of(layer).0 as u32 };
+    let kv_heads: Vec<u32> = (0..config.layers).map(of_layer).collect();
+    let kv_heads = match kv_heads.split_first() {
+        Some((first, rest)) if rest.iter().all(|heads| heads == first) => Value::from(*first),
+        _ => kv_heads.into(),
+    };
+    let mut keys = vec![("attention.head_count", size(config.heads)), ("attention.head_count_kv", kv_heads)];
+    let head = match (&config.latent, &config.global_heads) {
+        // The lengths are those of what is kept.
+        (Some(latent), _) => {
+            keys.extend([
+                ("attention.kv_lora_rank", size(latent.rank)),
+                ("attention.key_length_mla", size(latent.plain + latent.rotated)),
+                ("attention.value_length_mla", size(latent.value)),
+            ]);
+            keys.extend(latent.query_rank.map(|rank| ("attention.q_lora_rank", size(rank))));
+            (config.head_dim, latent.rank)
+        }
+        (None, Some(global)) => {
+            keys.extend([
+                ("attention.key_length_swa", size(config.head_dim)),
+                ("attention.value_length_swa", size(config.head_dim)),
+                ("rope.dimension_count_swa", size(config.head_dim)),
+                // Readers want them, also where there is nothing of the kind.
+                ("attention.shared_kv_layers", size(0)),
+                ("embedding_length_per_layer_input", size(0)),
+            ]);
+            (global.head_dim, global.head_dim)
+        }
+        (None, None) => (config.head_dim, config.head_dim),
+    };
+    keys.extend([("attention.key_length", size(head.0)), ("attention.value_length", size(head.1))]);
+    keys.extend(config.convolution.as_ref().map(|convolution| ("shortconv.l_cache", size(convolution.taps))));
+    keys
 }
 
 /// What a reader of the file will take the model for.
@@ -176,7 +235,7 @@ fn order(config: &ModelConfig, found: &ModelConfig) -> Order {
 fn difference(config: &ModelConfig, found: &ModelConfig) -> Option<String> {
     let rope = |a: &RopeConfig, b: &RopeConfig| {
         let frequencies = a.inv_freq.len() == b.inv_freq.len()
-            && a.inv_freq.iter().zip(&b.inv_freq).all(|(a, b)| close(Some(*a), Some(*b)));
+            && a.inv_freq.iter().zip(&b.inv_freq).all(|(a, b)| (*a < STILL && *b < STILL) || close(Some(*a), Some(*b)));
         frequencies && close(Some(a.attention_factor), Some(b.attention_factor))
     };
     let local = match (&config.local_rope, &found.local_rope) {
@@ -186,6 +245,8 @@ fn difference(config: &ModelConfig, found: &ModelConfig) -> Option<String> {
     let checks = [
         ("the rotary embedding", rope(&config.rope, &found.rope)),
         ("the rotary embedding of layers with a window", local),
+        ("which layers have no rotary embedding", config.unrotated == found.unrotated),
+        ("how pairs of latent attention are stored", config.latent.is_none() || config.rope.style == found.rope.style),
         ("the scale of attention scores", close(Some(config.attention_scale), Some(found.attention_scale))),
         ("the factor on embeddings", close(config.embedding_scale, found.embedding_scale)),
         ("the factor on branches", close(config.residual_scale, found.residual_scale)),

@@ -2,7 +2,7 @@
 
 use crate::arch::Family;
 use crate::layer_weights::LAYER_NAMES;
-use crate::weights::OUTER_NAMES;
+use crate::weights::{OUTER_NAMES, Prefix, USUAL};
 
 /// Where a tensor of a folder belongs.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,12 +24,16 @@ pub(super) enum Place<'a> {
 /// What may follow a stem.
 const SUFFIXES: [&str; 8] = [".weight", ".bias", "", "_bias", "_blocks", "_scales", ".qweight", ".weight_packed"];
 
-/// The place of a tensor; `None` for a name that the family does not have.
-pub(super) fn place<'a>(name: &'a str, family: &Family) -> Option<Place<'a>> {
-    if let Some((gguf, _)) = OUTER_NAMES.iter().find(|(_, hf)| *hf == name) {
-        return Some(Place::Outer(gguf));
+/// The place of a tensor; `None` for a name that the family does not have. `prefix` is what the folder's names begin with.
+pub(super) fn place<'a>(name: &'a str, family: &Family, prefix: Prefix) -> Option<Place<'a>> {
+    let outer = family.hf_names.iter().chain(OUTER_NAMES).find(|(_, hf)| match hf.strip_prefix(USUAL.0) {
+        Some(rest) => name.strip_prefix(prefix.0) == Some(rest),
+        None => is_head(hf) && name.strip_prefix(prefix.1) == Some(*hf),
+    });
+    if let Some((gguf, _)) = outer {
+        return Some(Place::Outer(file_name(gguf, family)));
     }
-    let (number, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let (number, rest) = name.strip_prefix(prefix.0)?.strip_prefix("layers.")?.split_once('.')?;
     let layer = number.parse().ok()?;
     // What a family says of a stem stands in the way of the common table.
     let common = LAYER_NAMES.iter().filter(|(stem, _)| family.hf_names.iter().all(|(own, _)| own != stem));
@@ -54,8 +58,27 @@ fn follow<'a>(rest: &'a str, stem: &str) -> Option<(Option<usize>, &'a str)> {
 }
 
 /// The layer that a tensor of a folder is in, whatever it is called there.
-pub(super) fn layer_of(name: &str) -> Option<usize> {
-    name.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
+pub(super) fn layer_of(name: &str, prefix: Prefix) -> Option<usize> {
+    name.strip_prefix(prefix.0)?.strip_prefix("layers.")?.split('.').next()?.parse().ok()
+}
+
+/// Whether a tensor belongs to the model for text, where a folder has one for images as well.
+pub(super) fn is_text(name: &str, prefix: Prefix) -> bool {
+    name.starts_with(prefix.0) || name.strip_prefix(prefix.1).is_some_and(is_head)
+}
+
+/// Whether a name is that of the output matrix, which is beside the layers.
+fn is_head(name: &str) -> bool {
+    name.starts_with("lm_head.")
+}
+
+/// The name that a family's files have for a tensor outside the layers.
+fn file_name(name: &'static str, family: &Family) -> &'static str {
+    match name {
+        // It is the last norm all the same.
+        "output_norm.weight" if family.gguf_architecture.starts_with("lfm2") => "token_embd_norm.weight",
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -69,7 +92,7 @@ mod tests {
 
     #[test]
     fn names_of_folders_become_names_of_files() {
-        let found = |name: &'static str, family_name: &str| match place(name, family(family_name)) {
+        let found = |name: &'static str, family_name: &str| match place(name, family(family_name), USUAL) {
             Some(Place::Layer { layer, stem, expert, suffix }) => format!("{layer} {stem} {expert:?} {suffix}"),
             Some(Place::Outer(gguf)) => gguf.to_owned(),
             None => "nothing".to_owned(),
@@ -86,10 +109,25 @@ mod tests {
             ("glm4moe", "model.layers.5.mlp.gate.e_score_correction_bias", "5 exp_probs_b None "),
             ("gpt-oss", "model.layers.0.mlp.experts.gate_up_proj_bias", "0 ffn_gate_up_exps None _bias"),
             ("gpt-oss", "model.layers.0.self_attn.sinks", "0 attn_sinks None "),
+            ("lfm2", "model.embedding_norm.weight", "token_embd_norm.weight"),
+            ("gemma4", "model.layers.2.router.per_expert_scale", "2 ffn_down_exps.scale None "),
             ("llama", "model.layers.3.self_attn.whatever.weight", "nothing"),
             ("llama", "vision.patch.weight", "nothing"),
         ] {
             assert_eq!(found(name, family), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_model_for_text_may_be_a_part_of_another() {
+        let part = ("model.language_model.", "");
+        let name = "model.language_model.layers.1.mlp.up_proj.weight";
+        let expected = Place::Layer { layer: 1, stem: "ffn_up", expert: None, suffix: ".weight" };
+        assert_eq!(place(name, family("qwen3vl"), part), Some(expected));
+        assert_eq!(layer_of(name, part), Some(1));
+        assert_eq!(place("lm_head.weight", family("qwen3vl"), part), Some(Place::Outer("output.weight")));
+        assert_eq!(place("model.layers.1.mlp.up_proj.weight", family("qwen3vl"), part), None);
+        assert!(is_text(name, part) && is_text("lm_head.weight", part));
+        assert!(!is_text("model.visual.blocks.0.mlp.linear_fc1.weight", part));
     }
 }

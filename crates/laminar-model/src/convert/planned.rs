@@ -37,13 +37,15 @@ pub(crate) enum Order {
         /// Rows of a head.
         head: usize,
     },
+    /// They are the columns of what is stored.
+    Turned,
 }
 
 impl Order {
     /// The stored row that is written as row `row`.
     fn at(self, row: usize) -> usize {
         match self {
-            Order::Same => row,
+            Order::Same | Order::Turned => row,
             Order::Pairs { head } => {
                 let (first, within) = (row / head * head, row % head);
                 first + within % 2 * (head / 2) + within / 2
@@ -108,7 +110,7 @@ impl<'a> Planned<'a> {
         match &self.source {
             Source::Values(values) => out.copy_from_slice(&values[range]),
             Source::Stored(matrices) => {
-                let (rows, cols) = matrices.first().map_or((1, 1), Stored::shape);
+                let (rows, cols) = self.matrix_shape();
                 let values = (rows * cols).max(1);
                 let (matrix, within) = (&matrices[range.start / values], range.start % values);
                 self.read_rows(matrix, within / cols..(within + range.len()) / cols, cols, out, buffer)?;
@@ -132,6 +134,16 @@ impl<'a> Planned<'a> {
             return matrix.values(rows, out, buffer);
         }
         let mut row_values = Vec::new();
+        if self.order == Order::Turned {
+            let (stored_rows, stored_cols) = matrix.shape();
+            matrix.values(0..stored_rows, &mut row_values, buffer)?;
+            for (row, out) in rows.zip(out.chunks_exact_mut(cols)) {
+                for (value, stored) in out.iter_mut().zip(row_values.chunks_exact(stored_cols)) {
+                    *value = stored[row];
+                }
+            }
+            return Ok(());
+        }
         for (row, out) in rows.zip(out.chunks_exact_mut(cols)) {
             let row = self.order.at(row);
             matrix.values(row..row + 1, &mut row_values, buffer)?;
@@ -159,10 +171,13 @@ impl<'a> Planned<'a> {
         Some(matrix.read(first * row_bytes..(first + count) * row_bytes, buffer))
     }
 
-    /// Rows of one matrix, which pieces must not cross; columns of the stored form.
+    /// Rows of one matrix, which pieces must not cross, and columns.
     pub fn matrix_shape(&self) -> (usize, usize) {
         match &self.source {
-            Source::Stored(matrices) => matrices.first().map_or((1, 1), Stored::shape),
+            Source::Stored(matrices) => {
+                let (rows, cols) = matrices.first().map_or((1, 1), Stored::shape);
+                if self.order == Order::Turned { (cols, rows) } else { (rows, cols) }
+            }
             Source::Values(values) => {
                 let cols = self.cols().max(1);
                 (values.len() / cols, cols)
@@ -180,6 +195,32 @@ mod tests {
         let order = Order::Pairs { head: 6 };
         let rows: Vec<usize> = (0..12).map(|row| order.at(row)).collect();
         assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+    }
+
+    #[test]
+    fn columns_become_rows() {
+        let bytes: Vec<u8> = [0f32, 1.0, 2.0, 3.0, 4.0, 5.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let mut writer = crate::checkpoint::GgufWriter::new("llama");
+        writer.add_tensor("m", WeightType::F32, &[2, 3]).unwrap();
+        let mut file = Vec::new();
+        writer
+            .write(&mut file, &mut |_, out| {
+                out.write_all(&bytes).map_err(|e| CheckpointError::io("write", std::path::Path::new("m"), e))
+            })
+            .unwrap();
+        let file = crate::checkpoint::Gguf::from_vec(file).unwrap();
+        let stored = || Stored::rows(file.tensor("m").unwrap(), 2, 3).unwrap();
+        // Two matrices, the second of which is read from its second row on.
+        let planned = Planned::stored("m", vec![2, 3, 2], vec![stored(), stored()]);
+        let planned = Planned { order: Order::Turned, ..planned };
+        planned.check().unwrap();
+        assert_eq!(planned.matrix_shape(), (3, 2));
+        let (mut out, mut buffer) = (Vec::new(), Vec::new());
+        planned.read(0..6, &mut out, &mut buffer).unwrap();
+        assert_eq!(out, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        planned.read(8..12, &mut out, &mut buffer).unwrap();
+        assert_eq!(out, [1.0, 4.0, 2.0, 5.0]);
+        assert!(planned.bytes(WeightType::F32, 0..6, &mut buffer).is_none());
     }
 
     #[test]

@@ -201,12 +201,7 @@ fn divisors(checkpoint: &Checkpoint, name: &str, pairs: usize) -> Result<Option<
 /// Reads `rope_parameters` (one object, or one a layer type), or the older `rope_theta` beside `rope_scaling`.
 fn read_hf(json: &Json, layer_type: &str, style: RopeStyle, head_dim: usize) -> Result<RopeConfig, ModelError> {
     let settings = HfSettings::of(json, layer_type);
-    let part = settings.opt("partial_rotary_factor")?;
-    // What MiniMax-M2 states instead.
-    let dims = match (part, settings.all.get("rotary_dim").and_then(Json::as_u64)) {
-        (None, Some(dims)) => rotated(usize::try_from(dims).unwrap_or(0), head_dim, "rotary_dim")?,
-        _ => rotated((head_dim as f32 * part.unwrap_or(1.0)) as usize, head_dim, "partial_rotary_factor")?,
-    };
+    let dims = settings.rotated(head_dim)?;
     let theta = settings.opt("rope_theta")?.unwrap_or(DEFAULT_THETA);
     if settings.kind == "proportional" {
         let mut inv_freq = scaling::part_of(theta, head_dim, dims);
@@ -297,6 +292,16 @@ impl<'a> HfSettings<'a> {
         // What Phi-3's first checkpoints call it.
         let kind = if kind == "su" || own.get("long_factor").is_some() { "longrope" } else { kind };
         Self { all: json, own, kind }
+    }
+
+    /// How many values of a head are rotated.
+    fn rotated(&self, head_dim: usize) -> Result<usize, ModelError> {
+        let part = self.opt("partial_rotary_factor")?;
+        // What MiniMax-M2 states instead.
+        match (part, self.all.get("rotary_dim").and_then(Json::as_u64)) {
+            (None, Some(dims)) => rotated(usize::try_from(dims).unwrap_or(0), head_dim, "rotary_dim"),
+            _ => rotated((head_dim as f32 * part.unwrap_or(1.0)) as usize, head_dim, "partial_rotary_factor"),
+        }
     }
 
     /// A positive number, from the settings or from beside them.

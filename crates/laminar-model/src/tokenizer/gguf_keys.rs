@@ -13,16 +13,23 @@ use crate::convert::ConvertError;
 
 use super::pre::{GPT2, Rule};
 use super::vocab::Kind;
-use super::{EncodeOptions, Tokenizer};
+use super::{EncodeOptions, Tokenizer, tiktoken};
 
 /// The keys for a model whose embedding has `rows` rows. A folder without `tokenizer.json` gives the keys of a file
-/// without a tokenizer.
+/// without a tokenizer, unless it has Kimi's `tiktoken.model`.
 ///
 /// # Errors
 /// A tokenizer that GGUF files cannot describe, or that does not fit the embedding.
 pub(crate) fn gguf_keys(folder: &HfFolder, rows: usize) -> Result<Vec<(String, Value)>, ConvertError> {
-    let Some(path) = &folder.tokenizer_json else {
-        return Ok(vec![("tokenizer.ggml.model".to_owned(), "none".into())]);
+    let path = match (&folder.tokenizer_json, &folder.tiktoken) {
+        (Some(path), _) => path,
+        (None, Some(path)) => {
+            Tokenizer::from_hf(folder)?.check_vocab(rows)?;
+            let mut keys = tiktoken::keys(folder, path, rows)?;
+            keys.extend(template(folder));
+            return Ok(keys);
+        }
+        (None, None) => return Ok(vec![("tokenizer.ggml.model".to_owned(), "none".into())]),
     };
     let tokenizer = Tokenizer::from_hf(folder)?;
     tokenizer.check_vocab(rows)?;
@@ -70,10 +77,14 @@ pub(crate) fn gguf_keys(folder: &HfFolder, rows: usize) -> Result<Vec<(String, V
     set("ggml.add_bos_token", (tokenizer.bos().is_some() && around.first().copied() == tokenizer.bos()).into());
     let adds_eos = around.len() > 1 && around.last().copied() == tokenizer.eos();
     set("ggml.add_eos_token", adds_eos.into());
-    if let Some(template) = &folder.chat_template {
-        set("chat_template", template.as_str().into());
-    }
+    keys.extend(template(folder));
     Ok(keys)
+}
+
+/// The key of a folder's chat template, if it has one.
+fn template(folder: &HfFolder) -> Option<(String, Value)> {
+    let template = folder.chat_template.as_deref()?;
+    Some(("tokenizer.chat_template".to_owned(), template.into()))
 }
 
 /// Spelling and type of every row.

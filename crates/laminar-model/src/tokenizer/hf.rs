@@ -83,9 +83,7 @@ pub(super) fn read(folder: &HfFolder) -> Result<Tokenizer, TokenizerError> {
         add_eos: bare && flag("add_eos_token"),
     };
     stop_ids.extend(ids.eos);
-    for source in [folder.generation_config.as_ref(), Some(&folder.config)] {
-        stop_ids.extend(source.into_iter().flat_map(|source| all_ids(source, "eos_token_id")));
-    }
+    stop_ids.extend(stated_ends(folder));
     stop_ids.sort_unstable();
     stop_ids.dedup();
     Ok(Tokenizer {
@@ -97,6 +95,12 @@ pub(super) fn read(folder: &HfFolder) -> Result<Tokenizer, TokenizerError> {
         stop_ids,
         chat_template: folder.chat_template.clone(),
     })
+}
+
+/// The ids that a folder's configurations say a text ends with.
+pub(super) fn stated_ends(folder: &HfFolder) -> impl Iterator<Item = u32> + '_ {
+    let sources = [folder.generation_config.as_ref(), Some(&folder.config)];
+    sources.into_iter().flatten().flat_map(|source| all_ids(source, "eos_token_id"))
 }
 
 /// Refuses merges that are longer than the longest token, which the crate answers with a panic.

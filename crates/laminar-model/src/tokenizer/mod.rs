@@ -3,7 +3,7 @@
 //! A [`Tokenizer`] comes out of a checkpoint, whatever its kind:
 //! - a GGUF file carries the vocabulary in its metadata: byte-level BPE (`tokenizer.ggml.model = "gpt2"`) or
 //!   SentencePiece BPE (`"llama"`);
-//! - a Hugging Face folder carries a `tokenizer.json`, which the `tokenizers` crate reads.
+//! - a Hugging Face folder carries a `tokenizer.json`, which the `tokenizers` crate reads, or Kimi's `tiktoken.model`.
 //!
 //! Tokens come in two classes. *Control* tokens (`<s>`, `<|im_end|>`) steer the model: they enter a prompt only through
 //! [`EncodeOptions`], never by being typed, and they are not part of the text that leaves. All others are text, and
@@ -19,6 +19,7 @@ mod markers;
 mod pre;
 mod sentencepiece;
 mod stream;
+mod tiktoken;
 mod vocab;
 
 pub use error::TokenizerError;
@@ -95,13 +96,16 @@ impl Tokenizer {
         gguf::read(metadata)
     }
 
-    /// The tokenizer of a Hugging Face folder: `tokenizer.json`, and the end tokens that `tokenizer_config.json`,
+    /// The tokenizer of a Hugging Face folder: `tokenizer.json` or Kimi's `tiktoken.model`, and the end tokens that `tokenizer_config.json`,
     /// `generation_config.json` and `config.json` name.
     ///
     /// # Errors
-    /// No `tokenizer.json`, or one that the `tokenizers` crate or our decoder cannot handle.
+    /// Neither file, or one that the `tokenizers` crate or our decoder cannot handle.
     pub fn from_hf(folder: &HfFolder) -> Result<Self, TokenizerError> {
-        hf::read(folder)
+        match (&folder.tokenizer_json, &folder.tiktoken) {
+            (None, Some(path)) => tiktoken::read(folder, path),
+            _ => hf::read(folder),
+        }
     }
 
     /// Splits a text into tokens. Linear in the length of the text but for a logarithm.

@@ -29,6 +29,14 @@ const QWEN2: &str =
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const O200K: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Kimi's: runs of Han apart, and no other word with Han in it.
+const KIMI: &str = concat!(
+    r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*",
+    r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+",
+    r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
 /// Cased letters as the DeepSeek LLM vocabulary counted them (an older Unicode, so no category says the same).
 const DEEPSEEK_LETTERS: &str = concat!(
     r"\s?[A-Za-z",
@@ -100,6 +108,7 @@ static RULES: &[Rule] = &[
         add_bos: false,
     },
     rule(&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], &[O200K]),
+    Rule { names: &["kimi-k2"], patterns: &[KIMI], ignore_merges: true, add_bos: false },
     Rule { names: &["tekken"], patterns: &[TEKKEN], ignore_merges: true, add_bos: true },
     rule(
         &["deepseek-llm"],
@@ -273,6 +282,13 @@ mod tests {
         assert_eq!(split("gpt-2", "\n\n\nb"), ["\n\n", "\n", "b"]);
         assert_eq!(split("qwen2", "x \n\n\n  b"), ["x", " \n\n\n", " ", " b"]);
         assert_eq!(split("gpt-2", "\u{2003}\u{2003}1"), ["\u{2003}", "\u{2003}", "1"]);
+    }
+
+    #[test]
+    fn kimi_cuts_words_at_case_and_around_han() {
+        assert_eq!(split("kimi-k2", "getUserName IT'S"), ["get", "User", "Name", " IT'S"]);
+        assert_eq!(split("kimi-k2", "abc漢字def かな"), ["abc", "漢字", "def", " かな"]);
+        assert_eq!(split("kimi-k2", " 漢12345"), [" ", "漢", "123", "45"]);
     }
 
     #[test]

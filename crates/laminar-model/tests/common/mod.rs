@@ -80,6 +80,18 @@ pub fn argmax(row: &[f32]) -> u32 {
     best as u32
 }
 
+/// A model's first choices where it is fed what another program was fed and has chosen, step by step.
+pub fn first_choices(model: &Model, pool: &Pool, prompt: &[u32], chosen: &[u32]) -> Vec<u32> {
+    let mut sequence = Sequence::new(model, pool, prompt.len() + chosen.len(), KvType::F16);
+    let mut row = sequence.feed(prompt).pop().unwrap();
+    let mut choices = Vec::new();
+    for &id in chosen {
+        choices.push(argmax(&row));
+        row = sequence.feed(&[id]).pop().unwrap();
+    }
+    choices
+}
+
 /// Feeds a model what llama.cpp was fed and has chosen, step by step: wherever llama.cpp's first choice leads its second by
 /// more than `least`, ours must be the same. Returns how many steps were compared.
 pub fn agrees_where_clear(
@@ -91,15 +103,13 @@ pub fn agrees_where_clear(
     least: f32,
     name: &str,
 ) -> usize {
-    let mut sequence = Sequence::new(model, pool, prompt.len() + chosen.len(), KvType::F16);
-    let mut row = sequence.feed(prompt).pop().unwrap();
+    let ours = first_choices(model, pool, prompt, chosen);
     let mut compared = 0;
-    for (step, (&id, &gap)) in chosen.iter().zip(gaps).enumerate() {
+    for (step, ((ours, id), &gap)) in ours.iter().zip(chosen).zip(gaps).enumerate() {
         if gap > least {
-            assert_eq!(argmax(&row), id, "{name}: step {step}, reference gap {gap}");
+            assert_eq!(ours, id, "{name}: step {step}, reference gap {gap}");
             compared += 1;
         }
-        row = sequence.feed(&[id]).pop().unwrap();
     }
     println!("{name}: {compared} of {} steps compared", gaps.len());
     compared
