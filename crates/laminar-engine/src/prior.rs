@@ -7,23 +7,35 @@ use laminar_schedule::{CostPrior, MachineGuess, ModelDimensions};
 /// The model's dimensions over a guess of the machine: CPU kernels multiply weights of few bits faster than others, and all
 /// wait for the same memory.
 pub(crate) fn prior(model: &Model, kv_type: KvType) -> CostPrior {
-    let config = model.config();
     let weights = model.weight_type();
-    let bytes_per_weight = weights.block_bytes() as f64 / weights.block_len() as f64;
-    let hidden = config.hidden as f64;
-    let feed_forward = config.experts.as_ref().map_or(config.ffn, |experts| experts.ffn);
-    let router = config.experts.as_ref().map_or(0, |experts| experts.count) as f64 * hidden;
-    let dimensions = ModelDimensions {
-        layers: config.layers as f64,
-        hidden,
-        vocab: config.vocab_size as f64,
-        attention_weights: mixing_weights(config) + router,
-        attention_width: config.q_width() as f64,
-        kv_bytes: KvCache::bytes_per_block(config, BLOCK_LEN, kv_type) as f64 / (BLOCK_LEN * config.layers) as f64,
-        feed_forward_weights: 3.0 * hidden * feed_forward as f64,
-        bytes_per_weight,
+    CostPrior::from_dimensions(&dimensions(model.config(), weights, kv_type), &guess(weights))
+}
+
+/// What the costs depend on. A layer is one with experts, if there are any; leading dense layers cost less or more.
+fn dimensions(config: &ModelConfig, weights: WeightType, kv_type: KvType) -> ModelDimensions {
+    let hidden = config.hidden;
+    let (attention, width) = match &config.latent {
+        // Scores are products of whole keys, sums are made of the latents in them alone.
+        Some(latent) => (
+            latent.weights(hidden, config.heads) as f64,
+            config.heads as f64 * (latent.rank as f64 + 0.5 * latent.rotated as f64),
+        ),
+        None => (mixing_weights(config), config.q_width() as f64),
     };
-    CostPrior::from_dimensions(&dimensions, &guess(weights))
+    let (every_row, feed_forward) = match &config.experts {
+        Some(experts) => (hidden * (experts.count + 3 * experts.shared_ffn.unwrap_or(0)), experts.ffn),
+        None => (0, config.ffn),
+    };
+    ModelDimensions {
+        layers: config.layers as f64,
+        hidden: hidden as f64,
+        vocab: config.vocab_size as f64,
+        attention_weights: attention + every_row as f64,
+        attention_width: width,
+        kv_bytes: KvCache::bytes_per_block(config, BLOCK_LEN, kv_type) as f64 / (BLOCK_LEN * config.layers) as f64,
+        feed_forward_weights: (3 * hidden * feed_forward) as f64,
+        bytes_per_weight: weights.block_bytes() as f64 / weights.block_len() as f64,
+    }
 }
 
 /// Weights of a layer's projections before its feed-forward network, in the mean of all layers.
@@ -44,4 +56,42 @@ fn guess(weights: WeightType) -> MachineGuess {
         _ => MachineGuess::CAUTIOUS.weight_operations,
     };
     MachineGuess { weight_operations, ..MachineGuess::CAUTIOUS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use laminar_model::arch::read_config;
+    use laminar_model::checkpoint::{Checkpoint, Gguf};
+    use laminar_model::synth::{Preset, SynthOptions, byte_tokenizer, to_vec};
+
+    /// The weights that each row of a model's second layer meets beside its experts, as the cost model has them, and the
+    /// elements of the matrices of that layer in the file.
+    fn counted_and_stored(preset: Preset) -> (f64, usize) {
+        let file = to_vec(&SynthOptions::new(preset), &byte_tokenizer()).unwrap();
+        let checkpoint = Checkpoint::Gguf(Gguf::from_vec(file).unwrap());
+        let counted = dimensions(&read_config(&checkpoint).unwrap(), WeightType::F32, KvType::F16).attention_weights;
+        let matters = |name: &str| name.starts_with("blk.1.") && name.ends_with("weight") && !name.contains("_exps");
+        let tensors = checkpoint.tensors().filter(|tensor| matters(tensor.name) && tensor.shape.len() > 1);
+        (counted, tensors.map(|tensor| tensor.elements()).sum())
+    }
+
+    #[test]
+    fn every_matrix_that_each_row_meets_is_counted_once() {
+        // Heads as they are; a router beside experts; a shared expert; latents, with one as well.
+        for preset in [Preset::Tiny, Preset::TinyMixtral, Preset::TinyGlm4Moe, Preset::TinyDeepSeek2] {
+            let (counted, stored) = counted_and_stored(preset);
+            assert_eq!(counted, stored as f64, "{preset:?}");
+        }
+    }
+
+    #[test]
+    fn latents_are_read_once_for_keys_and_values() {
+        let file = to_vec(&SynthOptions::new(Preset::TinyDeepSeek2), &byte_tokenizer()).unwrap();
+        let config = read_config(&Checkpoint::Gguf(Gguf::from_vec(file).unwrap())).unwrap();
+        let latent = config.latent.unwrap();
+        let found = dimensions(&config, WeightType::F32, KvType::F16);
+        assert_eq!(found.kv_bytes, 2.0 * (latent.rank + latent.rotated) as f64);
+        assert_eq!(found.attention_width, config.heads as f64 * (latent.rank as f64 + latent.rotated as f64 / 2.0));
+    }
 }

@@ -146,6 +146,16 @@ pub struct LatentConfig {
     pub value: usize,
 }
 
+impl LatentConfig {
+    /// Weights of a layer's matrices, in a model of such a width with so many query heads.
+    pub fn weights(&self, hidden: usize, heads: usize) -> usize {
+        let &Self { query_rank, rank, rotated, plain, value } = self;
+        let queries = heads * (plain + rotated);
+        let queries = query_rank.map_or(hidden * queries, |compressed| compressed * (hidden + queries));
+        queries + hidden * (rank + rotated) + heads * rank * (plain + value) + heads * value * hidden
+    }
+}
+
 /// A rotary position embedding (Su et al., arXiv 2104.09864).
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeConfig {

@@ -80,6 +80,21 @@ fn chunked_fills_its_budget_with_started_prompts_first() {
 }
 
 #[test]
+fn chunked_released_shares_its_budget_with_decode_rows() {
+    let mut scheduler = scheduler(Policy::ChunkedReleased { tokens: 512 });
+    [(1, 100), (2, 100), (3, 1000)].into_iter().for_each(|(id, tokens)| submit(&mut scheduler, id, tokens));
+    assert_eq!(tile(&run(&mut scheduler)).0, [(1, 0, 100), (2, 0, 100), (3, 0, 312)]);
+    let step = run(&mut scheduler);
+    assert_eq!((tile(&step).0, step.decode.len()), (vec![(3, 312, 510)], 2));
+    let mut full = Scheduler::new(config(Policy::ChunkedReleased { tokens: 1 })).unwrap();
+    submit(&mut full, 1, 1);
+    submit(&mut full, 2, 1);
+    assert_eq!(tile(&run(&mut full)).0, [(1, 0, 1)]);
+    let step = run(&mut full);
+    assert_eq!((step.tiles.len(), step.decode.len()), (0, 1), "a stream uses up the budget");
+}
+
+#[test]
 fn layered_uses_the_papers_group_count() {
     for (tokens, groups) in [(1, 1), (512, 1), (513, 2), (1100, 3), (8192, 16)] {
         let mut scheduler = scheduler(Policy::LAYERED);

@@ -183,7 +183,7 @@ mod tests {
         let extent = Extent { rows: 8192, units: 128 };
         let from = Cursor::after_feed_forward(3, 0, extent);
         let decode = machine.step(&Step { tiles: Vec::new(), ..step(from, from, 0.0) }).seconds();
-        let until = decode + 1e-3;
+        let until = decode + 2e-3;
         let (_, cost, reached) = watch.run(&machine, step(from, Cursor::after_feed_forward(3, 120, extent), until));
         let [(_, at)] = reached[..] else { panic!("{reached:?}") };
         assert!(from < at && at < Cursor::after_feed_forward(3, 120, extent));

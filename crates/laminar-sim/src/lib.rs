@@ -83,7 +83,7 @@ pub use gaps::Gaps;
 pub use hardware::{Disk, Hardware, Host, Kernels, Power};
 pub use jobs::{Job, run_all};
 pub use machine::{Roofs, VirtualMachine};
-pub use model_profile::ModelProfile;
+pub use model_profile::{Latent, ModelProfile};
 pub use perfetto::Perfetto;
 pub use plan_error::PlanError;
 pub use roofline::{Cost, Roofline};

@@ -63,6 +63,22 @@ pub struct ModelProfile {
     /// Bytes of an element of keys and values.
     #[serde(default = "half")]
     pub kv_bytes: f64,
+    /// Attention over compressed keys and values, in place of what follows from the heads.
+    #[serde(default)]
+    pub latent: Option<Latent>,
+}
+
+/// Attention of a layer that keeps its keys and values compressed (multi-head latent attention). The heads of the profile are
+/// then those of the attention itself: many query heads over one that is as wide as what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Latent {
+    /// Weights of its matrices.
+    pub weights: f64,
+    /// Values kept of a position, for keys and values together.
+    pub kept: f64,
+    /// How many of them sums are made of.
+    pub summed: f64,
 }
 
 /// BF16.
@@ -124,9 +140,14 @@ impl ModelProfile {
         if (self.window == 0) != (self.window_period == 0) || self.window_layers > self.window_period {
             return wrong("window, window_period and window_layers belong together");
         }
-        let sizes = [self.weight_bytes, self.expert_bytes, self.kv_bytes];
-        if !sizes.iter().all(|bytes| bytes.is_finite() && *bytes > 0.0) {
+        let positive = |value: &f64| value.is_finite() && *value > 0.0;
+        if ![self.weight_bytes, self.expert_bytes, self.kv_bytes].iter().all(positive) {
             return wrong("weight_bytes, expert_bytes and kv_bytes must be above 0");
+        }
+        if let Some(Latent { weights, kept, summed }) = self.latent
+            && ![weights, kept, summed].iter().all(positive)
+        {
+            return wrong("the sizes of latent must be above 0");
         }
         Ok(self)
     }
@@ -144,9 +165,21 @@ impl ModelProfile {
         }
     }
 
-    /// Weights of a layer's query, key, value and output matrices, and of its router.
+    /// Weights of the matrices of a layer's attention, and of its router.
     pub fn attention_weights(&self) -> f64 {
-        (2 * self.hidden * (self.q_heads + self.kv_heads) * self.head_dim + self.hidden * self.experts) as f64
+        let heads = (2 * self.hidden * (self.q_heads + self.kv_heads) * self.head_dim) as f64;
+        self.latent.map_or(heads, |latent| latent.weights) + (self.hidden * self.experts) as f64
+    }
+
+    /// Multiplications of a row with a position it attends to: as many for its scores as for its sums, on average.
+    pub fn attention_width(&self) -> f64 {
+        let width = self.latent.map_or(self.head_dim as f64, |latent| 0.5 * (latent.kept + latent.summed));
+        self.q_heads as f64 * width
+    }
+
+    /// Values of a row's queries, keys and values in a layer.
+    pub fn attention_values(&self) -> f64 {
+        (self.q_heads * self.head_dim) as f64 + self.kept_values()
     }
 
     /// Weights of the network beside the experts.
@@ -166,7 +199,11 @@ impl ModelProfile {
 
     /// Bytes of the keys and values of one position in one layer.
     pub fn kv_bytes_per_layer(&self) -> f64 {
-        (2 * self.kv_heads * self.head_dim) as f64 * self.kv_bytes
+        self.kept_values() * self.kv_bytes
+    }
+
+    fn kept_values(&self) -> f64 {
+        self.latent.map_or((2 * self.kv_heads * self.head_dim) as f64, |latent| latent.kept)
     }
 
     /// Bytes of all experts.
@@ -190,7 +227,7 @@ impl ModelProfile {
             hidden: self.hidden as f64,
             vocab: self.vocab as f64,
             attention_weights: self.attention_weights() + shared,
-            attention_width: (self.q_heads * self.head_dim) as f64,
+            attention_width: self.attention_width(),
             kv_bytes: self.kv_bytes_per_layer(),
             feed_forward_weights: feed_forward,
             bytes_per_weight: if self.experts > 0 { self.expert_bytes } else { self.weight_bytes },
@@ -225,6 +262,19 @@ mod tests {
     fn every_second_layer_has_a_window() {
         let model = ModelProfile::named("gpt-oss-20b").unwrap();
         assert_eq!([0, 1, 2, 3, 24].map(|layer| model.windowed_below(layer)), [0, 1, 1, 2, 12]);
+    }
+
+    #[test]
+    fn compressed_keys_and_values_are_counted_as_they_are_kept() {
+        // DeepSeek-V3: 128 heads of 128 + 64, latents of 512, queries through 1536.
+        let text = "name = \"x\"\nlayers = 61\nhidden = 7168\nvocab = 129280\nq_heads = 128\nkv_heads = 1\nhead_dim = 576\n\
+             experts = 256\ntop_k = 8\nexpert_width = 2048\ndense_width = 2048\n\
+             [latent]\nweights = 187105280\nkept = 576\nsummed = 512\n";
+        let model = ModelProfile::parse(text).unwrap();
+        assert_eq!(model.kv_bytes_per_layer() * 61.0, 70_272.0, "published: about 70 KB a token");
+        assert_eq!(model.attention_weights(), 187_105_280.0 + 7168.0 * 256.0);
+        assert_eq!(model.attention_width(), 128.0 * 544.0);
+        assert!(ModelProfile::parse(&text.replace("kept = 576", "kept = 0")).is_err());
     }
 
     #[test]

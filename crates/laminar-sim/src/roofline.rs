@@ -294,7 +294,7 @@ impl Roofline {
         let devices = hardware.devices as f64;
         let hidden = rows * model.hidden as f64 * VALUE_BYTES;
         // Every device has all of the hidden values, and its share of queries, keys and values.
-        let heads = rows * ((model.q_heads + 2 * model.kv_heads) * model.head_dim) as f64 * VALUE_BYTES / devices;
+        let heads = rows * model.attention_values() * VALUE_BYTES / devices;
         // A ring: each device sends nearly all of the sum twice, in parts.
         let exchanged = hidden * 2.0 * (devices - 1.0) / devices;
         let mut seconds = hardware.kernels.layer_us * 1e-6;
@@ -312,7 +312,7 @@ impl Roofline {
         let Self { hardware, model, .. } = self;
         let (kernels, devices) = (&hardware.kernels, hardware.devices as f64);
         let sight = sight as usize;
-        let per_pair = (4 * model.q_heads * model.head_dim) as f64;
+        let per_pair = 4.0 * model.attention_width();
         let (prefill_ops, decode_ops) = (per_pair * prefill.attended[sight], per_pair * decode.attended[sight]);
         let kv = model.kv_bytes_per_layer();
         let (prefill_kv, decode_kv) = (kv * prefill.cached[sight], kv * decode.cached[sight]);

@@ -27,6 +27,8 @@ pub struct Server {
     pub slo: Slo,
     /// Requests that arrive within these seconds are measured; the others are there to make it a server under load.
     pub window: Range<f64>,
+    /// Whether requests that do not fit count as answered at once with nothing, as in the layered prefill paper's evaluation.
+    pub counts_refused: bool,
 }
 
 /// One step, as an observer sees it.
@@ -67,7 +69,7 @@ impl Outcome {
 /// What a run amounts to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Served {
-    /// Requests of the window, in the order of their arrival. Those that the scheduler refused are missing.
+    /// Requests of the window, in the order of their arrival. Those that the scheduler refused are missing unless they count.
     pub outcomes: Vec<Outcome>,
     /// Gaps between tokens of these requests.
     pub gaps: Gaps,
@@ -219,9 +221,15 @@ pub fn serve(server: &Server, requests: &[Request], mut observe: impl FnMut(Mome
     served.seconds = now;
     served.joules += roofline.static_watts() * now;
     served.preemptions = scheduler.stats().preemptions;
-    for sequence in live.iter().filter(|sequence| sequence.tokens > 0) {
-        served.tokens += (sequence.request.prompt + sequence.tokens) as u64;
-        if sequence.measured {
+    for sequence in &live {
+        let refused = sequence.tokens == 0;
+        if !refused {
+            served.tokens += (sequence.request.prompt + sequence.tokens) as u64;
+        }
+        if refused && sequence.measured && server.counts_refused {
+            let Live { request, in_system, .. } = *sequence;
+            served.outcomes.push(Outcome { request, in_system, ttft_s: 0.0, worst_gap_s: 0.0, e2e_s: 0.0 });
+        } else if !refused && sequence.measured {
             served.outcomes.push(Outcome {
                 request: sequence.request,
                 in_system: sequence.in_system,

@@ -4,7 +4,7 @@
 
 use laminar_schedule::Policy;
 use laminar_sim::workload::{Answers, Arrivals, Lengths, Request, Workload};
-use laminar_sim::{Hardware, Job, ModelProfile, Perfetto, Roofline, Routing, Server, Slo, run_all, serve};
+use laminar_sim::{Hardware, Job, ModelProfile, Outcome, Perfetto, Roofline, Routing, Server, Slo, run_all, serve};
 
 fn server(policy: Policy) -> Server {
     let hardware = Hardware::named("h100-sxm").unwrap().with_devices(2);
@@ -16,12 +16,14 @@ fn server(policy: Policy) -> Server {
         context: 32_768,
         slo: Slo { ttft_s: 5.0, tbt_s: 0.125 },
         window: 0.0..1e9,
+        counts_refused: false,
     }
 }
 
-const POLICIES: [Policy; 5] = [
+const POLICIES: [Policy; 6] = [
     Policy::Whole,
     Policy::CHUNKED,
+    Policy::ChunkedReleased { tokens: 512 },
     Policy::LAYERED,
     Policy::LayeredReleased { cohort_tokens: 8192, groups: 16 },
     Policy::ADAPTIVE,
@@ -65,6 +67,12 @@ fn what_does_not_fit_is_refused_and_the_others_are_served() {
     let requests = [request(0.0, 100), request(0.1, 40_000), request(0.2, 100)];
     let served = serve(&server(Policy::LAYERED), &requests, |_| ()).unwrap();
     assert_eq!((served.refused, served.outcomes.len()), (1, 2));
+    let counting = Server { counts_refused: true, ..server(Policy::LAYERED) };
+    let counted = serve(&counting, &requests, |_| ()).unwrap();
+    assert_eq!((counted.refused, counted.tokens, counted.outcomes.len()), (1, served.tokens, 3));
+    let Outcome { request, ttft_s, e2e_s, .. } = counted.outcomes[1];
+    assert_eq!((request, ttft_s, e2e_s), (requests[1], 0.0, 0.0));
+    assert_eq!([counted.outcomes[0], counted.outcomes[2]], served.outcomes[..]);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn a_page_and_a_trace_are_written() {
 fn the_list_names_what_there_is_and_json_has_the_profiles() {
     let list = finish(laminar().args(["simulate", "list"]));
     assert_eq!(list.code, 0);
-    for name in ["h100-sxm", "epyc-2core", "qwen3-235b-a22b", "arxiv", "layered-released"] {
+    for name in ["h100-sxm", "epyc-2core", "qwen3-235b-a22b", "arxiv", "layered-released", "chunked-released"] {
         assert!(list.stdout.contains(name), "{name}");
     }
     let json = finish(laminar().args(["simulate", "list", "--json"])).json();

@@ -28,6 +28,12 @@ pub enum Policy {
         /// Prompt tokens a step.
         tokens: usize,
     },
+    /// As [`Policy::Chunked`], by the rules of the paper's released code: a baseline for comparisons. The budget is shared: each
+    /// decode row of a step leaves room for one prompt token less.
+    ChunkedReleased {
+        /// Decode rows and prompt tokens a step.
+        tokens: usize,
+    },
     /// A step runs a whole cohort through one group of layers (layered prefill, arXiv 2510.08055).
     Layered {
         /// Prompt tokens that one layer group stands for; the paper's 512.
@@ -85,6 +91,7 @@ impl Policy {
         match self {
             Policy::Whole => "whole",
             Policy::Chunked { .. } => "chunked",
+            Policy::ChunkedReleased { .. } => "chunked-released",
             Policy::Layered { .. } => "layered",
             Policy::LayeredReleased { .. } => "layered-released",
             Policy::ChunkedDeadline { .. } => "chunked-deadline",
@@ -99,7 +106,9 @@ impl Policy {
 
     pub(crate) fn check(&self, layers: usize) -> Result<(), ConfigError> {
         match *self {
-            Policy::Chunked { tokens: 0 } => Err(ConfigError::Zero { field: "chunked tokens" }),
+            Policy::Chunked { tokens: 0 } | Policy::ChunkedReleased { tokens: 0 } => {
+                Err(ConfigError::Zero { field: "chunked tokens" })
+            }
             Policy::Layered { group_tokens: 0, .. } => Err(ConfigError::Zero { field: "layered group_tokens" }),
             Policy::Layered { cohort_tokens: 0, .. } => Err(ConfigError::Zero { field: "layered cohort_tokens" }),
             Policy::Layered { groups: Some(0), .. } => Err(ConfigError::Zero { field: "layered groups" }),
@@ -127,6 +136,10 @@ impl Policy {
             Policy::Whole => (None, one_cohort(state, |state| whole::gather(&mut state.queues), |_| 1)),
             Policy::Chunked { tokens } => {
                 (None, one_cohort(state, |state| chunked::gather(&mut state.queues, tokens), |_| 1))
+            }
+            Policy::ChunkedReleased { tokens } => {
+                let left = tokens.saturating_sub(state.batch().rows);
+                (None, one_cohort(state, |state| chunked::gather(&mut state.queues, left), |_| 1))
             }
             Policy::Layered { group_tokens, cohort_tokens, groups } => {
                 let gather = |state: &mut State| layered::gather(&mut state.queues, cohort_tokens);

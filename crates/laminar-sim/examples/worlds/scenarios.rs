@@ -68,6 +68,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     prop_oneof![
         Just(Policy::Whole),
         prop_oneof![Just(1usize), Just(7), Just(64), Just(512)].prop_map(|tokens| Policy::Chunked { tokens }),
+        prop_oneof![Just(2usize), Just(9), Just(64), Just(512)].prop_map(|tokens| Policy::ChunkedReleased { tokens }),
         (1usize..80, 1usize..200, prop::option::of(1usize..13))
             .prop_map(|(group_tokens, cohort_tokens, groups)| Policy::Layered { group_tokens, cohort_tokens, groups }),
         (1usize..3000, 1usize..13)

@@ -14,12 +14,18 @@ impl Auditor {
             ensure!(whole_layers, Policy, "the tile stops within a layer: {:?}", tile.to);
         }
         let all_layers = tile.from == Cursor::at_layer(0) && tile.to == Cursor::at_layer(layers);
-        if let Policy::Whole | Policy::Chunked { .. } | Policy::ChunkedDeadline { .. } = self.config.policy {
+        if let Policy::Whole
+        | Policy::Chunked { .. }
+        | Policy::ChunkedReleased { .. }
+        | Policy::ChunkedDeadline { .. } = self.config.policy
+        {
             ensure!(all_layers, Policy, "the tile runs from {:?} to {:?}", tile.from, tile.to);
         }
         match self.config.policy {
             Policy::Whole => self.check_uncut(tile, usize::MAX),
-            Policy::Chunked { tokens } | Policy::ChunkedDeadline { tokens, .. } => {
+            Policy::Chunked { tokens }
+            | Policy::ChunkedReleased { tokens }
+            | Policy::ChunkedDeadline { tokens, .. } => {
                 ensure!(tile.rows() <= tokens, Policy, "a chunk has {} rows", tile.rows());
                 Ok(())
             }

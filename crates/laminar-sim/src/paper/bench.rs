@@ -1,16 +1,23 @@
-//! The paper's testbed: two H100, its models, its workloads, its policies, its time of measuring.
+//! The paper's testbed: two H100, its models, its workloads, its policies, its way of measuring.
+//!
+//! A run of the paper's script begins with an empty server (a minute of the same traffic has warmed it up and is over), sends
+//! requests for ten minutes and counts all of them, those included that the server refuses for their length: their time to the
+//! first token is 0 in its lists. When requests come is known to the microsecond, since the script seeds its generator with 0.
 
 use super::published::Panel;
-use crate::workload::{Answers, Workload};
+use crate::workload::{Answers, Arrivals, Workload};
 use crate::{Hardware, Job, ModelProfile, PlanError, Roofline, Routing, Server, Slo};
 use laminar_schedule::{Policy, Targets};
 use std::time::Duration;
 
-/// Seconds of arrivals: a minute to warm up, ten that are measured, a minute to cool down.
-const SECONDS: f64 = 720.0;
+/// Seconds of arrivals.
+const SECONDS: f64 = 600.0;
 
-/// Seconds that are measured.
-const WINDOW: std::ops::Range<f64> = 60.0..660.0;
+/// Seconds that are measured: all.
+const WINDOW: std::ops::Range<f64> = 0.0..f64::INFINITY;
+
+/// When requests come.
+const ARRIVALS: Arrivals = Arrivals::Benchmark { seed: 0 };
 
 /// Most sequences at once.
 const MAX_SEQUENCES: usize = 256;
@@ -47,7 +54,8 @@ impl Bench {
         // Published of arXiv is how many tokens go in for each that comes out. Of ShareGPT it is the trace whose answers are the
         // caps, and the engine ends an answer also where the model does.
         let answers = if workload == "sharegpt" { Answers::Capped } else { Answers::AsGiven };
-        Ok(Self { roofline, workload: Workload { answers, ..Workload::named(workload)? }, slo, groups })
+        let workload = Workload { answers, arrivals: ARRIVALS, ..Workload::named(workload)? };
+        Ok(Self { roofline, workload, slo, groups })
     }
 
     /// The testbed of one of the paper's panels.
@@ -71,7 +79,7 @@ impl Bench {
     pub fn job(&self, way: Way, rate: f64, seed: u64) -> Job {
         let time = Duration::from_secs_f64;
         let policy = match way {
-            Way::Chunked(tokens) => Policy::Chunked { tokens },
+            Way::Chunked(tokens) => Policy::ChunkedReleased { tokens },
             Way::Layered => Policy::LayeredReleased { cohort_tokens: COHORT_TOKENS, groups: self.groups },
             Way::Groups(groups) => Policy::LayeredReleased { cohort_tokens: COHORT_TOKENS, groups },
             Way::Adaptive => Policy::Adaptive {
@@ -86,6 +94,7 @@ impl Bench {
             context: CONTEXT,
             slo: self.slo,
             window: WINDOW,
+            counts_refused: true,
         };
         Job { server, workload: self.workload.clone(), rate, seconds: SECONDS, seed }
     }

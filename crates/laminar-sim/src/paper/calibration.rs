@@ -121,6 +121,7 @@ fn distance(constants: &Constants, hardware: &Hardware, models: &[ModelProfile])
             sum += miss(cost.expert_bytes, row.load_gb * 1e9) + miss(cost.experts_s, row.experts_ms * 1e-3);
             sum += miss(cost.seconds(), row.total_ms * 1e-3);
             sum += row.attention_ms.map_or(0.0, |published| miss(cost.attention_s, published * 1e-3));
+            sum += row.script_ms.map_or(0.0, |published| miss(cost.seconds(), published * 1e-3));
         }
     }
     let routing = Routing::Skewed { shape: constants.shape, kinship: constants.kinship };

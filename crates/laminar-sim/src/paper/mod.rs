@@ -51,6 +51,7 @@ pub fn run(done: &(dyn Fn() + Sync)) -> Result<Paper, PlanError> {
     let mut rows = latency::fitted()?;
     rows.extend(latency::predicted(&run)?);
     rows.extend(latency::close_to_full(&run)?);
+    rows.extend(latency::traced_request()?);
     let curves = slo::curves(&run)?;
     rows.extend(slo::rows(&curves));
     rows.extend(latency::answers_to_the_cap(&run)?);
@@ -66,9 +67,7 @@ pub fn run(done: &(dyn Fn() + Sync)) -> Result<Paper, PlanError> {
 /// Never, unless a built-in profile is broken.
 pub fn ten_minutes() -> Result<Job, PlanError> {
     let bench = Bench::panel(&PANELS[3])?.answering(Answers::AsGiven);
-    let mut job = bench.job(Way::Chunked(2048), 9.0, 1);
-    (job.seconds, job.server.window) = (600.0, 0.0..600.0);
-    Ok(job)
+    Ok(bench.job(Way::Chunked(2048), 9.0, 1))
 }
 
 /// The row of the simulator's own speed: seconds that [`ten_minutes`] took.

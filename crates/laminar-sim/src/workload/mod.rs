@@ -3,6 +3,7 @@
 mod arrivals;
 mod csv;
 mod lengths;
+mod mersenne;
 
 pub use arrivals::Arrivals;
 pub use lengths::Lengths;
@@ -90,7 +91,7 @@ impl Workload {
                 "rate and seconds must be above 0, for at most a million requests".to_owned(),
             ));
         }
-        let times = self.arrivals.times((rate * seconds).round() as usize, seconds, seed);
+        let times = self.arrivals.times(rate, seconds, seed);
         let mut lengths = self.lengths.list(times.len(), seed);
         if self.answers == Answers::Capped {
             let own = self.lengths.list(times.len(), mix(seed, OWN));

@@ -32,7 +32,9 @@ fn lengths_have_the_published_statistics() {
         near(found, published, 0.03);
     }
     let [prompt, output] = lengths("arxiv");
-    near(prompt[0], 9194.0, 0.02);
+    for (found, published) in prompt.into_iter().zip([9194.0, 7700.0, 7184.0, 16_659.0]) {
+        near(found, published, 0.03);
+    }
     near(output[0], 230.0, 0.02);
     let [prompt, output] = lengths("azure-conv");
     near(prompt[0], 1155.0, 0.03);
@@ -71,7 +73,28 @@ fn arrivals_have_their_rate_and_bursts_vary_more() {
         deviation / mean
     };
     near(variation(Arrivals::Poisson), 1.0, 0.03);
+    near(variation(Arrivals::Benchmark { seed: 0 }), 1.0, 0.03);
     near(variation(Arrivals::Bursty { variation: 3.0 }), 3.0, 0.1);
+}
+
+#[test]
+fn the_benchmark_sends_at_its_own_times_whatever_the_seed() {
+    let workload = Workload { arrivals: Arrivals::Benchmark { seed: 0 }, ..Workload::named("arxiv").unwrap() };
+    let times = |rate, seed| -> Vec<f64> {
+        let requests = workload.requests(rate, 600.0, seed).unwrap();
+        requests.iter().map(|request| request.arrival_s).collect()
+    };
+    let one = times(1.3, 1);
+    // -ln(1 - u) / 1.3 for NumPy's first numbers, 0.5488135 and 0.7151894.
+    for (found, expected) in one[..3].iter().zip([0.0, 0.612_211_1, 1.578_311_7]) {
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    }
+    assert_eq!((one.len(), times(2.3, 1).len()), (780, 1379), "as the script counts them");
+    near(one[779], 604.8, 0.001);
+    assert_eq!(one, times(1.3, 2));
+    let lengths =
+        |seed| workload.requests(1.3, 600.0, seed).unwrap().iter().map(|request| request.prompt).collect::<Vec<_>>();
+    assert_ne!(lengths(1), lengths(2));
 }
 
 #[test]

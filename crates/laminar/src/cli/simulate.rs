@@ -80,7 +80,7 @@ pub struct PlanArgs {
     /// Policies
     #[arg(long, value_enum, value_name = "P,P", value_delimiter = ',', default_value = "adaptive")]
     pub policy: Vec<SimulatedPolicy>,
-    /// Prompt tokens a step under chunked, and at most under chunked-deadline
+    /// Prompt tokens a step under chunked, at most under chunked-deadline, and with decode rows under chunked-released
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "512")]
     pub chunk: Vec<NonZeroUsize>,
     /// Layer groups under layered, and of a full cohort under layered-released [default: one for each 512 tokens; 16]
@@ -138,6 +138,8 @@ pub enum SimulatedPolicy {
     LayeredReleased,
     /// A prompt runs in chunks of --chunk tokens
     Chunked,
+    /// The same by the rules of the paper's released code: --chunk counts decode rows, too
+    ChunkedReleased,
     /// A prompt runs in chunks that end within the target
     ChunkedDeadline,
     /// A prompt runs whole in one step; streams wait for it

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use laminar_model::arch::read_config;
+use laminar_model::checkpoint::Checkpoint;
 use laminar_model::inspect::inspect;
 use laminar_schedule::{Policy, Targets};
 use laminar_sim::workload::{Arrivals, Workload};
-use laminar_sim::{Hardware, Job, ModelProfile, Roofline, Routing, Server, Slo};
+use laminar_sim::{Hardware, Job, Latent, ModelProfile, Roofline, Routing, Server, Slo};
 use serde::Serialize;
 
 use crate::cli::{PlanArgs, RoutingName, SimulatedPolicy};
@@ -69,6 +70,7 @@ pub fn cases(args: &PlanArgs, quiet: bool) -> anyhow::Result<Vec<Case>> {
                     context: args.ctx.get(),
                     slo: Slo { ttft_s: args.slo_ttft.as_secs_f64(), tbt_s: args.slo_tbt.as_secs_f64() },
                     window: 0.1 * seconds..1.1 * seconds,
+                    counts_refused: false,
                 };
                 let job =
                     Job { server, workload: workload.clone(), rate: *rate, seconds: 1.2 * seconds, seed: args.seed };
@@ -110,6 +112,10 @@ fn policies(args: &PlanArgs, layers: usize) -> anyhow::Result<Vec<(Policy, Strin
             SimulatedPolicy::Whole => policies.push((Policy::Whole, name)),
             SimulatedPolicy::Chunked => {
                 policies.extend(chunks.clone().map(|tokens| (Policy::Chunked { tokens }, format!("{name} {tokens}"))));
+            }
+            SimulatedPolicy::ChunkedReleased => {
+                let policy = |tokens| (Policy::ChunkedReleased { tokens }, format!("{name} {tokens}"));
+                policies.extend(chunks.clone().map(policy));
             }
             SimulatedPolicy::ChunkedDeadline => {
                 policies.extend(chunks.clone().map(|tokens| {
@@ -169,13 +175,25 @@ fn model(name: &str, quiet: bool) -> anyhow::Result<ModelProfile> {
     }
 }
 
-/// What a checkpoint says of itself.
+/// A checkpoint by name or file.
 fn checkpoint(name: &str, quiet: bool) -> anyhow::Result<ModelProfile> {
     let source = source::open(Some(name), quiet)?;
-    let config = read_config(&source.checkpoint).with_context(|| format!("model {}", source.name))?;
-    let summary = inspect(&source.checkpoint)?;
+    profile(source.name, &source.checkpoint)
+}
+
+/// What a checkpoint says of itself.
+fn profile(name: String, checkpoint: &Checkpoint) -> anyhow::Result<ModelProfile> {
+    let config = read_config(checkpoint).with_context(|| format!("model {name}"))?;
+    let summary = inspect(checkpoint)?;
     let experts = config.experts.as_ref();
-    let in_experts = experts.map_or(0, |experts| config.layers * experts.count * 3 * config.hidden * experts.ffn);
+    let in_experts = experts.map_or(0, |experts| {
+        config.layers.saturating_sub(experts.dense_layers) * experts.count * 3 * config.hidden * experts.ffn
+    });
+    let latent = config.latent.map(|latent| Latent {
+        weights: latent.weights(config.hidden, config.heads) as f64,
+        kept: (latent.rank + latent.rotated) as f64,
+        summed: latent.rank as f64,
+    });
     let elsewhere = (summary.parameters as f64 - in_experts as f64).max(1.0);
     let expert_bytes = summary.expert_bytes as f64 / in_experts.max(1) as f64;
     let window = config.windows.iter().flatten().copied().next().unwrap_or(0);
@@ -183,7 +201,7 @@ fn checkpoint(name: &str, quiet: bool) -> anyhow::Result<ModelProfile> {
     let with = config.windows.iter().take_while(|window| window.is_some()).count();
     let without = config.windows.iter().skip(with).take_while(|window| window.is_none()).count();
     let profile = ModelProfile {
-        name: source.name,
+        name,
         layers: config.layers,
         hidden: config.hidden,
         vocab: config.vocab_size,
@@ -196,10 +214,11 @@ fn checkpoint(name: &str, quiet: bool) -> anyhow::Result<ModelProfile> {
         experts: experts.map_or(0, |experts| experts.count),
         top_k: experts.map_or(0, |experts| experts.top_k),
         expert_width: experts.map_or(0, |experts| experts.ffn),
-        dense_width: if experts.is_some() { 0 } else { config.ffn },
+        dense_width: experts.map_or(config.ffn, |experts| experts.shared_ffn.unwrap_or(0)),
         weight_bytes: (summary.total_bytes - summary.expert_bytes) as f64 / elsewhere,
         expert_bytes: if in_experts > 0 { expert_bytes } else { 2.0 },
         kv_bytes: 2.0,
+        latent,
     };
     Ok(profile.checked()?)
 }
@@ -210,4 +229,43 @@ fn is_file(name: &str, extension: &str) -> bool {
 
 fn read(path: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use laminar_model::checkpoint::Gguf;
+    use laminar_model::synth::{Preset, SynthOptions, byte_tokenizer, to_vec};
+
+    /// The profile of a made-up model, and how many weights its layers' matrices have in the file: in attention and routers,
+    /// in shared experts, and in experts.
+    fn profile_and_file(preset: Preset) -> (ModelProfile, [f64; 3]) {
+        let file = to_vec(&SynthOptions::new(preset), &byte_tokenizer()).unwrap();
+        let checkpoint = Checkpoint::Gguf(Gguf::from_vec(file).unwrap());
+        let mut counts = [0.0; 3];
+        for tensor in checkpoint.tensors().filter(|tensor| tensor.name.starts_with("blk.1.") && tensor.shape.len() > 1)
+        {
+            let kind = if tensor.name.contains("_exps") { 2 } else { usize::from(tensor.name.contains("_shexp")) };
+            counts[kind] += tensor.elements() as f64;
+        }
+        (profile("made up".to_owned(), &checkpoint).unwrap(), counts)
+    }
+
+    #[test]
+    fn latents_and_shared_experts_are_those_of_the_file() {
+        for preset in [Preset::Tiny, Preset::TinyGlm4Moe, Preset::TinyDeepSeek2] {
+            let (profile, [attention, shared, experts]) = profile_and_file(preset);
+            assert_eq!(profile.attention_weights(), attention, "{preset:?}");
+            assert_eq!(profile.dense_weights(), shared, "{preset:?}");
+            assert_eq!(profile.expert_weights() * profile.experts as f64, experts, "{preset:?}");
+        }
+        let (profile, _) = profile_and_file(Preset::TinyDeepSeek2);
+        let kept = profile.head_dim as f64;
+        assert_eq!(
+            profile.kv_bytes_per_layer(),
+            2.0 * kept,
+            "one row of latents and rotated keys, not one for each head"
+        );
+        assert!(profile.attention_width() < profile.q_heads as f64 * kept);
+    }
 }
