@@ -1,6 +1,7 @@
 //! One request inside the engine thread.
 
-use crate::guide::{Advance, Guide, MaskThreads, Next};
+use crate::choose::choose;
+use crate::guide::{Advance, Guide, MaskThreads};
 use crate::logprobs::logprobs;
 use crate::sampler::Sampler;
 use crate::shared::Slot;
@@ -240,7 +241,7 @@ impl Active {
             }
         };
         let complete = match &mut self.guide {
-            Some(guide) if !stopped => match guide.accept(id, !self.sampler.agreed(), masks) {
+            Some(guide) if !stopped => match guide.accept(id, self.sampler.place(), masks) {
                 Ok(advance) => advance == Advance::Complete,
                 Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
             },
@@ -294,24 +295,5 @@ impl Active {
         };
         drop(self.slot);
         let _ = self.events.send(Due { event, at: None });
-    }
-}
-
-/// Chooses a token that a grammar allows.
-fn choose(sampler: &mut Sampler, guide: &mut Guide, logits: &[f32], masks: &MaskThreads) -> Result<u32, String> {
-    if let Next::Open = guide.next(masks)? {
-        if let Some(id) = sampler.propose(logits).filter(|id| guide.allows(*id)) {
-            sampler.take(id);
-            return Ok(id);
-        }
-        guide.compute()?;
-    }
-    match guide.next(masks)? {
-        Next::Among(mask) => Ok(sampler.sample(logits, Some(mask))),
-        Next::Forced(id) => {
-            sampler.take(id);
-            Ok(id)
-        }
-        Next::Open => Err("the mask is missing".to_owned()),
     }
 }

@@ -22,7 +22,7 @@ use llguidance::{Matcher, ParserFactory, regex_to_lark};
 use serde_json::{Value, json};
 
 use crate::guide::Ahead;
-use crate::schema::unsupported;
+use crate::schema::{narrow_formats, unsupported};
 use crate::spelling::Spelling;
 
 /// White space between the tokens of constrained JSON: one space, or a line break and the indentation behind it. A grammar
@@ -99,6 +99,7 @@ impl GrammarCompiler {
         if size > MAX_BYTES {
             return Err(GrammarError(format!("the grammar has {size} bytes; at most {MAX_BYTES} are accepted")));
         }
+        let ends_when_complete = !parts.iter().any(may_end_a_rule);
         let top = TopLevelGrammar { grammars: parts, max_tokens: None };
         let parser = self.factory.create_parser(top);
         let mut matcher = Matcher::new(parser);
@@ -106,7 +107,7 @@ impl GrammarCompiler {
             Some(error) => Err(GrammarError(error)),
             None => {
                 let ahead = Ahead::of(&mut matcher).map_err(GrammarError)?;
-                Ok(Constraint(Arc::new(Compiled { matcher: Mutex::new(matcher), ahead })))
+                Ok(Constraint(Arc::new(Compiled { matcher: Mutex::new(matcher), ahead, ends_when_complete })))
             }
         }
     }
@@ -149,6 +150,7 @@ fn with_whitespace(schema: &Value) -> Result<Value, GrammarError> {
     if let Some(path) = unsupported(&schema) {
         return Err(GrammarError(format!("the keyword `{path}` is not supported")));
     }
+    narrow_formats(&mut schema);
     schema["x-guidance"] = json!({ "whitespace_pattern": WHITESPACE });
     Ok(schema)
 }
@@ -156,6 +158,12 @@ fn with_whitespace(schema: &Value) -> Result<Value, GrammarError> {
 fn size_of_part(part: &GrammarWithLexer) -> usize {
     let schema = part.json_schema.as_ref().map_or(0, |schema| schema.to_string().len());
     schema + part.lark_grammar.as_ref().map_or(0, String::len)
+}
+
+/// Whether a token that ends the text may end a single rule of this grammar, as in `rule[stop=""]`.
+fn may_end_a_rule(part: &GrammarWithLexer) -> bool {
+    let lark = part.lark_grammar.as_deref().unwrap_or_default();
+    lark.contains("stop") || lark.contains("suffix")
 }
 
 pub(crate) fn first_line(text: &str) -> String {
@@ -170,6 +178,8 @@ struct Compiled {
     matcher: Mutex<Matcher>,
     /// How an answer begins.
     ahead: Ahead,
+    /// Whether a token that ends the text may come where the answer is complete and nowhere else.
+    ends_when_complete: bool,
 }
 
 impl Constraint {
@@ -178,6 +188,11 @@ impl Constraint {
         let matcher = self.0.matcher.lock().unwrap_or_else(PoisonError::into_inner);
         // A shallow clone would share caches whose limits another answer could use up.
         (matcher.deep_clone(), self.0.ahead.clone())
+    }
+
+    /// Whether a token that ends the text may come where the answer is complete and nowhere else.
+    pub(crate) fn ends_when_complete(&self) -> bool {
+        self.0.ends_when_complete
     }
 }
 

@@ -4,8 +4,9 @@
 //! of the token after those. Both are computed on threads of their own, from the moment the token is known, while the engine
 //! thread chooses the tokens of others and executes the next step. Forced tokens need neither logits nor a draw.
 //!
-//! A greedy choice needs no mask where the grammar allows the most probable token: asking for one token costs a thousandth
-//! of asking for all. As long as the model keeps to its grammar by itself, its masks are not computed.
+//! A greedy choice is the first of the tokens, in falling order, that the grammar allows, and asking for one token costs a
+//! thousandth of asking for all. As long as there are few to ask for, masks are not computed. A mask now and then is, since
+//! the parser's allowance for work is renewed by masks alone.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -15,9 +16,21 @@ use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
 
 use crate::constraint::{Constraint, first_line};
+use crate::ranking::Falling;
 
 /// Most threads that compute masks. A mask takes microseconds and a step milliseconds.
 const MAX_THREADS: usize = 8;
+
+/// Share of a vocabulary that is asked for token by token, at least [`FEWEST`] and at most [`MOST`]: about what a mask costs.
+const SHARE: usize = 64;
+const FEWEST: usize = 32;
+const MOST: usize = 512;
+
+/// Tokens without a mask at first, and at most.
+const FIRST_UNMASKED: usize = 8;
+const MOST_UNMASKED: usize = 64;
+/// Work on the way from one mask to the next with which the next way may be longer: a tenth of the parser's allowance.
+const LITTLE_WORK: u64 = 20_000;
 
 /// The parser of one answer.
 pub(crate) struct Guide {
@@ -26,6 +39,13 @@ pub(crate) struct Guide {
     forced: VecDeque<u32>,
     /// Whether the answer is complete behind them.
     ends: bool,
+    /// Whether tokens that end the text may come where the answer is complete and nowhere else.
+    ends_when_complete: bool,
+    /// Most tokens to ask for one by one.
+    asks: usize,
+    /// Tokens since the newest mask, and after how many there is one in any case.
+    unmasked: usize,
+    most_unmasked: usize,
 }
 
 enum State {
@@ -43,7 +63,7 @@ enum State {
 #[derive(Clone)]
 pub(crate) struct Ahead {
     /// Tokens that are the only ones possible, in their order.
-    forced: Vec<u32>,
+    pub forced: Vec<u32>,
     /// What may come behind them; none where the answer is complete.
     mask: Option<SimpleVob>,
 }
@@ -52,8 +72,8 @@ pub(crate) struct Ahead {
 enum Told {
     /// The tokens that are forced, and whether the answer is complete behind them; then nothing else is told.
     Forced(Vec<u32>, bool),
-    /// What may come behind them, if that was asked for.
-    Mask(Box<Matcher>, Option<SimpleVob>),
+    /// What may come behind them.
+    Mask(Box<Matcher>, SimpleVob),
     Failed(String),
 }
 
@@ -63,7 +83,7 @@ pub(crate) enum Next<'a> {
     Forced(u32),
     /// One of these.
     Among(&'a SimpleVob),
-    /// Ask [`Guide::allows`] for the most probable one, and then, if need be, [`Guide::compute`].
+    /// Ask [`Guide::first_allowed`], and if it knows none, [`Guide::compute`].
     Open,
 }
 
@@ -88,11 +108,16 @@ impl Ahead {
     }
 }
 
-/// Takes a parser past the tokens that it forces.
+/// Takes a parser past the tokens that it forces, until it forces none: then a mask allows what is allowed token by token.
 fn force(matcher: &mut Matcher) -> Result<Vec<u32>, String> {
-    let forced = matcher.compute_ff_tokens();
-    if !forced.is_empty() {
-        matcher.consume_tokens(&forced).map_err(|error| first_line(&error.to_string()))?;
+    let mut forced = Vec::new();
+    while !matcher.is_stopped() {
+        let more = matcher.compute_ff_tokens();
+        if more.is_empty() {
+            break;
+        }
+        matcher.consume_tokens(&more).map_err(|error| first_line(&error.to_string()))?;
+        forced.extend(more);
     }
     Ok(forced)
 }
@@ -105,9 +130,18 @@ impl Guide {
     /// A parser at the beginning of an answer.
     pub fn new(constraint: &Constraint) -> Self {
         let (matcher, Ahead { forced, mask }) = constraint.begin();
+        let vocab = matcher.tok_env().map_or(0, |env| env.tok_trie().vocab_size());
         let ends = mask.is_none();
         let state = mask.map_or(State::Over, |mask| State::Ready(Box::new(matcher), mask));
-        Self { state, forced: forced.into(), ends }
+        Self {
+            state,
+            forced: forced.into(),
+            ends,
+            ends_when_complete: constraint.ends_when_complete(),
+            asks: (vocab / SHARE).clamp(FEWEST, MOST),
+            unmasked: 0,
+            most_unmasked: FIRST_UNMASKED,
+        }
     }
 
     /// What may come next; computed here, or waited for, if it is not known yet.
@@ -129,13 +163,31 @@ impl Guide {
         }
     }
 
-    /// Whether a token may come next, where no mask is known.
-    pub fn allows(&mut self, id: u32) -> bool {
-        match &mut self.state {
-            // One that ends the text is none of the grammar's own: only masks know of it.
-            State::Open(matcher) => matcher.validate_tokens(&[id]).is_ok_and(|valid| valid == 1) && !ends(matcher, id),
-            _ => false,
+    /// The first of these tokens that may come next, where no mask is known; none where that would take longer than a mask.
+    pub fn first_allowed(&mut self, tokens: Falling<'_>) -> Option<u32> {
+        let State::Open(matcher) = &mut self.state else {
+            return None;
+        };
+        let env = matcher.tok_env().ok()?;
+        let ends = env.tok_trie().eos_tokens();
+        for id in tokens.take(self.asks) {
+            if !ends.contains(&id) {
+                if matcher.validate_tokens(&[id]).ok()? == 1 {
+                    return Some(id);
+                }
+            } else if matcher.is_accepting().ok()? {
+                return Some(id);
+            } else if !self.ends_when_complete {
+                return None;
+            }
         }
+        None
+    }
+
+    /// Whether no mask is known.
+    #[cfg(test)]
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
     }
 
     /// Computes the mask that was not asked for.
@@ -144,10 +196,23 @@ impl Guide {
     /// The parser has reached one of its limits.
     pub fn compute(&mut self) -> Result<(), String> {
         if let State::Open(mut matcher) = std::mem::replace(&mut self.state, State::Over) {
+            // One that is remembered would not renew the allowance for work.
+            matcher.invalidate_bias_cache();
             let mask = mask(&mut matcher)?;
-            self.state = State::Ready(matcher, mask);
+            self.is_masked(matcher, mask);
         }
         Ok(())
+    }
+
+    /// A mask has come, and the work between two masks has shown itself.
+    fn is_masked(&mut self, matcher: Box<Matcher>, mask: SimpleVob) {
+        let work = matcher.last_step_stats().map_or(u64::MAX, |stats| stats.lexer_cost);
+        self.most_unmasked = match work <= LITTLE_WORK {
+            true => (self.most_unmasked * 2).min(MOST_UNMASKED),
+            false => (self.most_unmasked / 2).max(1),
+        };
+        self.unmasked = 0;
+        self.state = State::Ready(matcher, mask);
     }
 
     /// The token that must come next, if there is but one and that is known already.
@@ -168,8 +233,7 @@ impl Guide {
                 self.forced.extend(forced);
                 self.ends = ends;
             }
-            Told::Mask(matcher, Some(mask)) => self.state = State::Ready(matcher, mask),
-            Told::Mask(matcher, None) => self.state = State::Open(matcher),
+            Told::Mask(matcher, mask) => self.is_masked(matcher, mask),
             Told::Failed(error) => {
                 self.state = State::Over;
                 return Err(error);
@@ -178,40 +242,46 @@ impl Guide {
         Ok(())
     }
 
-    /// Takes the token chosen, or the one forced, and has found out what comes next; the mask only if it `needs_mask`.
+    /// Takes the token chosen, or the one forced, and has found out what comes next. `place` is where the newest mask's
+    /// token stood among all, if tokens are asked for in falling order.
     ///
     /// # Errors
     /// The parser has reached one of its limits.
-    pub fn accept(&mut self, id: u32, needs_mask: bool, masks: &MaskThreads) -> Result<Advance, String> {
+    pub fn accept(&mut self, id: u32, place: Option<usize>, masks: &MaskThreads) -> Result<Advance, String> {
         if let Some(forced) = self.forced.pop_front() {
             if forced != id {
                 return Err("another token came than the one forced".to_owned());
             }
             return Ok(if self.ends && self.forced.is_empty() { Advance::Complete } else { Advance::Open });
         }
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Ready(mut matcher, _) | State::Open(mut matcher) => {
-                matcher.consume_token(id).map_err(|error| first_line(&error.to_string()))?;
-                if matcher.is_stopped() {
-                    return Ok(Advance::Complete);
-                }
-                self.state = State::Pending(masks.compute(matcher, needs_mask));
-                Ok(Advance::Open)
-            }
-            _ => Err("a token came before its mask".to_owned()),
+        let (State::Ready(mut matcher, _) | State::Open(mut matcher)) = std::mem::replace(&mut self.state, State::Over)
+        else {
+            return Err("a token came before its mask".to_owned());
+        };
+        matcher.consume_token(id).map_err(|error| first_line(&error.to_string()))?;
+        if matcher.is_stopped() {
+            return Ok(Advance::Complete);
         }
+        if place.is_none_or(|place| place >= self.asks) || self.unmasked >= self.most_unmasked {
+            if self.unmasked > 0 {
+                // One that is remembered would not renew the allowance for work.
+                matcher.invalidate_bias_cache();
+            }
+            self.state = State::Pending(masks.compute(matcher));
+            return Ok(Advance::Open);
+        }
+        // What is forced is found at once: it takes less than telling it to another thread.
+        self.unmasked += 1;
+        self.forced.extend(force(&mut matcher)?);
+        self.ends = matcher.is_stopped();
+        self.state = if self.ends { State::Over } else { State::Open(matcher) };
+        Ok(Advance::Open)
     }
-}
-
-/// Whether a token ends the text.
-fn ends(matcher: &Matcher, id: u32) -> bool {
-    matcher.tok_env().is_ok_and(|env| env.tok_trie().eos_tokens().contains(&id))
 }
 
 /// A parser behind the token chosen, and who waits for what it finds.
 struct Job {
     matcher: Box<Matcher>,
-    needs_mask: bool,
     reply: Sender<Told>,
 }
 
@@ -270,9 +340,9 @@ impl MaskThreads {
         self.queue = Some(queue);
     }
 
-    fn compute(&self, matcher: Box<Matcher>, needs_mask: bool) -> Receiver<Told> {
+    fn compute(&self, matcher: Box<Matcher>) -> Receiver<Told> {
         let (reply, told) = channel();
-        let job = Job { matcher, needs_mask, reply };
+        let job = Job { matcher, reply };
         match &self.queue {
             Some(queue) => {
                 queue.lock().waiting.push_back(job);
@@ -311,14 +381,14 @@ impl Drop for MaskThreads {
 
 /// Finds out what comes next. Whoever asked may have gone meanwhile.
 fn run(job: Job) {
-    let Job { mut matcher, needs_mask, reply } = job;
+    let Job { mut matcher, reply } = job;
     let told = force(&mut matcher).and_then(|forced| {
         let ends = matcher.is_stopped();
         let _ = reply.send(Told::Forced(forced, ends));
         if ends {
             return Ok(None);
         }
-        let mask = needs_mask.then(|| mask(&mut matcher)).transpose()?;
+        let mask = mask(&mut matcher)?;
         Ok(Some(Told::Mask(matcher, mask)))
     });
     let _ = match told {

@@ -49,6 +49,7 @@
 
 mod active;
 mod beat;
+mod choose;
 mod config;
 mod constraint;
 mod engine;
@@ -63,6 +64,7 @@ mod parked;
 mod penalties;
 mod pooling;
 mod prior;
+mod ranking;
 mod request;
 mod rng;
 mod sampler;

@@ -25,14 +25,20 @@ impl Penalties {
         Self { bias: params.logit_bias.clone(), repetition, frequency, presence, seen, counting }
     }
 
-    /// Whether [`apply`](Self::apply) changes nothing, now and later.
-    pub fn is_off(&self) -> bool {
-        self.bias.is_empty() && !self.counting
+    /// The logits as they count: themselves where nothing changes them, or a changed copy in the buffer.
+    pub fn applied<'a>(&self, logits: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        if self.bias.is_empty() && !self.counting {
+            return logits;
+        }
+        buffer.clear();
+        buffer.extend_from_slice(logits);
+        self.apply(buffer);
+        buffer
     }
 
     /// Changes the logits: bias first, then the repetition penalty (over prompt and answer, as Hugging Face and vLLM
     /// count), then frequency and presence (over the answer, as OpenAI counts).
-    pub fn apply(&self, logits: &mut [f32]) {
+    fn apply(&self, logits: &mut [f32]) {
         for (id, bias) in &self.bias {
             if let Some(logit) = logits.get_mut(*id as usize) {
                 *logit += bias;

@@ -8,6 +8,7 @@
 use crate::SamplingParams;
 use crate::logprobs::by_rank;
 use crate::penalties::Penalties;
+use crate::ranking::{Falling, Ranking, largest};
 use crate::rng::Draws;
 use llguidance::toktrie::SimpleVob;
 
@@ -23,10 +24,11 @@ pub(crate) struct Sampler {
     min_p: f64,
     penalties: Penalties,
     draws: Draws,
-    /// Whether the newest token would have been chosen without a mask as well; told of greedy choices alone.
-    agreed: bool,
+    /// At which place a greedy choice has found the newest token that a mask allowed.
+    place: Option<usize>,
     /// Buffers, kept between tokens.
     changed: Vec<f32>,
+    ranking: Ranking,
     candidates: Vec<Candidate>,
 }
 
@@ -47,8 +49,9 @@ impl Sampler {
             min_p: f64::from(params.min_p),
             penalties: Penalties::new(params, prompt),
             draws: Draws::new(params.seed),
-            agreed: false,
+            place: None,
             changed: Vec::new(),
+            ranking: Ranking::default(),
             candidates: Vec::new(),
         }
     }
@@ -61,20 +64,15 @@ impl Sampler {
             return id;
         }
         let mut changed = std::mem::take(&mut self.changed);
-        let values = if self.penalties.is_off() {
-            logits
-        } else {
-            changed.clear();
-            changed.extend_from_slice(logits);
-            self.penalties.apply(&mut changed);
-            &changed
-        };
+        let values = self.penalties.applied(logits, &mut changed);
         let id = match (self.temperature == 0.0, mask) {
             (true, None) => greedy(values),
             (true, Some(mask)) => {
                 let best = greedy(values);
-                self.agreed = allows(mask, best);
-                if self.agreed { best } else { greedy_among(values, mask) }
+                let id = if allows(mask, best) { best } else { greedy_among(values, mask) };
+                let logit = values.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
+                self.place = Some(values.iter().filter(|other| **other > logit).count());
+                id
             }
             (false, mask) => self.draw(values, mask),
         };
@@ -83,25 +81,17 @@ impl Sampler {
         id
     }
 
-    /// The token that would be chosen without a mask, where that says which one is chosen with a mask that allows it: for
-    /// greedy choices alone. It does not join the answer yet.
-    pub fn propose(&mut self, logits: &[f32]) -> Option<u32> {
-        if self.temperature != 0.0 {
-            return None;
-        }
-        if self.penalties.is_off() {
-            return Some(greedy(logits));
-        }
-        self.changed.clear();
-        self.changed.extend_from_slice(logits);
-        self.penalties.apply(&mut self.changed);
-        Some(greedy(&self.changed))
+    /// The tokens in the order of preference, where that alone says which one is chosen with a mask: the first that it allows.
+    /// For greedy choices. None of them joins the answer yet.
+    pub fn falling<'a>(&'a mut self, logits: &'a [f32]) -> Option<Falling<'a>> {
+        let Self { temperature, penalties, changed, ranking, .. } = self;
+        (*temperature == 0.0).then(|| ranking.of(penalties.applied(logits, changed)))
     }
 
-    /// Whether the newest token that a mask was looked at for would have been chosen without it as well, so that the next
-    /// one may well be.
-    pub fn agreed(&self) -> bool {
-        self.agreed
+    /// How many tokens were more probable than the newest one that was chosen greedily by a mask: so many would have to be
+    /// asked for in vain. The next one may well be near it.
+    pub fn place(&self) -> Option<usize> {
+        self.place
     }
 
     /// A token joins the answer that was not drawn.
@@ -207,15 +197,7 @@ fn allows(mask: &SimpleVob, id: u32) -> bool {
 
 /// The most probable token, the lowest id among equals.
 fn greedy(logits: &[f32]) -> u32 {
-    // In lanes, which compilers turn into vectors.
-    let mut lanes = [f32::NEG_INFINITY; 32];
-    let (chunks, rest) = logits.as_chunks::<32>();
-    for chunk in chunks {
-        for (lane, logit) in lanes.iter_mut().zip(chunk) {
-            *lane = if *logit > *lane { *logit } else { *lane };
-        }
-    }
-    let max = lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    let max = largest(logits);
     logits.iter().position(|logit| *logit == max).unwrap_or(0) as u32
 }
 
@@ -381,14 +363,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_proposed_is_what_a_mask_that_allows_it_gives() {
+    fn tokens_fall_from_the_one_that_a_mask_would_give_first() {
         let mut greedy = sampler(SamplingParams { frequency_penalty: 2.0, ..SamplingParams::greedy() });
         let logits = [1.0, 3.0, 2.0, 0.0];
-        assert_eq!(greedy.propose(&logits), Some(1));
-        assert_eq!((greedy.sample(&logits, Some(&mask(4, [0, 2]))), greedy.agreed()), (2, false));
-        assert_eq!((greedy.sample(&logits, Some(&mask(4, [0, 1]))), greedy.agreed()), (1, true));
-        assert_eq!(greedy.propose(&logits), Some(0));
-        assert_eq!(sampler(SamplingParams::default()).propose(&logits), None);
+        assert_eq!(greedy.falling(&logits).unwrap().collect::<Vec<_>>(), [1, 2, 0, 3]);
+        assert_eq!((greedy.sample(&logits, Some(&mask(4, [0, 2]))), greedy.place()), (2, Some(1)));
+        assert_eq!((greedy.sample(&logits, Some(&mask(4, [0, 1]))), greedy.place()), (1, Some(0)));
+        assert_eq!(greedy.falling(&logits).unwrap().collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let mut drawn = sampler(SamplingParams::default());
+        assert!(drawn.falling(&logits).is_none());
+        drawn.sample(&logits, Some(&mask(4, [0, 1])));
+        assert_eq!(drawn.place(), None);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Keywords of JSON schemas that cannot be kept, found by walking a schema before it is compiled.
+//! What a JSON schema needs before it is compiled: keywords that cannot be kept are found, and formats are narrowed.
 //!
-//! The compiler refuses those that the schema's own draft knows. Those of other drafts it would pass over, and whoever wrote
-//! them would take them for kept.
+//! The compiler refuses keywords that the schema's own draft knows. Those of other drafts it would pass over, and whoever wrote
+//! them would take them for kept. Its formats allow some texts that validators refuse: leap days in any year, names and addresses of any length.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Keywords of any draft from 3 to 2020-12 that restrict values in ways no grammar here can.
 const UNSUPPORTED: [&str; 19] = [
@@ -67,6 +67,46 @@ fn walk(schema: &Value, path: &mut Vec<String>) -> bool {
     false
 }
 
+/// Dates without leap days: which years have one is beyond a regular expression of reasonable size.
+const DATE: &str = "[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|\
+                    02-(0[1-9]|1[0-9]|2[0-8]))";
+/// Times without leap seconds, which exist at one moment of a day alone.
+const TIME: &str = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]+)?([zZ]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])";
+
+/// A label of a host's name of at most 61 characters, without two hyphens in a row.
+const LABEL: &str = "[a-zA-Z0-9](-?[a-zA-Z0-9]){0,30}";
+/// What stands before the `@` of an address, at most 64 characters.
+const LOCAL: &str = "[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]{1,16}(\\.[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]{1,15}){0,3}";
+
+/// Replaces formats by patterns that allow nothing which a validator refuses.
+pub(crate) fn narrow_formats(schema: &mut Value) {
+    let Value::Object(fields) = schema else {
+        return;
+    };
+    for (key, value) in fields.iter_mut() {
+        match value {
+            Value::Object(members) if NAMED.contains(&key.as_str()) => members.values_mut().for_each(narrow_formats),
+            Value::Array(members) if NESTED.contains(&key.as_str()) => members.iter_mut().for_each(narrow_formats),
+            value if NESTED.contains(&key.as_str()) => narrow_formats(value),
+            _ => {}
+        }
+    }
+    let pattern = match fields.get("format").and_then(Value::as_str) {
+        Some("date") => format!("^{DATE}$"),
+        Some("time") => format!("^{TIME}$"),
+        Some("date-time") => format!("^{DATE}[tT]{TIME}$"),
+        Some("hostname") => format!("^{LABEL}(\\.{LABEL}){{0,3}}$"),
+        Some("email") => format!("^{LOCAL}@{LABEL}(\\.{LABEL}){{0,2}}$"),
+        _ => return,
+    };
+    fields.remove("format");
+    if !fields.contains_key("pattern") {
+        fields.insert("pattern".to_owned(), Value::from(pattern));
+    } else if let Value::Array(all) = fields.entry("allOf").or_insert_with(|| json!([])) {
+        all.push(json!({"pattern": pattern}));
+    }
+}
+
 /// The schemas in an object or a list.
 fn members(value: &Value, path: &mut Vec<String>) -> bool {
     let mut visit = |name: String, schema: &Value| {
@@ -88,6 +128,17 @@ fn members(value: &Value, path: &mut Vec<String>) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn formats_of_dates_and_times_become_patterns() {
+        let mut schema = json!({"properties": {"format": {"format": "time"}}, "items": [{"format": "uuid"}],
+            "anyOf": [{"format": "date", "pattern": "^2"}], "default": {"format": "date"}});
+        narrow_formats(&mut schema);
+        let (date, time) = (format!("^{DATE}$"), format!("^{TIME}$"));
+        let expected = json!({"properties": {"format": {"pattern": time}}, "items": [{"format": "uuid"}],
+            "anyOf": [{"pattern": "^2", "allOf": [{"pattern": date}]}], "default": {"format": "date"}});
+        assert_eq!(schema, expected);
+    }
 
     #[test]
     fn keywords_are_found_where_schemas_are_and_nowhere_else() {

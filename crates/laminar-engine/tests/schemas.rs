@@ -146,6 +146,46 @@ fn all_finished_answers_fit_their_schemas() {
     assert!(finished >= 180, "{finished} of 200 came to an end");
 }
 
+/// Hot, so that many tokens are drawn that no model would write, and with a liking for quotes, so that texts end.
+#[test]
+fn formats_are_kept_whatever_is_drawn() {
+    let (model, tokenizer) = embedded();
+    let compiler = GrammarCompiler::new(&tokenizer).unwrap();
+    let engine = engine_with(&model, &tokenizer, Policy::Chunked { tokens: 64 }, 2);
+    let prompt = tokenizer.encode("Once upon a time", EncodeOptions::default()).unwrap();
+    let [quote] = tokenizer.encode("\"", EncodeOptions::default()).unwrap()[..] else {
+        panic!("a quote is one token");
+    };
+    for format in ["date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"] {
+        let schema = json!({"type": "string", "format": format});
+        let constraint = compiler.compile(&Grammar::Json(schema.clone())).unwrap();
+        let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+        let request = |seed| GenerateRequest {
+            prompt: prompt.clone(),
+            sampling: SamplingParams {
+                seed: Some(seed),
+                temperature: 5.0,
+                logit_bias: vec![(quote, 30.0)],
+                ..SamplingParams::default()
+            },
+            max_tokens: Some(120),
+            constraint: Some(constraint.clone()),
+            ..GenerateRequest::default()
+        };
+        let generations: Vec<_> = (0..100).map(|seed| engine.submit(request(seed)).unwrap()).collect();
+        let mut finished = 0;
+        for generation in generations {
+            let answer = read(generation);
+            if answer.finish().reason == FinishReason::Stop {
+                let value: Value = serde_json::from_str(&answer.text()).unwrap();
+                assert!(validator.is_valid(&value), "{format}: {value}");
+                finished += 1;
+            }
+        }
+        assert!(finished >= 15, "{format}: {finished} of 100 came to an end");
+    }
+}
+
 #[test]
 fn what_cannot_be_kept_is_refused_by_name() {
     let (_, tokenizer) = embedded();

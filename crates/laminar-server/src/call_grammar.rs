@@ -3,7 +3,7 @@
 use laminar_engine::Grammar;
 use serde_json::{Map, Value, json};
 
-use crate::answer::{Dialect, deepseek, glm, granite, harmony, mistral, phi};
+use crate::answer::{Dialect, deepseek, gemma4, glm, granite, harmony, hermes, mistral, phi, xml};
 use crate::error::ApiError;
 use crate::family::Family;
 use crate::openai::tools::Tools;
@@ -34,6 +34,8 @@ enum Fields {
     Glm,
     /// `key=value, ...`.
     Python,
+    /// `key:value,...`.
+    Gemma4,
 }
 
 impl Rules {
@@ -75,6 +77,14 @@ impl Rules {
                 Fields::Python => {
                     format!("{} {}", quoted(&format!("{key}=")), self.python_value(&rule, property, &schema))
                 }
+                Fields::Gemma4 => {
+                    let quote = family.lark(gemma4::QUOTE);
+                    let key = match gemma4::is_plain(key) {
+                        true => quoted(&format!("{key}:")),
+                        false => format!("{quote} {} {quote} \":\"", quoted(key)),
+                    };
+                    format!("{key} {}", self.gemma4_value(family, &rule, property, &schema))
+                }
                 Fields::Xml => {
                     let open = quoted(&format!("<parameter={key}>\n"));
                     format!(
@@ -94,13 +104,20 @@ impl Rules {
         });
         let values: Vec<(String, bool)> = values.collect();
         match fields {
-            Fields::Python => format!("{} {} \")\"", quoted(&format!("{name}(")), self.listed(place, &values)),
+            Fields::Python => format!("{} {} \")\"", quoted(&format!("{name}(")), self.listed(place, &values, ", ")),
+            Fields::Gemma4 => {
+                let (open, close) = tags_of_fields(family);
+                let (open, close) = (family.lark(open), family.lark(close));
+                let head = quoted(&format!("{}{name}{{", gemma4::HEAD));
+                format!("{open} {head} {} \"}}\" {close}", self.listed(place, &values, ","))
+            }
             Fields::Xml | Fields::Glm => {
                 let values: Vec<String> = values
                     .into_iter()
                     .map(|(value, required)| if required { value } else { format!("({value})?") })
                     .collect();
-                let (open, close) = (family.lark("<tool_call>"), family.lark("</tool_call>"));
+                let (open, close) = tags_of_fields(family);
+                let (open, close) = (family.lark(open), family.lark(close));
                 let (head, end) = match fields {
                     Fields::Xml => (format!("\n<function={name}>\n"), "\"</function>\\n\""),
                     _ => (format!("{name}\n"), ""),
@@ -111,7 +128,7 @@ impl Rules {
     }
 
     /// Values with commas between them, of which the optional ones may be missing.
-    fn listed(&mut self, place: usize, values: &[(String, bool)]) -> String {
+    fn listed(&mut self, place: usize, values: &[(String, bool)], comma: &str) -> String {
         // What may stand from a value on while none stands before it, and behind one; from the last value to the first.
         let (mut first, mut further) = (String::new(), String::new());
         for (number, (value, required)) in values.iter().enumerate().rev() {
@@ -124,7 +141,7 @@ impl Rules {
             };
             self.text += &format!("{rule}: {choices}\n");
             first = rule;
-            let with_comma = format!("\", \" {value}");
+            let with_comma = format!("{} {value}", quoted(comma));
             further = match required {
                 true => format!("{with_comma} {further}"),
                 false => format!("({with_comma})? {further}"),
@@ -157,6 +174,18 @@ impl Rules {
                 format!("@{rule}")
             }
         }
+    }
+
+    /// A value of Gemma 4: a string between its own quotes if any text will do, and otherwise JSON, which is read as well.
+    fn gemma4_value(&mut self, family: &Family, rule: &str, property: &Value, schema: &Value) -> String {
+        let narrowed = ["enum", "const", "pattern", "format"].iter().any(|keyword| !property[*keyword].is_null());
+        if property["type"] == "string" && !narrowed {
+            let quote = family.lark(gemma4::QUOTE);
+            self.text += &text_of_tag(rule, property, &quote, "<\\|\"\\|>");
+            return format!("{quote} {rule}");
+        }
+        self.inner.push((rule.to_owned(), json_of(property, schema)));
+        format!("@{rule}")
     }
 }
 
@@ -211,6 +240,7 @@ fn form(family: &Family, name: &str) -> Form {
         Dialect::QwenXml => return Form::Fields(Fields::Xml),
         Dialect::Glm => return Form::Fields(Fields::Glm),
         Dialect::Python => return Form::Fields(Fields::Python),
+        Dialect::Gemma4 => return Form::Fields(Fields::Gemma4),
         Dialect::Hermes => (
             format!("{} \"\\n\" {}", lark("<tool_call>"), object("arguments")),
             format!("\"}}\\n\" {}", lark("</tool_call>")),
@@ -235,6 +265,15 @@ fn form(family: &Family, name: &str) -> Form {
     Form::Object(open, close)
 }
 
+/// The tags around a call whose arguments are written one by one.
+fn tags_of_fields(family: &Family) -> (&'static str, &'static str) {
+    match family.dialect {
+        Dialect::Gemma4 => (gemma4::OPEN, gemma4::CLOSE),
+        Dialect::QwenXml if family.mentions(xml::SEED.0) => xml::SEED,
+        _ => (hermes::OPEN, hermes::CLOSE),
+    }
+}
+
 /// What stands before all calls, between two, and behind them.
 fn around(family: &Family) -> (String, &'static str, String) {
     let nothing = String::new;
@@ -254,7 +293,7 @@ fn around(family: &Family) -> (String, &'static str, String) {
             let separator = if family.mentions(deepseek::FENCE) { "\"\\n\"" } else { "" };
             (family.lark(deepseek::OPEN), separator, family.lark(deepseek::CLOSE))
         }
-        Dialect::Harmony => (nothing(), "", nothing()),
+        Dialect::Harmony | Dialect::Gemma4 => (nothing(), "", nothing()),
     }
 }
 
@@ -278,7 +317,7 @@ const OF_THE_WHOLE: [&str; 11] = [
 /// # Errors
 /// The keyword, by its path (400).
 pub(crate) fn refuse_what_cannot_be_kept(family: &Family, tools: &Tools) -> Result<(), ApiError> {
-    let has_fields = matches!(family.dialect, Dialect::QwenXml | Dialect::Glm | Dialect::Python);
+    let has_fields = matches!(family.dialect, Dialect::QwenXml | Dialect::Glm | Dialect::Python | Dialect::Gemma4);
     let without_quotes = matches!(family.dialect, Dialect::QwenXml | Dialect::Glm);
     for place in tools.callable.iter().filter(|_| has_fields) {
         let schema = tools.schema(*place);

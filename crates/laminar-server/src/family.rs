@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use laminar_model::tokenizer::Tokenizer;
 use serde_json::Value;
 
-use crate::answer::{Dialect, ReasoningTags, deepseek, granite, harmony, llama, mistral, phi, python};
+use crate::answer::{Dialect, ReasoningTags, deepseek, gemma4, granite, harmony, llama, mistral, phi, python, xml};
 use crate::template::ChatTemplate;
 
 /// Tags that an answer may hold; where they are control tokens the engine is asked to show them.
-const TAGS: [&str; 33] = [
+const TAGS: [&str; 44] = [
     "<think>",
     "</think>",
     "[THINK]",
@@ -43,6 +43,17 @@ const TAGS: [&str; 33] = [
     harmony::MESSAGE,
     harmony::END,
     harmony::CALL,
+    gemma4::OPEN,
+    gemma4::CLOSE,
+    gemma4::QUOTE,
+    gemma4::CHANNEL,
+    gemma4::CHANNEL_END,
+    python::LIQUID.0,
+    python::LIQUID.1,
+    xml::SEED.0,
+    xml::SEED.1,
+    ReasoningTags::SEED.open,
+    ReasoningTags::SEED.close,
 ];
 
 /// The spellings of one model.
@@ -88,6 +99,10 @@ impl Family {
             ReasoningTags::GRANITE
         } else if has("[THINK]") {
             ReasoningTags::MISTRAL
+        } else if has(gemma4::CHANNEL_END) {
+            ReasoningTags::GEMMA4
+        } else if has(ReasoningTags::SEED.close) {
+            ReasoningTags::SEED
         } else {
             ReasoningTags::THINK
         };
@@ -140,10 +155,12 @@ impl Family {
         self.control.values().copied().collect()
     }
 
-    /// A tag in a Lark grammar: its control token, or its text.
+    /// A tag in a Lark grammar: its control token, one and the text behind it, or its text.
     pub(crate) fn lark(&self, tag: &str) -> String {
-        match self.control.get(tag) {
-            Some(id) => format!("<[{id}]>"),
+        let begins = self.control.iter().find_map(|(known, id)| Some((tag.strip_prefix(known)?, id)));
+        match begins {
+            Some(("", id)) => format!("<[{id}]>"),
+            Some((rest, id)) => format!("<[{id}]> {}", Value::from(rest)),
             None => Value::from(tag).to_string(),
         }
     }
@@ -162,6 +179,8 @@ fn dialect(has: &dyn Fn(&str) -> bool) -> Dialect {
         Dialect::Harmony
     } else if has(mistral::OPEN) {
         Dialect::Mistral
+    } else if has(gemma4::OPEN) {
+        Dialect::Gemma4
     } else if has(deepseek::OPEN) {
         Dialect::DeepSeek
     } else if has("<arg_key>") {
@@ -174,7 +193,7 @@ fn dialect(has: &dyn Fn(&str) -> bool) -> Dialect {
         Dialect::Granite
     } else if has("<tool_call>") {
         Dialect::Hermes
-    } else if has("func_name") || has("function_name(") {
+    } else if has("func_name") || has("function_name(") || has(python::LIQUID.0) || has("<|tool_list_start|>") {
         Dialect::Python
     } else if has(llama::OPEN) || (has("<|start_header_id|>") || has("<|header_start|>")) && has("parameters") {
         Dialect::Llama
@@ -210,6 +229,9 @@ mod tests {
             ("<|system|><|tool|>{{ tools }}<|/tool|>", Dialect::Phi),
             ("functools[{\"name\"", Dialect::Phi),
             ("<start_of_turn>model", Dialect::Gemma),
+            ("<|turn>model <|tool_call>call:", Dialect::Gemma4),
+            ("<seed:tool_call> <function=f> <parameter=p>", Dialect::QwenXml),
+            ("List of tools: <|tool_list_start|>[", Dialect::Python),
             ("{{ messages }}", Dialect::Hermes),
         ] {
             assert_eq!(family(template).dialect, dialect, "{template}");
@@ -224,6 +246,8 @@ mod tests {
             ("<think></think><response></response>", true, ReasoningTags::GRANITE),
             ("'Here is my thought process:' 'Here is my response:'", true, ReasoningTags::GRANITE_WORDS),
             ("[THINK]", true, ReasoningTags::MISTRAL),
+            ("<|channel>thought <channel|>", true, ReasoningTags::GEMMA4),
+            ("<seed:think> </seed:think>", true, ReasoningTags::SEED),
             ("<|channel|>analysis<|message|>", true, ReasoningTags::THINK),
             ("plain", false, ReasoningTags::THINK),
         ] {

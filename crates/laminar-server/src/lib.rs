@@ -35,6 +35,7 @@ pub mod generation;
 pub mod grammar;
 pub mod health;
 pub mod markers;
+pub mod metrics;
 pub mod openai;
 pub mod openapi;
 pub mod prompt;

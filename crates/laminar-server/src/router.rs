@@ -12,6 +12,7 @@ use tower_http::cors::CorsLayer;
 use crate::anthropic;
 use crate::error::ApiError;
 use crate::health;
+use crate::metrics;
 use crate::openai::{chat, completions, embeddings, models, responses, text};
 use crate::openapi;
 use crate::state::{AppState, ServerConfig};
@@ -21,7 +22,8 @@ use crate::template::ChatTemplate;
 ///
 /// Routes: `POST /v1/chat/completions`, `POST /v1/completions`, `POST /v1/embeddings`, `POST /v1/responses`,
 /// `GET` and `DELETE /v1/responses/{id}`, `POST /v1/messages`, `POST /v1/messages/count_tokens`, `GET /v1/models`,
-/// `GET /v1/models/{id}`, `POST /tokenize`, `POST /detokenize`, `POST /apply-template`, `GET /health`, `GET /openapi.json`.
+/// `GET /v1/models/{id}`, `POST /tokenize`, `POST /detokenize`, `POST /apply-template`, `GET /health`, `GET /metrics`,
+/// `GET /openapi.json`.
 /// Anything else is a JSON 404 or 405.
 pub fn router(
     engine: Engine,
@@ -47,6 +49,7 @@ pub fn router(
         .route("/detokenize", post(text::detokenize))
         .route("/apply-template", post(text::apply_template))
         .route("/health", get(health::health))
+        .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(async move || openapi::respond(&document)))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)

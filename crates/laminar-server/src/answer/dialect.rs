@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::scanner::Spelling;
-use super::{deepseek, gemma, glm, granite, harmony, hermes, llama, mistral, phi, python, xml};
+use super::{deepseek, gemma, gemma4, glm, granite, harmony, hermes, llama, mistral, phi, python, xml};
 
 /// How a family of models spells its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,13 +30,15 @@ pub enum Dialect {
     Phi,
     /// An object, a Python call in `[...]` or behind a `tool_code` fence: Gemma, which has no markers of its own.
     Gemma,
+    /// `<|tool_call>call:name{key:value,...}<tool_call|>`: Gemma 4.
+    Gemma4,
     /// Messages in channels, calls addressed to `functions.name`: gpt-oss.
     Harmony,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Dialect; 11] = [
+    pub const ALL: [Dialect; 12] = [
         Dialect::Hermes,
         Dialect::Llama,
         Dialect::Python,
@@ -47,6 +49,7 @@ impl Dialect {
         Dialect::Granite,
         Dialect::Phi,
         Dialect::Gemma,
+        Dialect::Gemma4,
         Dialect::Harmony,
     ];
 
@@ -62,6 +65,7 @@ impl Dialect {
             Dialect::Granite => &granite::SPELLING,
             Dialect::Phi => &phi::SPELLING,
             Dialect::Gemma => &gemma::SPELLING,
+            Dialect::Gemma4 => &gemma4::SPELLING,
             Dialect::Harmony => &harmony::SPELLING,
         }
     }

@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 use super::list::ListScanner;
 use super::scanner::Spelling;
 
-pub(super) const OPEN: &str = "<tool_call>";
-pub(super) const CLOSE: &str = "</tool_call>";
+/// Before a call.
+pub(crate) const OPEN: &str = "<tool_call>";
+/// Behind a call.
+pub(crate) const CLOSE: &str = "</tool_call>";
 
 pub(super) static SPELLING: Spelling = Spelling {
     openings: &[OPEN],

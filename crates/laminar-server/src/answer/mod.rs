@@ -9,10 +9,11 @@ mod count;
 pub(crate) mod deepseek;
 mod dialect;
 pub(crate) mod gemma;
+pub(crate) mod gemma4;
 pub(crate) mod glm;
 pub(crate) mod granite;
 pub(crate) mod harmony;
-mod hermes;
+pub(crate) mod hermes;
 mod list;
 mod literal;
 pub(crate) mod llama;
@@ -24,7 +25,7 @@ mod reasoning;
 mod scanner;
 mod tagged;
 mod value;
-mod xml;
+pub(crate) mod xml;
 
 use std::sync::Arc;
 
@@ -66,13 +67,15 @@ pub struct AnswerFormat {
     pub separate: bool,
     /// The tools, if calls are to be recognised.
     pub tools: Option<Arc<[Value]>>,
+    /// Whether there may be several calls; otherwise the answer ends where a second one begins.
+    pub parallel: bool,
 }
 
 impl Default for AnswerFormat {
     /// All is content.
     fn default() -> AnswerFormat {
         let (dialect, tags) = (Dialect::default(), ReasoningTags::THINK);
-        AnswerFormat { dialect, tags, thinking: None, separate: true, tools: None }
+        AnswerFormat { dialect, tags, thinking: None, separate: true, tools: None, parallel: true }
     }
 }
 
@@ -81,6 +84,10 @@ impl Default for AnswerFormat {
 pub struct AnswerParser {
     reader: Reader,
     count: TokenCount,
+    /// Calls that may still begin.
+    calls_left: usize,
+    /// A call was one too many.
+    is_over: bool,
 }
 
 #[derive(Debug)]
@@ -94,7 +101,7 @@ enum Reader {
 impl AnswerParser {
     /// A parser at the beginning of an answer.
     pub fn new(format: &AnswerFormat) -> AnswerParser {
-        let AnswerFormat { dialect, tags, thinking, separate, tools } = format;
+        let AnswerFormat { dialect, tags, thinking, separate, tools, parallel } = format;
         let reader = match dialect {
             Dialect::Harmony => Reader::Harmony(HarmonyParser::new(tools.as_ref(), *separate)),
             dialect => Reader::Tags(Box::new(Tags {
@@ -103,7 +110,8 @@ impl AnswerParser {
                 calls: tools.as_ref().map(|tools| CallParser::new(*dialect, Arc::clone(tools))),
             })),
         };
-        AnswerParser { reader, count: TokenCount::default() }
+        let calls_left = if *parallel { usize::MAX } else { 1 };
+        AnswerParser { reader, count: TokenCount::default(), calls_left, is_over: false }
     }
 
     /// Says that a token has come, with so many bytes of text of its own; its text is pushed behind it, perhaps later.
@@ -123,7 +131,19 @@ impl AnswerParser {
             Reader::Harmony(harmony) => harmony.push(text, &mut self.count, &mut out),
             Reader::Tags(tags) => tags.push(text, &mut self.count, &mut out),
         }
+        self.end_at_the_last_call(&mut out);
         out
+    }
+
+    /// Leaves out what comes from the first call on that may not be.
+    fn end_at_the_last_call(&mut self, pieces: &mut Vec<Piece>) {
+        pieces.retain(|piece| {
+            if matches!(piece, Piece::Call { .. }) {
+                self.is_over |= self.calls_left == 0;
+                self.calls_left = self.calls_left.saturating_sub(1);
+            }
+            !self.is_over
+        });
     }
 
     /// The text has ended.
@@ -140,6 +160,7 @@ impl AnswerParser {
             }
         };
         self.count.finish(inside);
+        self.end_at_the_last_call(&mut out);
         out
     }
 }

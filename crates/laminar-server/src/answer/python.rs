@@ -1,5 +1,5 @@
-//! Calls as Python writes them: `[name(key=value, ...), ...]`, as Llama 3.2 and 4 do where their prompt asks for it. Source:
-//! the prompt formats that Meta publishes with the models.
+//! Calls as Python writes them: `[name(key=value, ...), ...]`, as Llama 3.2 and 4 do where their prompt asks for it, and LFM2
+//! between tags of its own. Source: the prompt formats that Meta and Liquid publish with the models.
 
 use std::sync::Arc;
 
@@ -15,11 +15,14 @@ pub(crate) const OPEN: &str = "<|python_start|>";
 /// See [`OPEN`].
 pub(crate) const CLOSE: &str = "<|python_end|>";
 
+/// The tags that LFM2 puts around its calls.
+pub(crate) const LIQUID: (&str, &str) = ("<|tool_call_start|>", "<|tool_call_end|>");
+
 pub(super) static SPELLING: Spelling = Spelling {
-    openings: &[super::llama::OPEN, OPEN],
+    openings: &[super::llama::OPEN, OPEN, LIQUID.0],
     first: &[],
     bare: &['[', '{'],
-    closings: &[CLOSE],
+    closings: &[CLOSE, LIQUID.1],
     separators: &[';', ','],
     only_tools: true,
     scanner: |tools| Box::new(BareScanner::new(tools)),

@@ -25,6 +25,11 @@ impl ReasoningTags {
         ReasoningTags { open: "Here is my thought process:", close: "Here is my response:", dropped: &[] };
     /// Mistral's reasoning models.
     pub const MISTRAL: ReasoningTags = ReasoningTags { open: "[THINK]", close: "[/THINK]", dropped: &[] };
+    /// Seed-OSS.
+    pub const SEED: ReasoningTags = ReasoningTags { open: "<seed:think>", close: "</seed:think>", dropped: &[] };
+    /// Gemma 4, which thinks in a channel.
+    pub const GEMMA4: ReasoningTags =
+        ReasoningTags { open: "<|channel>thought", close: super::gemma4::CHANNEL_END, dropped: &[] };
 }
 
 /// Where an answer begins.

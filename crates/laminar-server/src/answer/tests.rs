@@ -77,6 +77,8 @@ fn families_have_their_own_words_around_reasoning() {
         (ReasoningTags::GRANITE_WORDS, "Here is my thought process:\nwhy\n\nHere is my response: yes", "why", " yes"),
         (ReasoningTags::GRANITE_WORDS, "Here is my cat", "", "Here is my cat"),
         (ReasoningTags::MISTRAL, "[THINK]why[/THINK]yes", "why", "yes"),
+        (ReasoningTags::GEMMA4, "<|channel>thought\nwhy\n<channel|>yes", "why", "yes"),
+        (ReasoningTags::GEMMA4, "<|channel>thought\n<channel|>yes", "", "yes"),
     ] {
         let format = AnswerFormat { tags, ..format(None, Some(Thinking::NotOpened)) };
         let found = read(&format, [text]);
@@ -324,6 +326,27 @@ fn glm_calls() {
 }
 
 #[test]
+fn gemma_4_calls() {
+    for (text, expected) in [
+        (
+            "<|tool_call>call:weather{city:<|\"|>San \"F\", {\\}<|\"|>,days:3,flags:[true,{a:<|\"|>é\n<|\"|>,b:null}]}<tool_call|>",
+            "{\"city\": \"San \\\"F\\\", {\\\\}\", \"days\": 3, \"flags\": [true, {\"a\": \"é\\n\", \"b\": null}]}",
+        ),
+        ("<|tool_call>call:weather{}<tool_call|>", "{}"),
+        ("<|tool_call>call:weather{ city: \"Ulm\", days: -1.5 }<tool_call|>", "{\"city\": \"Ulm\", \"days\": -1.5}"),
+        ("<|tool_call>call:weather{<|\"|>a b<|\"|>:[]}", "{\"a b\": []}"),
+        ("<|tool_call>call:weather{city:<|\"|>a < b", "{\"city\": \"a < b"),
+    ] {
+        assert_eq!(calls(Dialect::Gemma4, text), (String::new(), vec![call("weather", expected)]), "{text}");
+    }
+    let two = "Both.<|tool_call>call:a{}<tool_call|><|tool_call>call:b{x:1}<tool_call|>";
+    assert_eq!(calls(Dialect::Gemma4, two), ("Both.".to_owned(), vec![call("a", "{}"), call("b", "{\"x\": 1}")]));
+    for text in ["<|tool_call>hello", "<|tool_call>call:", "<|tool_call>call:{}", "a <|tool_"] {
+        assert_eq!(calls(Dialect::Gemma4, text), (text.to_owned(), vec![]), "{text}");
+    }
+}
+
+#[test]
 fn lists_behind_a_tag() {
     let list = "[{\"name\": \"weather\", \"arguments\": {\"days\": 1}}, {\"name\": \"f\", \"arguments\": {}}]";
     let both = vec![call("weather", "{\"days\": 1}"), call("f", "{}")];
@@ -394,6 +417,18 @@ fn harmony_has_channels() {
     let call = "<|channel|>commentary to=functions.f<|message|>{}";
     let none = AnswerFormat { tools: None, ..format };
     assert_eq!(read(&none, [call]), (String::new(), call.to_owned(), vec![]));
+}
+
+/// Where there may be one call, the answer ends where a second one begins, in every spelling.
+#[test]
+fn an_answer_of_one_call_ends_with_it() {
+    for dialect in Dialect::ALL {
+        let call = dialect.write("weather", &json!({"city": "Ulm"}));
+        let one = AnswerFormat { parallel: false, ..format(Some(dialect), None) };
+        let text = format!("{call}{call} and so on");
+        let (_, content, calls) = read(&one, [text.as_str()]);
+        assert_eq!((calls.len(), content.contains("so on")), (1, false), "{dialect:?}: {calls:?} {content:?}");
+    }
 }
 
 fn any_arguments() -> impl Strategy<Value = Value> {
@@ -472,6 +507,11 @@ fn any_answer() -> impl Strategy<Value = String> {
             "<|end|>",
             "<|call|>",
             "<response>",
+            "<|channel>thought\n",
+            "<channel|>",
+            "<|tool_call>call:weather{",
+            "city:<|\"|>",
+            "<|\"|>}<tool_call|>",
             "[THINK]",
             "Here is my response:",
         ])
@@ -490,14 +530,16 @@ proptest! {
         dialect in prop::sample::select(vec![
             None, Some(Dialect::Hermes), Some(Dialect::Llama), Some(Dialect::Python), Some(Dialect::Mistral),
             Some(Dialect::QwenXml), Some(Dialect::Glm), Some(Dialect::DeepSeek), Some(Dialect::Granite),
-            Some(Dialect::Phi), Some(Dialect::Gemma), Some(Dialect::Harmony),
+            Some(Dialect::Phi), Some(Dialect::Gemma), Some(Dialect::Gemma4), Some(Dialect::Harmony),
         ]),
-        tags in prop::sample::select(vec![ReasoningTags::THINK, ReasoningTags::GRANITE, ReasoningTags::MISTRAL]),
+        tags in prop::sample::select(vec![ReasoningTags::THINK, ReasoningTags::GRANITE, ReasoningTags::MISTRAL,
+            ReasoningTags::GEMMA4]),
         separate in prop::bool::weighted(0.9),
+        parallel in prop::bool::weighted(0.8),
         thinking in prop::sample::select(vec![None, Some(Thinking::Opened), Some(Thinking::NotOpened)]),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
     ) {
-        let format = AnswerFormat { tags, separate, ..format(dialect, thinking) };
+        let format = AnswerFormat { tags, separate, parallel, ..format(dialect, thinking) };
         let boundaries: Vec<usize> = text.char_indices().map(|(place, _)| place).chain([text.len()]).collect();
         let mut places: Vec<usize> = cuts.iter().map(|cut| *cut.get(&boundaries)).chain([0, text.len()]).collect();
         places.sort_unstable();

@@ -1,5 +1,5 @@
-//! Qwen 3 Coder: `<tool_call><function=name><parameter=key>value</parameter>...</function></tool_call>`. Source: the chat
-//! template of the Qwen3-Coder models.
+//! Qwen 3 Coder: `<tool_call><function=name><parameter=key>value</parameter>...</function></tool_call>`; Seed-OSS: the same in
+//! `<seed:tool_call>`. Source: the chat templates of these models.
 
 use std::sync::Arc;
 
@@ -9,16 +9,19 @@ use super::hermes::{CLOSE, OPEN};
 use super::scanner::{Progress, Scanner, Spelling};
 use super::tagged::{Tag, TaggedValues, between, take_inside};
 
+/// The tags of Seed-OSS around a call.
+pub(crate) const SEED: (&str, &str) = ("<seed:tool_call>", "</seed:tool_call>");
+
 const FUNCTION: &str = "<function=";
 const FUNCTION_END: &str = "</function>";
 const PARAMETER: &str = "<parameter=";
 const PARAMETER_END: &str = "</parameter>";
 
 pub(super) static SPELLING: Spelling = Spelling {
-    openings: &[OPEN],
+    openings: &[OPEN, SEED.0],
     first: &[],
     bare: &[],
-    closings: &[CLOSE],
+    closings: &[CLOSE, SEED.1],
     separators: &[],
     only_tools: false,
     scanner: |tools| Box::new(XmlScanner::new(tools)),

@@ -27,7 +27,7 @@ use crate::generation::{self, Updates};
 use crate::grammar::Wanted;
 use crate::openapi::answers::ChatCompletion;
 use crate::openapi::errors::Refusals;
-use crate::openapi::requests::{ChatMessage, TargetHeaders, Tool, ToolChoice};
+use crate::openapi::requests::{ChatMessage, Modality, TargetHeaders, Tool, ToolChoice};
 use crate::prompt::{self, Chat};
 use crate::state::AppState;
 use crate::stream::{self, StreamPlan};
@@ -67,6 +67,10 @@ pub struct ChatFields {
     /// Whether several tools may be called at once; true unless said otherwise.
     #[serde(default)]
     pub parallel_tool_calls: Option<bool>,
+    /// Only text.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Modality>>)]
+    pub modalities: Option<Vec<String>>,
     /// The older name of `tools`; not supported.
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>, max_items = 0)]
@@ -150,6 +154,10 @@ impl ChatCompletionRequest {
         if chat.functions.as_ref().is_some_and(|list| !list.is_empty()) && !off {
             return Err(unsupported("functions", "use `tools` instead"));
         }
+        if let Some(other) = chat.modalities.iter().flatten().find(|modality| *modality != "text") {
+            let message = format!("`modalities` can hold \"text\" alone: this model does not write {other}");
+            return Err(ApiError::invalid("modalities", message));
+        }
         Ok(())
     }
 
@@ -222,6 +230,7 @@ pub(crate) async fn begin(
     state.check_model(request.options.model.as_deref())?;
     let checked = request.validate(&state.limits(), state.template_knows_developer)?;
     let tools = checked.wanted.tools.as_ref().map(|tools| Arc::clone(&tools.list));
+    let parallel = checked.wanted.tools.as_ref().is_none_or(|tools| tools.parallel);
     let prompt = prompt::chat(state, request.conversation(&checked)).await?;
     prompt::check_length(state, &prompt.ids, "messages")?;
     let constraint = prompt::compile(state, checked.wanted, prompt.thinking).await?;
@@ -232,6 +241,7 @@ pub(crate) async fn begin(
         thinking: prompt.thinking,
         separate: request.chat.separate_reasoning != Some(false),
         tools,
+        parallel,
     };
     let reads_tags = format.thinking.is_some() || format.tools.is_some();
     let shown = if reads_tags { state.family.shown_tokens() } else { Vec::new() };

@@ -17,6 +17,7 @@ use utoipa::OpenApi;
 
 use crate::anthropic;
 use crate::health;
+use crate::metrics;
 use crate::openai::{chat, completions, embeddings, models, responses as responses_api, text};
 use crate::state::AppState;
 
@@ -43,6 +44,7 @@ use crate::state::AppState;
         text::detokenize,
         text::apply_template,
         health::health,
+        metrics::metrics,
     ),
     components(schemas(errors::ErrorBody, errors::AnthropicError))
 )]

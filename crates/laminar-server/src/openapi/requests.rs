@@ -43,6 +43,8 @@ words! {
     SchemaFormat { JsonSchema = "json_schema" }
     /// The roles whose messages always have content.
     SpeakerRole { System = "system", Developer = "developer", User = "user", Tool = "tool" }
+    /// What an answer is made of.
+    Modality { Text = "text" }
     /// The role of answers.
     AssistantRole { Assistant = "assistant" }
 }

@@ -45,6 +45,7 @@ async fn every_endpoint_is_in_the_document_and_every_one_of_the_document_is_ther
     let expected = [
         "DELETE /v1/responses/{id}",
         "GET /health",
+        "GET /metrics",
         "GET /v1/models",
         "GET /v1/models/{id}",
         "GET /v1/responses/{id}",

@@ -25,7 +25,7 @@ const DEEPSEEK: &[&str] = &[
 ];
 
 /// All families but Qwen 3, whose template is a file.
-pub const FAMILIES: [Family; 13] = [
+pub const FAMILIES: [Family; 16] = [
     Family {
         name: "llama",
         mentions: "<|python_tag|>",
@@ -55,6 +55,18 @@ pub const FAMILIES: [Family; 13] = [
         mentions: "<tool_call> <function=f> <parameter=p>",
         control: &[],
         call: "<tool_call>\n<function=weather>\n<parameter=city>\nUlm\n</parameter>\n</function>\n</tool_call>",
+    },
+    Family {
+        name: "seed",
+        mentions: "<seed:tool_call> <function=f> <parameter=p> <seed:think> </seed:think>",
+        control: &["<seed:tool_call>", "</seed:tool_call>", "<seed:think>", "</seed:think>"],
+        call: "<seed:think>Weather?</seed:think><seed:tool_call>\n<function=weather>\n<parameter=city>Ulm</parameter>\n</function>\n</seed:tool_call>",
+    },
+    Family {
+        name: "lfm",
+        mentions: "<|tool_list_start|> <|tool_call_start|>",
+        control: &["<|tool_call_start|>", "<|tool_call_end|>"],
+        call: "<|tool_call_start|>[weather(city=\"Ulm\")]<|tool_call_end|>",
     },
     Family {
         name: "glm",
@@ -97,6 +109,12 @@ pub const FAMILIES: [Family; 13] = [
         mentions: "<start_of_turn>",
         control: &["<start_of_turn>"],
         call: "```tool_code\nweather(city=\"Ulm\")\n```",
+    },
+    Family {
+        name: "gemma 4",
+        mentions: "<|turn> <|tool_call>call: <tool_call|> <|channel>thought <channel|>",
+        control: &["<|tool_call>", "<tool_call|>", "<|\"|>", "<|channel>", "<channel|>"],
+        call: "<|channel>thought\nWeather?<channel|><|tool_call>call:weather{city:<|\"|>Ulm<|\"|>}<tool_call|>",
     },
     Family {
         name: "gpt-oss",

@@ -44,7 +44,7 @@ const CALLS: [&str; 4] = [
     "<tool_call>{\"name\": \"f\", \"arguments\": {\"q\": </tool_call>",
 ];
 /// Parts of calls and of reasoning in all families' spellings.
-const PARTS: [&str; 28] = [
+const PARTS: [&str; 32] = [
     "[f(q=\"日本\", a=1)]",
     "[f(",
     ")]",
@@ -73,6 +73,10 @@ const PARTS: [&str; 28] = [
     "<|channel|>",
     "<|end|>",
     "<response>",
+    "<|channel>thought\nwhy 🙂<channel|>",
+    "<|tool_call>call:f{q:<|\"|>日 \"x\"<|\"|>,a:[1,true]}<tool_call|>",
+    "<|tool_call>call:",
+    "<|\"|>",
 ];
 const STOPS: [&str; 8] = ["DEFGHIJ", "🙂", "語", "\n\n", "end", "ABCn", "</think>", "}}"];
 

@@ -9,6 +9,7 @@ mod endpoints;
 mod families;
 mod generations;
 mod messages;
+mod parameters;
 mod prompts;
 mod responses;
 mod sampling;

@@ -7,12 +7,16 @@ use crate::support::*;
 /// What a template that shows everything made of the messages: the script answers with its mark only if it is there.
 async fn sees(server: &Server, request: &Value, mark: &str) -> bool {
     server.script.bytes(mark, "yes");
-    let answer = server.post(CHAT, request).await.ok();
+    let (answer, _) = server.both(request).await;
     answer["choices"][0]["message"]["content"] == "yes"
 }
 
 async fn prompt_tokens(server: &Server, path: &str, request: &Value) -> u64 {
-    server.post(path, request).await.ok()["usage"]["prompt_tokens"].as_u64().unwrap()
+    let answer = match path {
+        CHAT => server.both(request).await.0,
+        _ => server.both_texts(request).await,
+    };
+    answer["usage"]["prompt_tokens"].as_u64().unwrap()
 }
 
 /// History whose assistant message has no content but calls.
@@ -98,9 +102,12 @@ async fn t21_a_template_that_refuses_is_a_400_with_its_reason() {
         (json!([{"role": "system", "content": "x"}, user]), "System role not supported"),
         (json!([user, user]), "Roles must alternate"),
     ] {
-        let error = server.stream(CHAT, &with(chat(""), json!({"messages": messages}))).await.error(400);
-        assert!(error["message"].as_str().unwrap().contains(reason), "{error}");
-        assert_eq!(error["type"], "invalid_request_error");
+        for stream in [false, true] {
+            let request = with(chat(""), json!({"messages": messages, "stream": stream}));
+            let error = server.post(CHAT, &request).await.error(400);
+            assert!(error["message"].as_str().unwrap().contains(reason), "{error}");
+            assert_eq!(error["type"], "invalid_request_error");
+        }
     }
     server.post(CHAT, &chat("x")).await.ok();
 }
@@ -154,15 +161,11 @@ async fn t25_each_prompt_of_a_list_has_its_own_choices() {
         (json!([[120, 121, 122], [97, 98, 99]]), vec!["second", "first"]),
     ] {
         let request = with(completion(prompts.clone()), json!({"n": 2}));
-        let answer = server.post(COMPLETIONS, &request).await.ok();
-        let chunks = server.stream(COMPLETIONS, &request).await.chunks();
+        let answer = server.both_texts(&request).await;
         let choices_whole = answer["choices"].as_array().unwrap();
         assert_eq!(choices_whole.len(), 2 * groups.len());
         for (place, choice) in choices_whole.iter().enumerate() {
             assert_eq!((&choice["index"], &choice["text"]), (&json!(place), &json!(groups[place / 2])), "{prompts}");
-            let streamed: String =
-                choices(&chunks, place as u64).filter_map(|choice| choice["text"].as_str()).collect();
-            assert_eq!(streamed, groups[place / 2]);
         }
         assert_eq!(answer["usage"]["prompt_tokens"], 3 * groups.len());
     }
@@ -175,15 +178,24 @@ async fn t25_each_prompt_of_a_list_has_its_own_choices() {
 async fn t26_a_prompt_past_the_context_is_a_400_with_both_counts() {
     let server = scripted().await;
     for prompt in [json!(vec![97; 3000]), json!("z".repeat(3000)), json!(["a", "z".repeat(3000)])] {
-        let error = server.post(COMPLETIONS, &completion(prompt)).await.error(400);
-        assert_eq!(error["code"], "context_length_exceeded");
-        let message = error["message"].as_str().unwrap();
-        assert!(message.contains("3000") && message.contains("2048"), "{message}");
+        for stream in [false, true] {
+            let request = with(completion(prompt.clone()), json!({"stream": stream}));
+            let error = server.post(COMPLETIONS, &request).await.error(400);
+            assert_eq!(error["code"], "context_length_exceeded");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains("3000") && message.contains("2048"), "{message}");
+        }
     }
-    let error = server.post(CHAT, &chat(&"z".repeat(3000))).await.error(400);
-    assert_eq!((&error["code"], &error["param"]), (&json!("context_length_exceeded"), &json!("messages")));
+    for stream in [false, true] {
+        let request = with(chat(&"z".repeat(3000)), json!({"stream": stream}));
+        let error = server.post(CHAT, &request).await.error(400);
+        assert_eq!((&error["code"], &error["param"]), (&json!("context_length_exceeded"), &json!("messages")));
+        let count = server.post("/tokenize", &request).await.ok()["count"].to_string();
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("2048") && message.contains(&count), "{message}");
+    }
     // The longest prompt that fits has room for one token.
-    let answer = server.post(COMPLETIONS, &completion(json!(vec![97; 2047]))).await.ok();
+    let answer = server.both_texts(&completion(json!(vec![97; 2047]))).await;
     assert_eq!(answer["usage"]["completion_tokens"], 1);
 }
 
@@ -196,8 +208,11 @@ async fn t39_an_image_is_a_400_with_the_cause() {
     for url in ["data:image/png;base64,AAAA", "data:image/png;base64,!!", "http://127.0.0.1:9/x.png", "AAAA"] {
         let part = json!({"type": "image_url", "image_url": {"url": url}});
         let messages = json!([{"role": "user", "content": [{"type": "text", "text": "a"}, part]}]);
-        let error = server.stream(CHAT, &with(chat(""), json!({"messages": messages}))).await.error(400);
-        assert_eq!(error["param"], "messages[0].content[1].type");
-        assert!(error["message"].as_str().unwrap().contains("text only"), "{error}");
+        for stream in [false, true] {
+            let request = with(chat(""), json!({"messages": messages, "stream": stream}));
+            let error = server.post(CHAT, &request).await.error(400);
+            assert_eq!(error["param"], "messages[0].content[1].type");
+            assert!(error["message"].as_str().unwrap().contains("text only"), "{error}");
+        }
     }
 }

@@ -146,6 +146,9 @@ async fn forms_and_errors_have_their_own_names() {
         (json!({"input": []}), "input"),
         (json!({"max_output_tokens": 0}), "max_output_tokens"),
         (json!({"background": true}), "background"),
+        (json!({"conversation": "conv_1"}), "conversation"),
+        (json!({"prompt": {"id": "p"}}), "prompt"),
+        (json!({"top_logprobs": 2}), "top_logprobs"),
         (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
         (json!({"input": "x".repeat(3000)}), "input"),
     ] {

@@ -48,7 +48,7 @@ async fn t27_chat_logprobs_have_the_chat_shape() {
 async fn t28_legacy_logprobs_are_filled() {
     let server = scripted().await;
     server.script.pieces("mark", &["ABC", "DEF"]);
-    let answer = server.post(COMPLETIONS, &with(completion("mark"), json!({"logprobs": 1}))).await.ok();
+    let answer = server.both_texts(&with(completion("mark"), json!({"logprobs": 1}))).await;
     let scores = &answer["choices"][0]["logprobs"];
     assert_eq!(scores["tokens"], json!(["ABC", "DEF"]));
     assert_eq!(scores["text_offset"], json!([0, 3]));
@@ -65,15 +65,17 @@ async fn t28_legacy_logprobs_are_filled() {
 async fn t29_no_tokens_with_echo_and_scores_is_a_clean_refusal() {
     let server = scripted().await;
     let request = with(completion("Once"), json!({"max_tokens": 0, "echo": true}));
-    let answer = server.post(COMPLETIONS, &request).await.ok();
+    let answer = server.both_texts(&request).await;
     assert_eq!(answer["choices"][0]["text"], "Once");
     assert_eq!(
         answer["usage"],
         json!({"prompt_tokens": 4, "completion_tokens": 0, "total_tokens": 4,
         "prompt_tokens_details": {"cached_tokens": 0}})
     );
-    let error = server.post(COMPLETIONS, &with(request, json!({"logprobs": 1}))).await.error(400);
-    assert_eq!(error["param"], "echo");
+    for stream in [false, true] {
+        let request = with(request.clone(), json!({"logprobs": 1, "stream": stream}));
+        assert_eq!(server.post(COMPLETIONS, &request).await.error(400)["param"], "echo");
+    }
     server.post(COMPLETIONS, &completion("Once")).await.ok();
 }
 
@@ -89,14 +91,14 @@ async fn t29_the_scores_of_a_prompt_are_those_of_its_tokens_as_answers() {
         setup.engine.policy = laminar_engine::Policy::Chunked { tokens };
         let server = tiny(setup).await;
         let request = with(completion(text), json!({"max_tokens": 0, "echo": true, "logprobs": 2}));
-        let answer = server.post(COMPLETIONS, &request).await.ok();
+        let answer = server.both_texts(&request).await;
         let choice = &answer["choices"][0];
         assert_eq!((&choice["text"], &choice["finish_reason"]), (&json!(text), &json!("length")));
         assert_eq!(answer["usage"]["completion_tokens"], 0);
         found.push(choice["logprobs"].clone());
         let prompt_tokens = answer["usage"]["prompt_tokens"].as_u64().unwrap() as usize;
 
-        let some = server.post(COMPLETIONS, &with(request.clone(), json!({"max_tokens": 3}))).await.ok();
+        let some = server.both_texts(&with(request, json!({"max_tokens": 3}))).await;
         let lists = &some["choices"][0]["logprobs"];
         for (key, list) in lists.as_object().unwrap() {
             let list = list.as_array().unwrap();
@@ -104,13 +106,6 @@ async fn t29_the_scores_of_a_prompt_are_those_of_its_tokens_as_answers() {
             assert_eq!(Value::from(list[..prompt_tokens].to_vec()), choice["logprobs"][key], "{key}");
         }
         assert_eq!(lists["text_offset"][prompt_tokens], text.chars().count());
-
-        let streamed = server.stream(COMPLETIONS, &with(request, json!({"max_tokens": 3}))).await.chunks();
-        let mut scores = Vec::new();
-        for chunk in &streamed {
-            scores.extend(chunk["choices"][0]["logprobs"]["token_logprobs"].as_array().into_iter().flatten().cloned());
-        }
-        assert_eq!(Value::from(scores), lists["token_logprobs"]);
     }
     assert_eq!(found[0], found[1]);
     assert_eq!((&found[0]["token_logprobs"][0], &found[0]["top_logprobs"][0]), (&Value::Null, &Value::Null));
@@ -137,15 +132,15 @@ fn scored(text: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn t30_an_answer_alone_is_the_answer_among_44_others() {
     let server = std::sync::Arc::new(tiny(Setup::default()).await);
-    let alone = server.post(CHAT, &scored("Hello")).await.ok();
+    let (alone, _) = server.both(&scored("Hello")).await;
     let others: Vec<_> = (0..44)
         .map(|number: usize| {
             let server = std::sync::Arc::clone(&server);
             let text = "word ".repeat(1 + number % 7) + &number.to_string();
-            tokio::spawn(async move { server.post(CHAT, &scored(&text)).await.ok() })
+            tokio::spawn(async move { server.both(&scored(&text)).await })
         })
         .collect();
-    let among = server.post(CHAT, &scored("Hello")).await.ok();
+    let (among, _) = server.both(&scored("Hello")).await;
     assert_eq!(among["choices"], alone["choices"]);
     for other in others {
         other.await.unwrap();
@@ -160,7 +155,8 @@ async fn t31_a_cached_prefix_changes_no_bit() {
     let server = tiny(Setup { engine, ..Setup::default() }).await;
     let request = scored(&"all work and no play ".repeat(12));
     let cold = server.post(CHAT, &request).await.ok();
-    let again = server.post(CHAT, &request).await.ok();
+    // What is streamed is compared with what is not: both of these find the prefix.
+    let (again, _) = server.both(&request).await;
     let cached = |answer: &Value| answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
     assert_eq!(cached(&cold), 0);
     assert!(cached(&again) >= 64, "{}", again["usage"]);
@@ -186,7 +182,7 @@ async fn t33_slices_and_layer_groups_change_no_bit() {
     ] {
         let engine = EngineConfig { policy, ..Setup::default().engine };
         let server = tiny(Setup { engine, ..Setup::default() }).await;
-        let answer = server.post(CHAT, &request).await.ok();
+        let (answer, _) = server.both(&request).await;
         let first = first.get_or_insert_with(|| answer["choices"].clone());
         assert_eq!(&answer["choices"], first, "{policy:?}");
     }
@@ -198,13 +194,23 @@ async fn t33_slices_and_layer_groups_change_no_bit() {
 async fn t34_a_seed_repeats_and_no_seed_does_not() {
     let server = scripted().await;
     server.script.wants("letters", vec![Want::Any((b'a'..=b'z').map(u32::from).collect()); 32]);
-    let text = async |fields| {
+    let text = async |fields, stream| {
         let request = with(with(chat("letters"), json!({"temperature": 1})), fields);
-        server.post(CHAT, &request).await.ok()["choices"][0]["message"]["content"].clone()
+        match stream {
+            true => deltas(&server.stream(CHAT, &request).await.chunks(), 0).concat(),
+            false => {
+                let answer = server.post(CHAT, &request).await.ok();
+                answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+            }
+        }
     };
     for seed in [0, 3, -3, i64::MAX] {
-        assert_eq!(text(json!({"seed": seed})).await, text(json!({"seed": seed})).await);
+        let seeded = json!({"seed": seed});
+        assert_eq!(text(seeded.clone(), false).await, text(seeded.clone(), false).await);
+        assert_eq!(text(seeded.clone(), true).await, text(seeded, false).await);
     }
-    assert_ne!(text(json!({"seed": 3})).await, text(json!({"seed": 4})).await);
-    assert_ne!(text(json!({})).await, text(json!({})).await);
+    for stream in [false, true] {
+        assert_ne!(text(json!({"seed": 3}), stream).await, text(json!({"seed": 4}), stream).await);
+        assert_ne!(text(json!({}), stream).await, text(json!({}), stream).await);
+    }
 }

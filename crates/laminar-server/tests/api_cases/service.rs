@@ -50,17 +50,20 @@ async fn t42_a_client_that_leaves_in_a_long_prefill_stops_it() {
     for policy in
         [Policy::Chunked { tokens: 1 }, Policy::Layered { group_tokens: 16, cohort_tokens: 64, groups: Some(4) }]
     {
-        let engine = EngineConfig { policy, ..Setup::default().engine };
-        let server = Arc::new(endless(engine).await);
-        let caller = Arc::clone(&server);
-        let client = tokio::spawn(async move { caller.post(CHAT, &chat(&"x".repeat(1900))).await });
-        server.until("prefilling", |health| health["prefilling"] == 1).await;
-        client.abort();
-        server.until_idle().await;
-        let health = server.health().await;
-        assert_eq!(stats(&health, "requests_cancelled"), 1);
-        let rows: usize = server.steps.lock().unwrap().iter().map(|(rows, _)| rows).sum();
-        assert!(rows < 1900, "{rows} rows ran, {policy:?}");
+        for stream in [false, true] {
+            let engine = EngineConfig { policy, ..Setup::default().engine };
+            let server = Arc::new(endless(engine).await);
+            let caller = Arc::clone(&server);
+            let request = with(chat(&"x".repeat(1900)), json!({"stream": stream}));
+            let client = tokio::spawn(async move { caller.post(CHAT, &request).await });
+            server.until("prefilling", |health| health["prefilling"] == 1).await;
+            client.abort();
+            server.until_idle().await;
+            let health = server.health().await;
+            assert_eq!(stats(&health, "requests_cancelled"), 1);
+            let rows: usize = server.steps.lock().unwrap().iter().map(|(rows, _)| rows).sum();
+            assert!(rows < 1900, "{rows} rows ran, {policy:?}, stream {stream}");
+        }
     }
 }
 
@@ -77,9 +80,9 @@ async fn t43_a_full_queue_is_a_429_with_retry_after_at_once() {
         })
         .collect();
     server.until("full", |health| health["running"] == 1 && health["waiting"] == 1).await;
-    for path in [CHAT, COMPLETIONS] {
+    for (path, stream) in [(CHAT, true), (CHAT, false), (COMPLETIONS, true), (COMPLETIONS, false)] {
         let began = Instant::now();
-        let request = with(chat("x"), json!({"prompt": "x", "stream": true}));
+        let request = with(chat("x"), json!({"prompt": "x", "stream": stream}));
         let answer = server.post(path, &request).await;
         assert!(began.elapsed() < Duration::from_secs(1));
         let error = answer.error(429);
@@ -91,10 +94,10 @@ async fn t43_a_full_queue_is_a_429_with_retry_after_at_once() {
     server.post(CHAT, &chat("x")).await.ok();
 }
 
-/// Health and models answer while a prompt runs that takes whole seconds.
+/// Health, metrics and models answer while a prompt runs that takes whole seconds.
 /// <https://github.com/ikawrakow/ik_llama.cpp/issues/1210>
 #[tokio::test(flavor = "multi_thread")]
-async fn t44_health_and_models_answer_during_a_long_step() {
+async fn t44_health_metrics_and_models_answer_during_a_long_step() {
     let engine = EngineConfig { policy: Policy::Whole, ..Setup::default().engine };
     let server = Arc::new(start(Setup { engine, pace: Duration::from_secs(2), ..Setup::default() }).await);
     let caller = Arc::clone(&server);
@@ -105,6 +108,7 @@ async fn t44_health_and_models_answer_during_a_long_step() {
         let began = Instant::now();
         server.health().await;
         server.get("/v1/models").await.ok();
+        assert_eq!(server.get("/metrics").await.status, 200);
         slowest = slowest.max(began.elapsed());
         asked += 1;
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -157,16 +161,20 @@ fn processor_time() -> Duration {
 /// Reported at llama.cpp (29175) and SGLang (32549).
 #[tokio::test(flavor = "multi_thread")]
 async fn t47_a_long_prompt_leaves_a_decode_its_pace() {
-    let engine = EngineConfig { policy: Policy::Chunked { tokens: 64 }, ..Setup::default().engine };
-    let server = Arc::new(endless(engine).await);
-    let caller = Arc::clone(&server);
-    let decoding = tokio::spawn(async move { caller.post(CHAT, &endless_request()).await });
-    server.until("decoding", |health| stats(health, "tokens_generated") > 3).await;
-    server.post(CHAT, &with(chat(&"x".repeat(1600)), json!({"max_tokens": 1}))).await.ok();
-    decoding.abort();
-    let steps = server.steps.lock().unwrap().clone();
-    let long: Vec<&(usize, usize)> =
-        steps.iter().skip_while(|(_, decode)| *decode == 0).filter(|(rows, _)| *rows > 0).collect();
-    assert!(long.iter().all(|(rows, decode)| *rows <= 64 && *decode == 1), "{long:?}");
-    assert!((26..=28).contains(&long.len()), "{long:?}");
+    for stream in [false, true] {
+        let engine = EngineConfig { policy: Policy::Chunked { tokens: 64 }, ..Setup::default().engine };
+        let server = Arc::new(endless(engine).await);
+        let caller = Arc::clone(&server);
+        let request = with(endless_request(), json!({"stream": stream}));
+        let decoding = tokio::spawn(async move { caller.post(CHAT, &request).await });
+        server.until("decoding", |health| stats(health, "tokens_generated") > 3).await;
+        let long = with(chat(&"x".repeat(1600)), json!({"max_tokens": 1, "stream": stream}));
+        assert_eq!(server.post(CHAT, &long).await.status, 200);
+        decoding.abort();
+        let steps = server.steps.lock().unwrap().clone();
+        let long: Vec<&(usize, usize)> =
+            steps.iter().skip_while(|(_, decode)| *decode == 0).filter(|(rows, _)| *rows > 0).collect();
+        assert!(long.iter().all(|(rows, decode)| *rows <= 64 && *decode == 1), "{long:?}");
+        assert!((26..=28).contains(&long.len()), "{long:?}");
+    }
 }

@@ -55,7 +55,7 @@ async fn t03_no_part_of_a_stop_string_is_sent() {
         assert_eq!(whole["choices"][0]["message"]["content"], text, "{mark} {stop}");
         assert_eq!(whole["choices"][0]["finish_reason"], "stop");
         assert_eq!(deltas(&chunks, 0).concat(), text);
-        let answer = server.post(COMPLETIONS, &with(completion(mark), json!({"stop": stop}))).await.ok();
+        let answer = server.both_texts(&with(completion(mark), json!({"stop": stop}))).await;
         assert_eq!(answer["choices"][0]["text"], text);
         assert_eq!(answer["choices"][0]["finish_reason"], "stop");
     }
@@ -69,10 +69,12 @@ async fn t04_text_held_back_is_flushed_at_the_end() {
     server.script.pieces("ends", &["ABC", "DEF", "G"]);
     server.script.pieces("goes on", &["ABC", "DEF", "G", "HI"]);
     for (mark, fields, reason) in [("ends", json!({}), "stop"), ("goes on", json!({"max_tokens": 3}), "length")] {
-        let request = with(with(chat(mark), json!({"stop": ["DEFGHIJ"]})), fields);
+        let request = with(with(chat(mark), json!({"stop": ["DEFGHIJ"]})), fields.clone());
         let (whole, _) = server.both(&request).await;
         assert_eq!(whole["choices"][0]["message"]["content"], "ABCDEFG", "{mark}");
         assert_eq!(whole["choices"][0]["finish_reason"], reason, "{mark}");
+        let request = with(with(completion(mark), json!({"stop": ["DEFGHIJ"]})), fields);
+        assert_eq!(server.both_texts(&request).await["choices"][0]["text"], "ABCDEFG", "{mark}");
     }
 }
 

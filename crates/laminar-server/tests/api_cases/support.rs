@@ -213,7 +213,7 @@ impl Server {
     }
 
     /// The whole answer of a chat request, after comparing it with the stream of the same request: message, finish
-    /// reason and usage of every choice are the same.
+    /// reason, scores and usage of every choice are the same.
     #[track_caller]
     pub fn both<'s>(&'s self, body: &Value) -> impl Future<Output = (Value, Vec<Value>)> + 's {
         let body = body.clone();
@@ -224,13 +224,38 @@ impl Server {
             let (last, rest) = chunks.split_last().unwrap();
             assert_eq!(last["usage"], whole["usage"], "{body}");
             for choice in whole["choices"].as_array().unwrap() {
-                let (message, finish) = joined(rest, choice["index"].as_u64().unwrap());
+                let index = choice["index"].as_u64().unwrap();
+                let (message, finish) = joined(rest, index);
                 let whole_message = without_call_ids(&choice["message"]);
                 assert_eq!(message, whole_message, "{body}");
                 assert_eq!(finish, choice["finish_reason"], "{body}");
+                let scores = &choice["logprobs"]["content"];
+                assert_eq!(streamed_scores(rest, index, "content"), scores.as_array().cloned().unwrap_or_default());
             }
             (whole, rest.to_vec())
         }
+    }
+
+    /// The whole answer of a plain completion, after comparing it with the stream of the same request: text, finish reason,
+    /// scores and usage of every choice are the same.
+    pub async fn both_texts(&self, body: &Value) -> Value {
+        let whole = self.post(COMPLETIONS, body).await.ok();
+        let asked = with(body.clone(), json!({"stream_options": {"include_usage": true}}));
+        let chunks = self.stream(COMPLETIONS, &asked).await.chunks();
+        let (last, rest) = chunks.split_last().unwrap();
+        assert_eq!(last["usage"], whole["usage"], "{body}");
+        for choice in whole["choices"].as_array().unwrap() {
+            let index = choice["index"].as_u64().unwrap();
+            let text: String = choices(rest, index).filter_map(|choice| choice["text"].as_str()).collect();
+            assert_eq!(text, choice["text"], "{body}");
+            let finish = choices(rest, index).map(|choice| &choice["finish_reason"]).filter(|finish| !finish.is_null());
+            assert_eq!(finish.collect::<Vec<_>>(), [&choice["finish_reason"]], "{body}");
+            for key in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+                let scores = choice["logprobs"][key].as_array().cloned().unwrap_or_default();
+                assert_eq!(streamed_scores(rest, index, key), scores, "{key}: {body}");
+            }
+        }
+        whole
     }
 
     pub async fn health(&self) -> Value {
@@ -267,6 +292,11 @@ async fn read(response: reqwest::Response) -> Answer {
 /// The choices with an index, in the order of the chunks.
 pub fn choices(chunks: &[Value], index: u64) -> impl Iterator<Item = &Value> {
     chunks.iter().filter_map(|chunk| chunk["choices"].get(0)).filter(move |choice| choice["index"] == index)
+}
+
+/// A list of the scores of one choice, put together from its chunks.
+fn streamed_scores(chunks: &[Value], index: u64, key: &str) -> Vec<Value> {
+    choices(chunks, index).filter_map(|choice| choice["logprobs"][key].as_array()).flatten().cloned().collect()
 }
 
 /// The text pieces of one choice of a chat stream, in order.

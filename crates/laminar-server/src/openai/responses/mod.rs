@@ -64,6 +64,12 @@ pub async fn create(State(state): State<AppState>, headers: HeaderMap, body: Bod
     if request.background == Some(true) {
         return Err(unsupported("background", "leave it out"));
     }
+    // Each of these would change what is answered.
+    for name in ["conversation", "prompt", "top_logprobs"] {
+        if !(body[name].is_null() || body[name] == 0) {
+            return Err(unsupported(name, "leave it out"));
+        }
+    }
     let mut messages = match &request.previous_response_id {
         Some(id) => find(&state, id, "previous_response_id")?.messages,
         None => Vec::new(),

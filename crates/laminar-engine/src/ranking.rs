@@ -1,0 +1,106 @@
+//! The tokens of a row of logits in falling order, as far as somebody asks for them.
+//!
+//! The row is cut into blocks, of each of which the largest logit that was not given yet is known. The next token is in the
+//! block where that is largest, and only this block is looked at again. So the first token costs what a search for the largest
+//! logit costs, each further one a look at the blocks and at one of them, and nothing is sorted.
+
+/// Logits of a block.
+const BLOCK: usize = 128;
+
+/// The buffer of a ranking, kept between rows.
+#[derive(Debug, Default)]
+pub(crate) struct Ranking {
+    /// The largest logit of each block among those not given yet; negative infinity where there is none.
+    peaks: Vec<f32>,
+}
+
+/// The tokens of one row, the largest logit first, and the lowest id among equals.
+pub(crate) struct Falling<'a> {
+    logits: &'a [f32],
+    peaks: &'a mut [f32],
+    /// The logit and the id of the newest token given.
+    given: Option<(f32, usize)>,
+}
+
+impl Ranking {
+    /// Begins with a row. Its logits are finite.
+    pub fn of<'a>(&'a mut self, logits: &'a [f32]) -> Falling<'a> {
+        self.peaks.clear();
+        self.peaks.extend(logits.chunks(BLOCK).map(largest));
+        Falling { logits, peaks: &mut self.peaks, given: None }
+    }
+}
+
+impl Iterator for Falling<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let peak = largest(self.peaks);
+        if peak == f32::NEG_INFINITY {
+            return None;
+        }
+        let place = self.peaks.iter().position(|other| *other == peak)?;
+        let first = place * BLOCK;
+        let block = self.logits.chunks(BLOCK).nth(place)?;
+        // Of equal logits those up to the newest one given have been given.
+        let from = match self.given {
+            Some((logit, id)) if logit == peak => (id + 1).saturating_sub(first),
+            _ => 0,
+        };
+        let id = first + from + block[from..].iter().position(|logit| *logit == peak)?;
+        let below = |logit: &f32| if *logit < peak { *logit } else { f32::NEG_INFINITY };
+        self.peaks[place] = match block[id + 1 - first..].contains(&peak) {
+            true => peak,
+            false => block.iter().map(below).fold(f32::NEG_INFINITY, f32::max),
+        };
+        self.given = Some((peak, id));
+        Some(id as u32)
+    }
+}
+
+/// The largest of some logits.
+pub(crate) fn largest(logits: &[f32]) -> f32 {
+    // In lanes, which compilers turn into vectors.
+    let mut lanes = [f32::NEG_INFINITY; 32];
+    let (chunks, rest) = logits.as_chunks::<32>();
+    for chunk in chunks {
+        for (lane, logit) in lanes.iter_mut().zip(chunk) {
+            *lane = if *logit > *lane { *logit } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Draws;
+    use proptest::prelude::*;
+
+    fn sorted(logits: &[f32]) -> Vec<u32> {
+        let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+        // Not by the order of all floats, in which -0 is less than 0.
+        let order = |a: &u32, b: &u32| logits[*b as usize].partial_cmp(&logits[*a as usize]).unwrap();
+        ids.sort_by(|a, b| order(a, b).then(a.cmp(b)));
+        ids
+    }
+
+    proptest! {
+        /// Few different logits, so that there are many equals, of any number of tokens.
+        #[test]
+        fn tokens_come_in_the_order_of_a_sort(seed in 0u64..1 << 32, size in 0usize..700, kinds in 1u32..400) {
+            let mut draws = Draws::new(Some(seed));
+            let mut logit = || (draws.uniform() * f64::from(kinds)).floor() as f32 - 5.0;
+            let logits: Vec<f32> = (0..size).map(|_| logit()).collect();
+            let mut ranking = Ranking::default();
+            prop_assert_eq!(ranking.of(&[1.0]).collect::<Vec<u32>>(), [0]);
+            prop_assert_eq!(ranking.of(&logits).collect::<Vec<u32>>(), sorted(&logits));
+        }
+    }
+
+    #[test]
+    fn zeros_of_both_signs_are_equal() {
+        let logits = [0.0, -0.0, 1.0, -0.0, 0.0, -1.0];
+        assert_eq!(Ranking::default().of(&logits).collect::<Vec<u32>>(), [2, 0, 1, 3, 4, 5]);
+    }
+}
