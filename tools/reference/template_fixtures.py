@@ -161,10 +161,10 @@ def write(path, conversations, cases):
 
 
 def published(folder, path):
-    """The second table over the templates of a folder. A text that another case has already is told by its number."""
+    """The second table over the templates of a folder and those below it. A text that another case has already is told by its number."""
     cases, texts = [], {}
     today = datetime.datetime.now()
-    for file in sorted(folder.glob("*.jinja")):
+    for file in sorted(folder.glob("**/*.jinja"), key=lambda file: (file.parent, file.name)):
         for conversation, options in PUBLISHED_CASES:
             case = render(file.stem, file.read_text(), conversation, PUBLISHED[conversation], options)
             for form in DATES:

@@ -103,8 +103,9 @@ fn templates_render_as_transformers_renders_them() {
 #[test]
 fn published_templates_render_as_transformers_renders_them() {
     let fixture: Value = serde_json::from_str(include_str!("fixtures/published_templates.json")).unwrap();
-    let templates = sources(&here("templates/published"));
-    assert!(templates.len() >= 15, "{:?}", templates.keys());
+    let mut templates = sources(&here("templates/published"));
+    templates.extend(sources(&here("templates/published/further")));
+    assert!(templates.len() >= 19, "{:?}", templates.keys());
     let checked = check(&fixture, templates, &json!({}));
     assert_eq!(checked, fixture["cases"].as_array().unwrap().len());
 }
