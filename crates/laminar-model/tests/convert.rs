@@ -177,7 +177,7 @@ fn files_of_folders_agree_with_llama_cpp() {
         let compared = agrees_where_clear(&model, &pool, prompt_ids, generated_ids, gaps, GAP, &name);
         assert!(compared * 2 > gaps.len(), "{name}: too few clear steps");
     }
-    let here = |family: &&laminar_model::arch::Family| {
+    let here = |family: &&&laminar_model::arch::Family| {
         family.checked_against.contains(&"llama.cpp") && !NOT_WRITTEN.contains(&family.name)
     };
     for family in laminar_model::arch::FAMILIES.iter().filter(here) {

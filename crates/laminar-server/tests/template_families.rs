@@ -5,7 +5,7 @@ use std::path::Path;
 use laminar_model::arch::FAMILIES;
 
 /// Files in `templates`: what makers published, or (without a folder) templates of our own that have the form of one.
-const TEMPLATES: [(&str, &[&str]); 21] = [
+const TEMPLATES: [(&str, &[&str]); 22] = [
     ("llama", &["headers", "instructions", "published/mistral_nemo"]),
     ("mixtral", &["published/mixtral"]),
     ("gpt-oss", &["published/gpt_oss"]),
@@ -22,6 +22,7 @@ const TEMPLATES: [(&str, &[&str]); 21] = [
     ("glm4moe", &["published/glm_4_6"]),
     ("granite", &["published/granite_3_3", "published/granite_4_0"]),
     ("granitemoe", &["published/granite_3_3", "published/granite_4_0"]),
+    ("granitehybrid", &["published/granite_4_0"]),
     ("olmo2", &["published/olmo2"]),
     ("olmoe", &["published/olmo2"]),
     ("phi3", &["published/phi_3_5", "published/phi_4_mini"]),
@@ -30,13 +31,16 @@ const TEMPLATES: [(&str, &[&str]); 21] = [
 ];
 
 /// Families without one, and why.
-const NONE: [(&str, &str); 7] = [
+const NONE: [(&str, &str); 10] = [
     ("dots1", "not in the collection that the others are from"),
     ("ernie4_5", "not in the collection that the others are from"),
     ("ernie4_5-moe", "not in the collection that the others are from"),
     ("glm4", "not in the collection that the others are from"),
     ("lfm2", "its licence is one of its own"),
     ("lfm2moe", "its licence is one of its own"),
+    ("qwen3next", "not in the collection that the others are from"),
+    ("qwen35", "not in the collection that the others are from"),
+    ("qwen35moe", "not in the collection that the others are from"),
     ("minimax-m2", "licences of its own for newer members"),
 ];
 
