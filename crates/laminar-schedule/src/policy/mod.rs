@@ -29,7 +29,7 @@ pub enum Policy {
         tokens: usize,
     },
     /// As [`Policy::Chunked`], by the rules of the paper's released code: a baseline for comparisons. The budget is shared: each
-    /// decode row of a step leaves room for one prompt token less.
+    /// decode row of a step leaves room for one prompt token less, and so many of them as there are tokens leave none.
     ChunkedReleased {
         /// Decode rows and prompt tokens a step.
         tokens: usize,
