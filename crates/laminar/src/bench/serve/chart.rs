@@ -24,7 +24,8 @@ const MAX_DOTS: usize = 8000;
 /// How dashed lines are drawn.
 const DASHES: &str = " stroke-dasharray=\"6 4\"";
 /// Colours of the series, readable on white and on black, told apart by most people who see colours differently.
-pub const COLOURS: [&str; 6] = ["#2b7bd4", "#e0670c", "#149c76", "#c4549c", "#8f74d6", "#a3831f"];
+pub const COLOURS: [&str; 10] =
+    ["#2b7bd4", "#e0670c", "#149c76", "#c4549c", "#8f74d6", "#a3831f", "#c93a3a", "#35a2c2", "#6f7a85", "#74a02c"];
 
 /// How values are placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,12 +147,7 @@ impl Placed {
 
     fn ticks(&self) -> Vec<f64> {
         match self.scale {
-            Scale::Linear => {
-                let step = nice_step((self.high - self.low) / 6.0);
-                let first = (self.low / step - 1e-9).ceil() as i64;
-                let last = (self.high / step + 1e-9).floor() as i64;
-                (first..=last).map(|index| index as f64 * step).collect()
-            }
+            Scale::Linear => self.even_ticks(),
             Scale::Log => {
                 let decades = (self.high / self.low).log10();
                 let factors: &[f64] = match decades {
@@ -162,7 +158,9 @@ impl Placed {
                 let first = self.low.log10().floor() as i32;
                 let last = self.high.log10().ceil() as i32;
                 let all = (first..=last).flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
-                all.filter(|tick| (self.low..=self.high).contains(tick)).collect()
+                let inside: Vec<f64> = all.filter(|tick| (self.low..=self.high).contains(tick)).collect();
+                // Values that are close to each other lie between two powers.
+                if inside.len() < 2 { self.even_ticks() } else { inside }
             }
             Scale::Doublings => {
                 let (first, last) = (self.low.log2().ceil() as i32, self.high.log2().floor() as i32);
@@ -171,6 +169,14 @@ impl Placed {
                 all.into_iter().step_by(every).collect()
             }
         }
+    }
+
+    /// About six, at equal distances.
+    fn even_ticks(&self) -> Vec<f64> {
+        let step = nice_step((self.high - self.low) / 6.0);
+        let first = (self.low / step - 1e-9).ceil() as i64;
+        let last = (self.high / step + 1e-9).floor() as i64;
+        (first..=last).map(|index| index as f64 * step).collect()
     }
 
     fn text(&self, tick: f64) -> String {
@@ -391,6 +397,9 @@ mod tests {
         let log = placed(Scale::Log, Unit::Time, 0.008, 12.0);
         let ticks: Vec<_> = log.ticks().into_iter().map(|tick| log.text(tick)).collect();
         assert_eq!(ticks, ["10 ms", "100 ms", "1 s", "10 s"]);
+        let close = placed(Scale::Log, Unit::Time, 0.105, 0.139);
+        let ticks: Vec<_> = close.ticks().into_iter().map(|tick| close.text(tick)).collect();
+        assert_eq!(ticks, ["110 ms", "120 ms", "130 ms"]);
         assert_eq!(placed(Scale::Doublings, Unit::Number, 7.0, 70.0).ticks(), [8.0, 16.0, 32.0, 64.0]);
         assert_eq!(placed(Scale::Doublings, Unit::Number, 1.0, 1e9).ticks()[..3], [1.0, 8.0, 64.0]);
         let share = placed(Scale::Linear, Unit::Share, 0.0, 1.0);
