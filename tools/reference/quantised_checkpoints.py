@@ -15,25 +15,13 @@ import torch
 import transformers
 from fixture_files import TOKENS, arguments, finish, write_config
 from safetensors.torch import save_file
+from tiny.shapes import DENSE, TOKEN_IDS, rope
 from transformers import LlamaConfig, LlamaForCausalLM
 
 GROUP = 32
 # Small enough that attention does not enlarge what our 8-bit inputs of quantised products change.
 SIZE = 0.6
-CONFIG = dict(
-    vocab_size=96,
-    hidden_size=64,
-    intermediate_size=96,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    max_position_embeddings=256,
-    tie_word_embeddings=False,
-    rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-    pad_token_id=0,
-    bos_token_id=1,
-    eos_token_id=2,
-)
+CONFIG = DENSE | TOKEN_IDS | dict(rope_parameters=rope(10000.0))
 # Which output each code of an AWQ word stands for, from the lowest bits on.
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
 KEPT = ["model.layers.0.self_attn.k_proj", "model.layers.1.mlp.down_proj"]

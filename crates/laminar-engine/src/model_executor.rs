@@ -383,9 +383,10 @@ impl Executor for ModelExecutor {
 
     fn execute(&mut self, batch: &mut Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError> {
         self.loads = ExpertLoads::default();
-        let members = batch.tiles.iter().flat_map(|tile| &tile.members).map(|member| member.blocks);
-        let blocks = batch.decode.iter().map(|row| row.blocks).chain(members).flatten();
-        self.used = blocks.fold(self.used, |used, block| used.max(*block as usize + 1));
+        // A decode row's other blocks have been those of a prompt, or the last one of an earlier row.
+        let newest = batch.decode.iter().filter_map(|row| row.blocks.last());
+        let prompts = batch.tiles.iter().flat_map(|tile| &tile.members).flat_map(|member| member.blocks);
+        self.used = newest.chain(prompts).fold(self.used, |used, block| used.max(*block as usize + 1));
         self.decode.clear();
         self.last.clear();
         let tokens: Vec<u32> = batch.decode.iter().map(|row| row.token).collect();

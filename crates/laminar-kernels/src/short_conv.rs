@@ -72,10 +72,10 @@ impl ConvLayer {
 }
 
 /// Channels of a task.
-const CHANNELS: usize = 128;
+pub(crate) const CHANNELS: usize = 128;
 
 /// Numbers below which a call is not worth other threads.
-const FEW: usize = 8192;
+pub(crate) const FEW: usize = 8192;
 
 /// Convolutions of the spans' rows, and keeps of them what later rows need.
 ///

@@ -157,8 +157,9 @@ impl Family {
 
     /// A tag in a Lark grammar: its control token, one and the text behind it, or its text.
     pub(crate) fn lark(&self, tag: &str) -> String {
-        let begins = self.control.iter().find_map(|(known, id)| Some((tag.strip_prefix(known)?, id)));
-        match begins {
+        let begins = self.control.iter().filter_map(|(known, id)| Some((tag.strip_prefix(known)?, id)));
+        // The longest of those that it begins with.
+        match begins.min_by_key(|(rest, _)| rest.len()) {
             Some(("", id)) => format!("<[{id}]>"),
             Some((rest, id)) => format!("<[{id}]> {}", Value::from(rest)),
             None => Value::from(tag).to_string(),

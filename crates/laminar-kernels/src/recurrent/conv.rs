@@ -5,13 +5,7 @@ use crate::Pool;
 use crate::elementwise::silu;
 use crate::isa::{Isa, isa, multiversion};
 use crate::pool::SharedMut;
-use crate::short_conv::add_tap;
-
-/// Channels of a task.
-const CHANNELS: usize = 128;
-
-/// Numbers below which a call is not worth other threads.
-const FEW: usize = 8192;
+use crate::short_conv::{CHANNELS, FEW, add_tap};
 
 /// `out = silu(bias + sum of weight * input over taps, the oldest first)` of every channel of the spans' rows; keeps of them
 /// what later rows need.
@@ -122,6 +116,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::StateShape;
+    use super::super::tests::cut_and_copied;
     use super::*;
     use crate::testing::{cases, noise};
 
@@ -163,35 +158,18 @@ mod tests {
             let mut first: Option<Vec<u32>> = None;
             for isa in Isa::available() {
                 let mut layer = StateLayer::new(shape, 3);
-                // Whatever was there before does not count.
-                layer.floats().fill(f32::NAN);
                 let run = |layer: &mut StateLayer, span: StateSpan| {
                     let inputs = &inputs[span.first_pos * width..][..span.rows * width];
                     let mut out = vec![0.0; inputs.len()];
                     causal_conv_for(isa, &Pool::new(3), inputs, &weights, bias.as_deref(), &[span], layer, &mut out);
                     out
                 };
-                let (mut out, mut from, mut sizes) = (Vec::new(), 0, cuts.iter().cycle());
-                while from < len {
-                    let rows = (*sizes.next().unwrap()).min(len - from);
-                    let keep = Some((kept, 0));
-                    out.extend(run(&mut layer, StateSpan { first_row: 0, rows, first_pos: from, slot: 1, from: None, keep }));
-                    from += rows;
-                }
+                let out = cut_and_copied(&mut layer, len, &cuts, kept, width, run)?;
                 for (found, exact) in out.iter().zip(&exact) {
                     prop_assert!((f64::from(*found) - exact).abs() < 1e-5, "{found} {exact}");
                 }
                 let bits: Vec<u32> = out.iter().map(|x| x.to_bits()).collect();
                 prop_assert_eq!(&bits, first.get_or_insert(bits.clone()), "{:?}", isa);
-
-                // Another sequence goes on from the copy, in two steps.
-                let copied = StateSpan { first_row: 0, rows: 1, first_pos: kept, slot: 2, from: Some(0), keep: None };
-                let mut rest = run(&mut layer, copied);
-                if kept + 1 < len {
-                    let span = StateSpan { rows: len - kept - 1, first_pos: kept + 1, from: None, ..copied };
-                    rest.extend(run(&mut layer, span));
-                }
-                prop_assert!(rest == out[kept * width..], "behind a copy");
             }
         }
     }

@@ -144,7 +144,39 @@ fn check_spans(spans: &[StateSpan], rows: usize, slots: usize) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What the rows of a sequence give when `run` takes them in spans of `cuts` rows in turn, after another sequence that goes
+    /// on from a copy of the state before row `kept`, in two steps, was found to give the same from there on. The layer has
+    /// three slots, and outputs are rows of `width` numbers.
+    pub(super) fn cut_and_copied(
+        layer: &mut StateLayer,
+        len: usize,
+        cuts: &[usize],
+        kept: usize,
+        width: usize,
+        run: impl Fn(&mut StateLayer, StateSpan) -> Vec<f32>,
+    ) -> Result<Vec<f32>, TestCaseError> {
+        // Whatever was there before does not count.
+        layer.floats().fill(f32::NAN);
+        let (mut out, mut from, mut sizes) = (Vec::new(), 0, cuts.iter().cycle());
+        while from < len {
+            let rows = (*sizes.next().unwrap()).min(len - from);
+            let keep = Some((kept, 0));
+            out.extend(run(layer, StateSpan { first_row: 0, rows, first_pos: from, slot: 1, from: None, keep }));
+            from += rows;
+        }
+        let copied = StateSpan { first_row: 0, rows: 1, first_pos: kept, slot: 2, from: Some(0), keep: None };
+        let mut rest = run(layer, copied);
+        if kept + 1 < len {
+            let span = StateSpan { rows: len - kept - 1, first_pos: kept + 1, from: None, ..copied };
+            rest.extend(run(layer, span));
+        }
+        prop_assert!(rest == out[kept * width..], "behind a copy");
+        Ok(out)
+    }
 
     #[test]
     fn a_slot_takes_the_bytes_of_its_inputs_and_numbers() {

@@ -251,6 +251,7 @@ fn step_body(
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::tests::cut_and_copied;
     use super::super::{StateShape, delta_gates, unit_heads};
     use super::*;
     use crate::testing::{cases, noise};
@@ -321,8 +322,6 @@ mod tests {
             for isa in Isa::available() {
                 let state = StateShape { channels, taps: 1, numbers: shape.numbers() };
                 let mut layer = StateLayer::new(state, 3);
-                // Whatever was there before does not count.
-                layer.floats().fill(f32::NAN);
                 let run = |layer: &mut StateLayer, span: StateSpan| {
                     let rows = span.first_pos..span.first_pos + span.rows;
                     let mut out = vec![0.0; span.rows * width];
@@ -331,27 +330,12 @@ mod tests {
                     recur_for(isa, &pool, &shape, &mixed, &decays, &shares, Some(&skips), &[span], layer, &mut out);
                     out
                 };
-                let (mut out, mut from, mut sizes) = (Vec::new(), 0, cuts.iter().cycle());
-                while from < len {
-                    let rows = (*sizes.next().unwrap()).min(len - from);
-                    let keep = Some((kept, 0));
-                    out.extend(run(&mut layer, StateSpan { first_row: 0, rows, first_pos: from, slot: 1, from: None, keep }));
-                    from += rows;
-                }
+                let out = cut_and_copied(&mut layer, len, &cuts, kept, width, run)?;
                 for (found, exact) in out.iter().zip(&exact) {
                     prop_assert!((f64::from(*found) - exact).abs() < 1e-5 * (1.0 + exact.abs()), "{found} {exact}");
                 }
                 let bits: Vec<u32> = out.iter().map(|x| x.to_bits()).collect();
                 prop_assert_eq!(&bits, first.get_or_insert(bits.clone()), "{:?}", isa);
-
-                // Another sequence goes on from the copy, in two steps.
-                let copied = StateSpan { first_row: 0, rows: 1, first_pos: kept, slot: 2, from: Some(0), keep: None };
-                let mut rest = run(&mut layer, copied);
-                if kept + 1 < len {
-                    let span = StateSpan { rows: len - kept - 1, first_pos: kept + 1, from: None, ..copied };
-                    rest.extend(run(&mut layer, span));
-                }
-                prop_assert!(rest == out[kept * width..], "behind a copy");
             }
         }
     }
