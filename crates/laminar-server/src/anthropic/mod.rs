@@ -24,6 +24,7 @@ use crate::openai::caller::Caller;
 use crate::openai::chat::{self, ChatCompletionRequest};
 use crate::openai::head::random;
 use crate::openai::parse::{from_json, read_body};
+use crate::openapi::answers::EventStream;
 use crate::openapi::errors::AnthropicRefusals;
 use crate::openapi::messages::{CountedTokens, MessageAnswer};
 use crate::openapi::requests::TargetHeaders;
@@ -91,7 +92,7 @@ async fn read(
         (
             status = 200,
             description = "The answer; with `stream` its events, as they come.",
-            content((MessageAnswer = "application/json"), (String = "text/event-stream"))
+            content((MessageAnswer = "application/json"), (EventStream = "text/event-stream"))
         ),
         AnthropicRefusals,
     )

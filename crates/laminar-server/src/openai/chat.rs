@@ -25,7 +25,7 @@ use crate::answer::AnswerFormat;
 use crate::error::ApiError;
 use crate::generation::{self, Updates};
 use crate::grammar::Wanted;
-use crate::openapi::answers::ChatCompletion;
+use crate::openapi::answers::{ChatCompletion, EventStream};
 use crate::openapi::errors::Refusals;
 use crate::openapi::requests::{ChatMessage, Modality, TargetHeaders, Tool, ToolChoice};
 use crate::prompt::{self, Chat};
@@ -268,7 +268,7 @@ pub(crate) async fn begin(
         (
             status = 200,
             description = "The answer; with `stream` its events, as they come.",
-            content((ChatCompletion = "application/json"), (String = "text/event-stream"))
+            content((ChatCompletion = "application/json"), (EventStream = "text/event-stream"))
         ),
         Refusals,
     )

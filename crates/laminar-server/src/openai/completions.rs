@@ -22,7 +22,7 @@ use super::structured::FormatFields;
 use crate::error::ApiError;
 use crate::generation;
 use crate::grammar::Wanted;
-use crate::openapi::answers::Completion;
+use crate::openapi::answers::{Completion, EventStream};
 use crate::openapi::errors::Refusals;
 use crate::openapi::requests::{ChoiceCount, PromptInput, TargetHeaders};
 use crate::prompt::{self, RawPrompt};
@@ -188,7 +188,7 @@ fn ids(items: &[Value], path: &str) -> Result<RawPrompt, String> {
         (
             status = 200,
             description = "The answer; with `stream` its events, as they come.",
-            content((Completion = "application/json"), (String = "text/event-stream"))
+            content((Completion = "application/json"), (EventStream = "text/event-stream"))
         ),
         Refusals,
     )

@@ -1,6 +1,7 @@
 //! What the endpoints of OpenAI's API answer.
 
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::words::words;
@@ -28,6 +29,11 @@ words! {
     /// The server is ready.
     HealthStatus { Ok = "ok" }
 }
+
+/// Server-sent events, as they come. Some readers hold the schema against the whole text, others against each event, so it
+/// allows everything.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct EventStream(Value);
 
 /// An answer of `/v1/chat/completions`.
 #[derive(Debug, Clone, Serialize, ToSchema)]

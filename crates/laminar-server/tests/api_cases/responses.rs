@@ -149,6 +149,10 @@ async fn forms_and_errors_have_their_own_names() {
         (json!({"conversation": "conv_1"}), "conversation"),
         (json!({"prompt": {"id": "p"}}), "prompt"),
         (json!({"top_logprobs": 2}), "top_logprobs"),
+        (json!({"reasoning": 6.5}), "reasoning"),
+        (json!({"reasoning": [null]}), "reasoning"),
+        (json!({"reasoning": {"effort": 3}}), "reasoning.effort"),
+        (json!({"text": "json"}), "text"),
         (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
         (json!({"input": "x".repeat(3000)}), "input"),
     ] {

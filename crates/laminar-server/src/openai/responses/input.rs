@@ -43,11 +43,11 @@ pub struct ResponseRequest {
     /// The form of the answer, under `format`.
     #[serde(default)]
     #[schema(value_type = Option<TextOptions>)]
-    pub text: Option<Value>,
+    pub text: Option<Map<String, Value>>,
     /// How much to reason, under `effort`.
     #[serde(default)]
     #[schema(value_type = Option<ReasoningOptions>)]
-    pub reasoning: Option<Value>,
+    pub reasoning: Option<Map<String, Value>>,
 }
 
 /// Fields that mean the same in chat.
@@ -116,14 +116,20 @@ impl ResponseRequest {
         if let Some(choice) = &self.tool_choice {
             chat.insert("tool_choice".to_owned(), nest_choice(choice));
         }
-        if let Some(effort) = self.reasoning.as_ref().and_then(|reasoning| reasoning["effort"].as_str()) {
-            chat.insert("reasoning_effort".to_owned(), Value::from(effort));
+        let given = |fields: &Option<Map<String, Value>>, name: &str| {
+            fields.as_ref().and_then(|fields| fields.get(name)).filter(|value| !value.is_null()).cloned()
+        };
+        if let Some(effort) = given(&self.reasoning, "effort") {
+            if !effort.is_string() {
+                return Err(ApiError::invalid("reasoning.effort", "`reasoning.effort` must be a string"));
+            }
+            chat.insert("reasoning_effort".to_owned(), effort);
         }
-        if let Some(format) = self.text.as_ref().map(|text| &text["format"]).filter(|format| !format.is_null()) {
+        if let Some(format) = given(&self.text, "format") {
             let nested = match format["type"].as_str() {
                 Some("json_schema") => json!({"type": "json_schema", "json_schema": {"name": format["name"],
                     "schema": format["schema"], "strict": format["strict"]}}),
-                _ => format.clone(),
+                _ => format,
             };
             chat.insert("response_format".to_owned(), nested);
         }

@@ -31,6 +31,7 @@ use super::parse::{from_json, read_body};
 use crate::error::ApiError;
 use crate::events;
 use crate::generation;
+use crate::openapi::answers::EventStream;
 use crate::openapi::errors::{ErrorBody, Refusals};
 use crate::openapi::requests::{ResponseBody, TargetHeaders};
 use crate::openapi::responses::{DeletedResponse, ResponseAnswer};
@@ -51,7 +52,7 @@ use crate::state::{AppState, unix_seconds};
         (
             status = 200,
             description = "The answer; with `stream` its events, as they come.",
-            content((ResponseAnswer = "application/json"), (String = "text/event-stream"))
+            content((ResponseAnswer = "application/json"), (EventStream = "text/event-stream"))
         ),
         Refusals,
     )
