@@ -26,8 +26,9 @@ const MOST: Duration = Duration::from_millis(60);
 /// Steps aim at this share of the longest lead: what one of them is done early by is then kept for the next.
 const AIM: f64 = 0.8;
 
-/// Share of a beat that a step gives for the lead as long as there is too little.
-const BUILD: f64 = 0.08;
+/// Share of a beat that a step gives for the lead as long as there is too little. A few steps are enough then, since what is
+/// late before there is a lead is seen.
+const BUILD: f64 = 0.25;
 
 /// Time between the tokens of one step and the begin of the next one, beyond which somebody else has taken it.
 const BETWEEN_STEPS: Duration = Duration::from_millis(20);
@@ -136,10 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn the_lead_is_built_up_in_small_pieces() {
-        let (_, steps) = gaps([0; 8]);
-        assert_eq!(steps[..6], [92 * MS; 6]);
-        assert_eq!(steps[6..], [100 * MS; 2]);
+    fn the_lead_is_built_up_in_the_first_steps() {
+        let (_, steps) = gaps([0; 4]);
+        assert_eq!(steps, [75, 77, 100, 100].map(|ms| ms * MS), "48 ms in all");
     }
 
     #[test]
@@ -155,13 +155,13 @@ mod tests {
         let mut beat = Beat::default();
         let begun = Instant::now();
         assert_eq!(beat.due(begun, begun + 30 * MS, None), begun + 30 * MS);
-        assert_eq!(beat.end(begun + 35 * MS, deadline(100 * MS)), begun + (30 + 92) * MS);
+        assert_eq!(beat.end(begun + 35 * MS, deadline(100 * MS)), begun + (30 + 75) * MS);
         assert_eq!(
             beat.end(begun + 60 * MS, deadline(100 * MS)),
-            begun + (60 + 92) * MS,
+            begun + (60 + 75) * MS,
             "somebody else took the time"
         );
         beat.pauses();
-        assert_eq!(beat.end(begun + 31 * MS, deadline(100 * MS)), begun + (31 + 92) * MS);
+        assert_eq!(beat.end(begun + 31 * MS, deadline(100 * MS)), begun + (31 + 75) * MS);
     }
 }

@@ -271,53 +271,105 @@ impl ModelExecutor {
         rows: &mut CohortRows,
         logits: &mut Vec<f32>,
     ) -> Result<Cursor, ExecuteError> {
-        let all = self.model.layers();
         let is_shared = |part: &Part| is_first && matches!(part, Part::Layers(_));
-        let mixture = self.experts();
-        let count = tile.members.iter().map(|member| member.rows).sum();
-        let extent = Extent { rows: count, units: mixture.map_or(count, |experts| experts.count) };
         if !tile.parts.iter().any(is_shared) {
             self.finish_decode(decode, logits)?;
         }
-        self.pace.meets(tile.cohort);
+        self.pace.meets(tile.cohort, self.extent(tile).rows);
         let mut at = tile.from;
         for part in &tile.parts {
-            let shared = is_shared(part);
-            if let (true, Part::Layers(layers)) = (shared, part) {
-                self.decode_alone(decode, layers.start)?;
-            }
-            self.weights.clear();
-            if let (Part::FeedForward { .. }, Some(experts), true) = (part, mixture, self.pace.is_set()) {
-                rows.partial.rows_by_expert(experts.count, &mut self.expert_rows);
-                self.weights.extend(self.expert_rows.iter().map(|rows| f64::from((*rows).max(LEAST_EXPERT_ROWS))));
-            }
-            let mut left = Some(part.clone());
-            while let Some(part) = left {
-                // What the decode rows have before them, unless they go along.
-                let layer = self.pace.decode() / all.max(1) as u32;
-                let decoding = layer * (all - self.passed.min(all)) as u32;
-                let after = decoding + if self.decoded { Duration::ZERO } else { self.head };
-                let spared = if shared { layer } else { Duration::ZERO };
-                let Some(piece) = self.pace.piece(&part, after, spared, &self.weights) else {
-                    return Ok(at);
-                };
-                let begun = Instant::now();
-                match &piece {
-                    Part::Layers(layers) if shared => {
-                        self.layers(tile, decode, layers.clone(), rows)?;
-                        self.passed = layers.end;
+            let mut riders = is_shared(part).then_some(decode);
+            let mut next = Some(part.clone());
+            while let Some(part) = next {
+                next = match self.pieces(tile, &part, riders, rows, &mut at)? {
+                    Some(Part::Layers(layers)) if self.pace.cuts_layers() => {
+                        if riders.take().is_some() {
+                            self.finish_decode(decode, logits)?;
+                        }
+                        if !self.stages(tile, layers.start, rows, &mut at)? {
+                            return Ok(at);
+                        }
+                        (layers.len() > 1).then(|| Part::Layers(layers.start + 1..layers.end))
                     }
-                    _ => self.part(tile, &piece, rows)?,
-                }
-                self.pace.ran(&piece, begun, &self.weights);
-                at = behind(&piece, extent);
-                left = rest(&part, &piece);
+                    Some(_) => return Ok(at),
+                    None => None,
+                };
             }
-            if shared {
+            if riders.is_some() {
                 self.finish_decode(decode, logits)?;
             }
         }
         Ok(at)
+    }
+
+    /// Runs what there is time for of a layer that there is no time for as a whole. Returns whether it was all of it.
+    fn stages(
+        &mut self,
+        tile: &TileInput<'_>,
+        layer: usize,
+        rows: &mut CohortRows,
+        at: &mut Cursor,
+    ) -> Result<bool, ExecuteError> {
+        let extent = self.extent(tile);
+        for stage in
+            [Part::Attention { layer, rows: 0..extent.rows }, Part::FeedForward { layer, units: 0..extent.units }]
+        {
+            if self.pieces(tile, &stage, None, rows, at)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Runs what there is time for of a part, from `at`, in pieces; the decode rows of `riders` share them. Returns what is
+    /// left of it, if anything is.
+    fn pieces(
+        &mut self,
+        tile: &TileInput<'_>,
+        part: &Part,
+        riders: Option<&[DecodeInput<'_>]>,
+        rows: &mut CohortRows,
+        at: &mut Cursor,
+    ) -> Result<Option<Part>, ExecuteError> {
+        let extent = self.extent(tile);
+        if let (Some(decode), Part::Layers(layers)) = (riders, part) {
+            self.decode_alone(decode, layers.start)?;
+        }
+        self.weights.clear();
+        if let (Part::FeedForward { .. }, Some(experts), true) = (part, self.experts(), self.pace.is_set()) {
+            rows.partial.rows_by_expert(experts.count, &mut self.expert_rows);
+            self.weights.extend(self.expert_rows.iter().map(|rows| f64::from((*rows).max(LEAST_EXPERT_ROWS))));
+        }
+        let mut left = Some(part.clone());
+        while let Some(part) = &left {
+            // What the decode rows have before them, unless they go along.
+            let layer = self.pace.decode_layer();
+            let decoding = layer * (self.model.layers() - self.passed) as u32;
+            let after = decoding + if self.decoded { Duration::ZERO } else { self.head };
+            let spared = if riders.is_some() { layer } else { Duration::ZERO };
+            let Some(piece) = self.pace.piece(part, after, spared, &self.weights) else { break };
+            let begun = Instant::now();
+            match (&piece, riders) {
+                (Part::Layers(layers), Some(decode)) => {
+                    self.layers(tile, decode, layers.clone(), rows)?;
+                    self.passed = layers.end;
+                }
+                _ => self.part(tile, &piece, rows)?,
+            }
+            self.pace.ran(&piece, begun, &self.weights);
+            *at = behind(&piece, extent);
+            if at.is_between_layers() {
+                self.pace.layer_ends();
+            }
+            left = rest(part, &piece);
+        }
+        Ok(left)
+    }
+
+    /// How long a tile's stages are.
+    fn extent(&self, tile: &TileInput<'_>) -> Extent {
+        let rows = tile.members.iter().map(|member| member.rows).sum();
+        Extent { rows, units: self.experts().map_or(rows, |experts| experts.count) }
     }
 
     /// Runs a tile through a part of one layer.
@@ -395,7 +447,7 @@ impl Executor for ModelExecutor {
         if let Some(moment) = batch.handed_out {
             self.pool.give_way_at(moment);
         }
-        self.pace.begin(batch.end);
+        self.pace.begin(batch.end, self.model.layers());
         let mut over = false;
         self.passed = 0;
         self.decoded = false;

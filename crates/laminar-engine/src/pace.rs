@@ -16,6 +16,13 @@ const SHARE: f64 = 0.7;
 /// Share of a piece that there must be time for.
 const MOST: f64 = 0.5;
 
+/// Whole layers that take so many times as long as the decode rows need for one are cut into their stages when time is short:
+/// what the prompt's rows then no longer share with the decode rows is little beside them.
+const WORTH_CUTTING: u32 = 4;
+
+/// The same holds for so many rows as long as nothing is known of their pace.
+const MANY_ROWS: usize = 256;
+
 /// Rows that a piece of an attention stage has at least: fewer would read the layer's weights for too little.
 const LEAST_ROWS: usize = 32;
 
@@ -32,19 +39,26 @@ const PATIENCE: u32 = 4;
 #[derive(Default)]
 pub(crate) struct Pace {
     end: Option<StepEnd>,
+    /// Layers of the model.
+    layers: usize,
     /// Steps since a prompt has moved, where there was one to move.
     still: u32,
     moved: bool,
     /// Whose rates these are: the time of a layer, a row or an expert depends on the cohort's rows.
     cohort: Option<CohortId>,
+    /// Its rows.
+    rows: usize,
+    /// Seconds of its stages so far in a layer that it began with one.
+    layer: Option<f64>,
     /// Seconds for each layer, row and unit (or each bit of an expert's weight) of the newest pieces of each kind.
     rates: [Option<f64>; 3],
 }
 
 impl Pace {
-    /// A step begins.
-    pub fn begin(&mut self, end: Option<StepEnd>) {
+    /// A step of a model of so many layers begins.
+    pub fn begin(&mut self, end: Option<StepEnd>, layers: usize) {
         self.end = end;
+        self.layers = layers;
         self.moved = false;
     }
 
@@ -53,9 +67,11 @@ impl Pace {
         self.still = if had_tiles && !self.moved { self.still + 1 } else { 0 };
     }
 
-    /// A cohort's tile is next.
-    pub fn meets(&mut self, cohort: CohortId) {
+    /// The tile of a cohort of so many rows is next.
+    pub fn meets(&mut self, cohort: CohortId, rows: usize) {
         if self.cohort.replace(cohort) != Some(cohort) {
+            self.rows = rows;
+            self.layer = None;
             self.rates = [None; 3];
         }
     }
@@ -65,9 +81,15 @@ impl Pace {
         self.end.is_some()
     }
 
-    /// What the decode rows take alone when they are slow; nothing where nobody minds.
-    pub fn decode(&self) -> Duration {
-        self.end.map_or(Duration::ZERO, |end| end.decode)
+    /// What the decode rows take for one layer alone when they are slow; nothing where nobody minds.
+    pub fn decode_layer(&self) -> Duration {
+        self.end.map_or(Duration::ZERO, |end| end.decode) / self.layers.max(1) as u32
+    }
+
+    /// Whether whole layers of this cohort are so long that they are cut into their stages when time is short.
+    pub fn cuts_layers(&self) -> bool {
+        let least = (self.decode_layer() * WORTH_CUTTING).as_secs_f64();
+        self.end.is_some() && self.rates[0].map_or(self.rows >= MANY_ROWS, |rate| rate >= least)
     }
 
     /// The piece of what is left of a part that there is time for, with `after` behind it: all that is left where nobody
@@ -84,16 +106,19 @@ impl Pace {
             Part::FeedForward { .. } => (LEAST_ROWS, ROW_STEP),
         };
         let least = least.min(count);
+        let cuts = kind == 0 && self.cuts_layers();
+        let most = if cuts { 1.0 } else { MOST };
         let must_move = !self.moved && self.still + 1 >= PATIENCE;
         let rate = self.rates[kind].map(|rate| (rate - spared.as_secs_f64()).max(LEAST_COST * rate));
         let count = match rate {
             _ if seconds <= 0.0 => 0,
+            None if cuts => 0,
             None => (count / FIRST).max(least),
             Some(rate) => match fitting(left, weights, SHARE * seconds / rate) {
                 fits if fits >= least => fits,
                 // The smallest piece goes in if most of it does: streams keep a beat that can bear it, and what is not used at
-                // the end of every step is lost to the prompts.
-                _ if rate * weight(&begin(left, least), weights) <= seconds / MOST => least,
+                // the end of every step is lost to the prompts. But a long layer has smaller pieces.
+                _ if rate * weight(&begin(left, least), weights) <= seconds / most => least,
                 _ => 0,
             },
         };
@@ -103,8 +128,21 @@ impl Pace {
 
     /// A piece has run, since a moment.
     pub fn ran(&mut self, piece: &Part, since: Instant, weights: &[f64]) {
+        let seconds = since.elapsed().as_secs_f64();
         self.moved = true;
-        self.rates[size(piece).0] = Some(since.elapsed().as_secs_f64() / weight(piece, weights).max(1.0));
+        self.rates[size(piece).0] = Some(seconds / weight(piece, weights).max(1.0));
+        self.layer = match piece {
+            Part::Layers(_) => None,
+            Part::Attention { rows, .. } if rows.start == 0 => Some(seconds),
+            _ => self.layer.map(|sum| sum + seconds),
+        };
+    }
+
+    /// The newest piece has been the last one of its layer.
+    pub fn layer_ends(&mut self) {
+        if let Some(seconds) = self.layer.take() {
+            self.rates[0] = Some(seconds);
+        }
     }
 }
 
@@ -184,7 +222,7 @@ mod tests {
 
     fn pace(left: Duration) -> Pace {
         let mut pace = Pace::default();
-        pace.begin(Some(StepEnd { at: Instant::now() + left, decode: Duration::ZERO }));
+        pace.begin(Some(StepEnd { at: Instant::now() + left, decode: Duration::from_secs(9) }), 9);
         pace
     }
 
@@ -253,7 +291,7 @@ mod tests {
         let count = |pace: &Pace, part: &Part, after: u64| {
             pace.piece(part, Duration::from_secs(after), Duration::ZERO, WEIGHTS).map_or(0, |piece| size(&piece).1)
         };
-        pace.meets(CohortId(1));
+        pace.meets(CohortId(1), 4);
         assert_eq!(count(&pace, &PART, 3599), 1, "nothing is known of experts");
         assert_eq!(count(&pace, &PART, 3600), 0);
         pace.ran(&PART, Instant::now() - Duration::from_secs(400), WEIGHTS);
@@ -263,10 +301,39 @@ mod tests {
         let spared = Duration::from_secs(90);
         let more = pace.piece(&PART, Duration::from_secs(3550), spared, WEIGHTS);
         assert_eq!(more.map(|piece| size(&piece).1), Some(3), "10 s each of 50");
-        pace.meets(CohortId(1));
+        pace.meets(CohortId(1), 4);
         assert_eq!(count(&pace, &PART, 3560), 0, "what is known of a cohort stays known");
-        pace.meets(CohortId(2));
+        pace.meets(CohortId(2), 4);
         assert_eq!(count(&pace, &PART, 3550), 1, "another cohort has other rows");
+    }
+
+    #[test]
+    fn long_layers_are_cut_into_their_stages_when_time_is_short() {
+        let mut pace = pace(Duration::from_secs(1000));
+        let whole =
+            |pace: &Pace, part| pace.piece(&part, Duration::ZERO, Duration::ZERO, &[]).map(|piece| size(&piece).1);
+        pace.meets(CohortId(1), MANY_ROWS - 1);
+        assert_eq!((pace.cuts_layers(), whole(&pace, Part::Layers(2..9))), (false, Some(1)), "few rows are tried");
+        pace.meets(CohortId(2), MANY_ROWS);
+        assert_eq!((pace.cuts_layers(), whole(&pace, Part::Layers(2..9))), (true, None), "many rows are not");
+        let extent = Extent { rows: MANY_ROWS, units: 4 };
+        for part in Cursor::at_layer(1).parts(Cursor::after_feed_forward(1, 3, extent), extent) {
+            pace.ran(&part, Instant::now() - Duration::from_secs(300), &[]);
+        }
+        assert_eq!(whole(&pace, Part::Layers(2..9)), None, "the layer is not over");
+        pace.ran(&Part::FeedForward { layer: 1, units: 3..4 }, Instant::now() - Duration::from_secs(300), &[]);
+        pace.layer_ends();
+        assert_eq!(
+            (pace.cuts_layers(), whole(&pace, Part::Layers(2..9))),
+            (true, Some(1)),
+            "900 s, 700 of which are 1"
+        );
+        pace.begin(Some(StepEnd { at: Instant::now() + Duration::from_secs(800), decode: Duration::from_secs(9) }), 9);
+        assert_eq!(whole(&pace, Part::Layers(2..9)), None, "most of a long one is not enough");
+        let expert = pace.piece(&PART, Duration::ZERO, Duration::ZERO, WEIGHTS);
+        assert_eq!(expert, Some(Part::FeedForward { layer: 0, units: 0..1 }), "an expert fits");
+        pace.ran(&Part::Layers(2..3), Instant::now() - Duration::from_secs(3), &[]);
+        assert!(!pace.cuts_layers(), "three times a layer of the decode rows");
     }
 
     #[test]
@@ -276,19 +343,19 @@ mod tests {
         let runs = |pace: &Pace| pace.piece(&PART, Duration::ZERO, Duration::ZERO, WEIGHTS).is_some();
         for _ in 0..3 {
             for _ in 1..PATIENCE {
-                pace.begin(end);
+                pace.begin(end, 9);
                 assert!(!runs(&pace));
                 pace.ends(true);
             }
-            pace.begin(end);
+            pace.begin(end, 9);
             pace.ends(false);
             // Without a prompt there is nobody to wait.
             for _ in 1..PATIENCE {
-                pace.begin(end);
+                pace.begin(end, 9);
                 assert!(!runs(&pace));
                 pace.ends(true);
             }
-            pace.begin(end);
+            pace.begin(end, 9);
             assert!(runs(&pace));
             pace.ran(&PART, Instant::now(), WEIGHTS);
             assert!(!runs(&pace), "once");
