@@ -15,8 +15,9 @@ const ABOUT_EQUAL: f64 = 1.01;
 const CLEARLY: f64 = 1.04;
 
 /// How many times better a walk of several chunks must be where tiles end with the clock: parts of layers then use all of the
-/// time there is, whatever was predicted, and whole layers do not.
-const COARSER: f64 = 1.25;
+/// time there is, whatever was predicted, and whole layers do not. Where little time is left, predictions of either differ by
+/// half with the speed of the machine, while reads that are repeated are certain.
+const COARSER: f64 = 2.0;
 
 /// What stops inside the layers of a dense model may cost beyond the prediction.
 const STOPS: f64 = 1.25;
