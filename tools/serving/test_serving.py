@@ -12,6 +12,7 @@ import drive
 import figures
 import goals
 import loads
+import markdown
 import replay
 import sides
 import table
@@ -79,6 +80,24 @@ class Serving(unittest.TestCase):
         for about, (value, met) in expected.items():
             self.assertAlmostEqual(found[about][0], value, msg=about)
             self.assertEqual(found[about][1], met, about)
+
+    def test_pages_have_a_table_for_each_prompt_length_and_one_of_the_bars(self):
+        lines = figures.lines(
+            [
+                sample(factor=2.0, ttft=10.0, p99=0.09, longest=0.14, passes=1.0),
+                sample(factor=4.0, ttft=8.0, p99=0.19, longest=0.25, target=0.2, side="adaptive 4x"),
+                sample(server=sides.LLAMA, side="llama-server default", ttft=15.0, p99=9.0, longest=9.0),
+            ]
+        )
+        out = io.StringIO()
+        markdown.page(lines, goals.verdicts(lines, {"m": "moe"}), out)
+        page = out.getvalue().splitlines()
+        self.assertIn("**`m`, a prompt of 512 tokens** (rounds: 1)", page)
+        self.assertTrue(any(row.startswith("| llama-server default | 15.00 | - |") for row in page), page)
+        self.assertIn("| adaptive 2x: longest stall / target <= 1.3 | **1.40** |", page)
+        self.assertIn("| adaptive 4x beside llama-server's best TTFT: TTFT, its over ours >= 2 | **1.88** |", page)
+        widths = {row.count("|") for row in page if row.startswith("|") and "first" not in row}
+        self.assertEqual(widths, {10, 3})
 
     def test_a_line_without_a_good_round_meets_no_bar_and_is_shown(self):
         lines = figures.lines([sample(factor=2.0, ttft=None, p99=0.0, longest=0.0, failure="timeout")])
