@@ -23,11 +23,17 @@ const WORTH_CUTTING: u32 = 4;
 /// The same holds for so many rows as long as nothing is known of their pace.
 const MANY_ROWS: usize = 256;
 
-/// Rows that a piece of an attention stage has at least: fewer would read the layer's weights for too little.
+/// Rows that a piece has at least: fewer would read the layer's weights for too little, ..
 const LEAST_ROWS: usize = 32;
 
-/// The share of a part that runs first where nothing is known of the cohort's pace.
+/// .. but rows that attend to thousands of positions take a millisecond each, beside which these reads are little.
+const LEAST_ATTENTION: f64 = 4e-3;
+
+/// The share of a part that runs first where nothing is known of the cohort's pace, ..
 const FIRST: usize = 8;
+
+/// .. in a stage at most so many rows, which all experts have together.
+const FIRST_ROWS: usize = 512;
 
 /// However much of a piece's time the decode rows would need anyway, it takes this share.
 const LEAST_COST: f64 = 0.05;
@@ -105,15 +111,21 @@ impl Pace {
             Part::FeedForward { .. } if !weights.is_empty() => (1, 1),
             Part::FeedForward { .. } => (LEAST_ROWS, ROW_STEP),
         };
+        let rate = self.rates[kind].map(|rate| (rate - spared.as_secs_f64()).max(LEAST_COST * rate));
+        let least = match (left, rate) {
+            (Part::Attention { .. }, Some(rate)) => {
+                ((LEAST_ATTENTION / rate) as usize).clamp(step, least).next_multiple_of(step)
+            }
+            _ => least,
+        };
         let least = least.min(count);
         let cuts = kind == 0 && self.cuts_layers();
         let most = if cuts { 1.0 } else { MOST };
         let must_move = !self.moved && self.still + 1 >= PATIENCE;
-        let rate = self.rates[kind].map(|rate| (rate - spared.as_secs_f64()).max(LEAST_COST * rate));
         let count = match rate {
             _ if seconds <= 0.0 => 0,
             None if cuts => 0,
-            None => (count / FIRST).max(least),
+            None => (count / FIRST).min(first(left, weights)).max(least),
             Some(rate) => match fitting(left, weights, SHARE * seconds / rate) {
                 fits if fits >= least => fits,
                 // The smallest piece goes in if most of it does: streams keep a beat that can bear it, and what is not used at
@@ -162,6 +174,14 @@ fn weight(part: &Part, weights: &[f64]) -> f64 {
             weights.get(units.clone()).unwrap_or_default().iter().sum()
         }
         _ => size(part).1 as f64,
+    }
+}
+
+/// The most of a part that runs before its pace is known.
+fn first(part: &Part, weights: &[f64]) -> usize {
+    match part {
+        Part::Layers(_) => usize::MAX,
+        _ => fitting(part, weights, FIRST_ROWS as f64),
     }
 }
 
@@ -255,7 +275,9 @@ mod tests {
         assert_eq!(cut(experts.clone(), 1000.0, 10.5, &unequal), [21, 20, 6, 2, 1], "five of them are as fifty");
         assert_eq!(cut(experts, 50.0, 10.5, &unequal), [0; 0], "the first one takes too long");
         let attention = Part::Attention { layer: 1, rows: 300..1301 };
-        assert_eq!(cut(attention.clone(), 1000.0, 2.5, &equal), [280, 84, 32]);
+        assert_eq!(cut(attention.clone(), 1.0, 2.5e-3, &equal), [280, 84, 28, 8]);
+        assert_eq!(cut(attention.clone(), 1.0, 1e-4, &equal), [1001]);
+        assert_eq!(cut(attention.clone(), 0.01, 1e-4, &equal), [72, 32], "fewer would not be worth it");
         assert_eq!(cut(attention, 3000.0, 2.5, &equal), [840, 161]);
         assert_eq!(cut(Part::Attention { layer: 1, rows: 4..8 }, 11.0, 2.5, &equal), [4]);
         assert_eq!(cut(Part::FeedForward { layer: 0, units: 0..100 }, 101.0, 1.01, &[]), [72, 28], "most of it does");
@@ -270,6 +292,12 @@ mod tests {
         let first = pace.piece(&part, Duration::ZERO, Duration::ZERO, WEIGHTS).unwrap();
         assert_eq!(first, Part::Attention { layer: 1, rows: 300..388 }, "an eighth of what nothing is known of");
         assert_eq!(behind(&first, extent), Cursor::after_attention(1, 388, extent));
+        let many = Part::Attention { layer: 0, rows: 0..8192 };
+        assert_eq!(pace.piece(&many, Duration::ZERO, Duration::ZERO, &[]).map(|first| size(&first).1), Some(512));
+        let experts = Part::FeedForward { layer: 0, units: 0..128 };
+        let first = pace.piece(&experts, Duration::ZERO, Duration::ZERO, &[200.0; 128]);
+        assert_eq!(first.map(|first| size(&first).1), Some(2), "400 rows");
+        let first = begin(&part, 88);
         pace.ran(&first, Instant::now(), WEIGHTS);
         let rest = rest(&part, &first).unwrap();
         assert_eq!(pace.piece(&rest, Duration::ZERO, Duration::ZERO, WEIGHTS), Some(rest.clone()), "it was fast");
