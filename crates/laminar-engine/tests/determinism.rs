@@ -154,6 +154,15 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 1, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariant_2_several_streams_and_shared_keys_answer_alike_whatever_surrounds_them(crowd in crowd(100)) {
+        check(&hybrid("gemma3n_small"), &tokenizer(), &crowd);
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 2, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
     #[test]
