@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from tiny.shapes import GEMMA4, rope
 from transformers import Gemma3nForCausalLM, Gemma3nTextConfig, Gemma4ForCausalLM, Gemma4TextConfig
 
+# The vocabulary of the byte tokenizer that Laminar's tests have.
+VOCAB = 279
 COMMON = dict(
     hidden_size=32,
     num_attention_heads=4,
@@ -50,9 +52,8 @@ FIXTURES = {
         Gemma3nForCausalLM,
         Gemma3nTextConfig(
             **COMMON,
-            # That of the byte tokenizer that Laminar's tests have.
-            vocab_size=279,
-            vocab_size_per_layer_input=279,
+            vocab_size=VOCAB,
+            vocab_size_per_layer_input=VOCAB,
             num_hidden_layers=8,
             num_kv_shared_layers=4,
             num_key_value_heads=1,
@@ -78,7 +79,8 @@ FIXTURES = {
                 layer_types=[SLIDING, FULL, SLIDING] + [SLIDING, FULL] * 3,
                 use_double_wide_mlp=True,
                 hidden_size_per_layer_input=16,
-                vocab_size_per_layer_input=96,
+                vocab_size=VOCAB,
+                vocab_size_per_layer_input=VOCAB,
                 final_logit_softcapping=30.0,
             )
         ),

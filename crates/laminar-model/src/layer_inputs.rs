@@ -1,6 +1,6 @@
-//! Inputs that each layer has of its own for every token (the per-layer embeddings of Gemma 3n and Gemma 4): a piece of the token's row in a
-//! second table, and a product of its embedding. Both follow from the token alone, so they are made where they are needed
-//! and need not travel with the row.
+//! Inputs that each layer has of its own for every token (the per-layer embeddings of Gemma 3n and Gemma 4): a piece of the
+//! token's row in a second table, and a product of its embedding. Both follow from the token alone, so they are made where
+//! they are needed and need not travel with the row.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 

@@ -147,9 +147,10 @@ impl Model {
 
     /// Runs the rows of `spans` through `layers`, in place.
     ///
-    /// `hidden` holds [`ModelConfig::row_width`] values a row; spans cover its rows without gaps. A row's result depends on its own
-    /// sequence only, so callers may mix decode and prefill rows, and may stop after any layer, keep the rows, and go on
-    /// later: the bits stay the same. Keys and values are written to `kv` under each span's blocks, states under its slots.
+    /// `hidden` holds [`ModelConfig::row_width`] values a row; spans cover its rows without gaps. A row's result depends on
+    /// its own sequence only, so callers may mix decode and prefill rows, and may stop after any layer, keep the rows, and
+    /// go on later: the bits stay the same. Keys and values are written to `kv` under each span's blocks, states under its
+    /// slots.
     ///
     /// # Errors
     /// Spans, layers, blocks or slots outside what exists, or rows of a recurrent layer that do not follow those before them.

@@ -1,5 +1,5 @@
-//! Gemma 3n and the small members of Gemma 4 beside what all families are tested for: memory of layers that read the keys of others, the form of its files,
-//! and settings that make no sense.
+//! Gemma 3n and the small members of Gemma 4 beside what all families are tested for: memory of layers that read the keys
+//! of others, rows that are wider than what embeddings are made of, the form of files, and settings that make no sense.
 
 // A test says what went wrong by panicking; its helpers are no exception.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -53,6 +53,28 @@ fn networks_of_layers_that_read_the_keys_of_others_may_be_wider() {
     let config = read_config(&Checkpoint::open(&fixture("gemma4_small")).unwrap()).unwrap();
     let found: Vec<_> = (4..9).map(|layer| (config.keys_of(layer), config.ffn_of(layer))).collect();
     assert_eq!(found, [(None, 64), (Some(3), 128), (Some(4), 128), (Some(3), 128), (Some(4), 128)]);
+}
+
+#[test]
+fn what_embeddings_are_made_of_is_as_wide_as_one_stream() {
+    let pool = Pool::new(2);
+    let ids: Vec<u32> = (0..40).map(|i| (i * 29 + 3) % 279).collect();
+    for name in ["gemma3n_small", "gemma4_small"] {
+        let model = load(&Checkpoint::open(&fixture(name)).unwrap(), &pool);
+        assert!(model.config().row_width() > model.config().hidden);
+        let normed = |groups: usize| {
+            let mut sequence = Sequence::new(&model, &pool, ids.len(), KvType::F32);
+            let rows = sequence.feed_grouped(&ids, groups);
+            let mut out = Vec::new();
+            model.final_norm(&pool, &mut sequence.scratch, &rows, &mut out).unwrap();
+            out
+        };
+        let whole = normed(1);
+        assert_eq!(whole.len(), ids.len() * model.config().hidden, "{name}");
+        assert_eq!(whole, normed(3), "{name}");
+        let mut scratch = laminar_model::Scratch::default();
+        assert!(model.final_norm(&pool, &mut scratch, &[0.0; 7], &mut Vec::new()).is_err(), "{name}");
+    }
 }
 
 #[test]
