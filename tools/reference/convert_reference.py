@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import NormalDist
 
 import greedy
 import llama_cpp
@@ -24,6 +25,8 @@ from safetensors.numpy import load_file
 OUT = MODEL_FIXTURES / "llama_cpp_convert.json"
 STEPS = 16
 TYPES = ["f32", "q8_0"]
+# llama.cpp estimates the deviation of a larger population from 128 gates, and takes its own number for the border.
+GEMMA3N_SHARE = NormalDist().cdf(1.6448533535003662 * (128 / 127) ** 0.5)
 EDITS = {
     # Groups of experts are chosen by their two best ones there, as since V3.
     "deepseek_v2": {"topk_method": "greedy"},
@@ -32,6 +35,7 @@ EDITS = {
     "gemma3": {"query_pre_attn_scalar": 16},
     # Its bound leaves few clear choices; the published one is this.
     "gemma4": {"final_logit_softcapping": 30.0},
+    "gemma3n": {"activation_sparsity_pattern": [GEMMA3N_SHARE] * 10 + [0.0] * 14},
     "qwen3_moe_plain_weights": {"norm_topk_prob": True},
     # That layers have no rotary embedding has no key: it is every fourth one.
     "smollm3": {"no_rope_layers": [1, 1, 1, 0, 1]},
@@ -42,7 +46,11 @@ EDITS = {
 # DeepSeek's queries are compressed but in models of 26 or 27 layers.
 LEFT_OUT = {"deepseek_v2_lite", "dots1", "gemma3_new_config", "mistral_window", "olmoe", "phi3_short"}
 # What no GGUF file can say.
-REFUSED = {"ernie4_5": "biases of the feed-forward network", "lfm2_moe": "biases of convolutions"}
+REFUSED = {
+    "ernie4_5": "biases of the feed-forward network",
+    "gemma3n_small": "residual streams",
+    "lfm2_moe": "biases of convolutions",
+}
 
 
 def main():

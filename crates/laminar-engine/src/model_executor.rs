@@ -125,7 +125,7 @@ impl ModelExecutor {
     /// The tile's rows, from the embedding or from where they were parked.
     fn unpark(&mut self, tile: &TileInput<'_>) -> Result<CohortRows, ExecuteError> {
         check(tile, self.model.config().experts.as_ref().map(|experts| experts.count))?;
-        let width = self.model.config().hidden;
+        let width = self.model.config().row_width();
         let mut rows = self.parked.take(tile, width)?;
         if rows.hidden.is_empty() {
             rows.hidden.reserve_exact(tile.members.iter().map(|member| member.rows * width).sum());
@@ -149,14 +149,15 @@ impl ModelExecutor {
             }
             return Ok(());
         }
-        let width = self.model.config().hidden;
+        let width = self.model.config().row_width();
         let mut end = 0;
         for member in &tile.members {
             let begin = end;
             end += member.rows * width;
             if self.pools.wants(member.sequence) && !member.dropped {
-                self.model.final_norm(&self.pool, &rows.hidden[begin..end], &mut self.normed)?;
-                self.pools.add(member.sequence, &self.normed, width);
+                let rows = &rows.hidden[begin..end];
+                self.model.final_norm(&self.pool, &mut self.scratch, rows, &mut self.normed)?;
+                self.pools.add(member.sequence, &self.normed, self.model.config().hidden);
             }
             if !member.dropped {
                 self.score_rows(member, &rows.hidden[begin..end])?;
@@ -171,7 +172,7 @@ impl ModelExecutor {
 
     /// Computes the logits of prompt rows behind the last layer, where they are wanted, a few rows at a time.
     fn score_rows(&mut self, member: &MemberInput<'_>, hidden: &[f32]) -> Result<(), ExecuteError> {
-        let (width, vocab) = (self.model.config().hidden, self.model.vocab_size());
+        let (width, vocab) = (self.model.config().row_width(), self.model.vocab_size());
         let wanted = self.scores.wanted(member.sequence, member.start, member.rows);
         let mut position = member.start;
         for rows in hidden[..wanted * width].chunks(ROWS_AT_ONCE * width) {
@@ -204,7 +205,7 @@ impl ModelExecutor {
         layers: Range<usize>,
         rows: &mut CohortRows,
     ) -> Result<(), ExecuteError> {
-        let width = self.model.config().hidden;
+        let width = self.model.config().row_width();
         let gaps = tile.members.iter().any(|member| member.dropped);
         if gaps {
             let mut gathered = std::mem::take(&mut self.gathered);
@@ -247,7 +248,7 @@ impl ModelExecutor {
         let alone = self.passed == 0;
         self.decode_alone(decode, self.model.layers())?;
         let passed = Instant::now();
-        let width = self.model.config().hidden;
+        let width = self.model.config().row_width();
         // Rows in front of a sequence's newest one have told all they had to when their keys and values were written.
         let mut kept = 0;
         for (place, _) in last_rows(decode) {

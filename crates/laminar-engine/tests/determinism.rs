@@ -154,6 +154,18 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 1, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariant_2_layer_inputs_and_shared_keys_answer_alike_whatever_surrounds_them(crowd in crowd(100)) {
+        // With several streams, and with one.
+        for fixture in ["gemma3n_small", "gemma4_small"] {
+            check(&hybrid(fixture), &tokenizer(), &crowd);
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 2, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
     #[test]

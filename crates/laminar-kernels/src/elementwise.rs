@@ -52,7 +52,7 @@ fn clamped_swiglu(x: f32, up: f32) -> f32 {
 
 /// The hyperbolic tangent through `exp`, with an absolute error of about 1e-7.
 #[inline(always)]
-fn tanh(x: f32) -> f32 {
+pub(crate) fn tanh(x: f32) -> f32 {
     let e = exp(-2.0 * x.abs());
     ((1.0 - e) / (1.0 + e)).copysign(x)
 }

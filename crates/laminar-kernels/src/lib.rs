@@ -76,6 +76,7 @@ mod route;
 mod scored;
 mod short_conv;
 mod storage;
+mod streams;
 #[cfg(test)]
 mod testing;
 mod tiles;
@@ -101,4 +102,5 @@ pub use rope::{RopeStyle, RopeTable, rope};
 pub use route::{Routing, append_top_k, route_top_k};
 pub use scored::{ScoredRule, Scoring, append_scored};
 pub use short_conv::{ConvLayer, ConvShape, short_conv};
+pub use streams::{StreamShape, add_behind_first, correct_streams, keep_largest, match_magnitude, predict_streams};
 pub use types::WeightType;

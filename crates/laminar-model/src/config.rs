@@ -29,8 +29,13 @@ pub struct ModelConfig {
     pub gated_queries: bool,
     /// How keys and values are compressed, where attention runs over what they are made of.
     pub latent: Option<LatentConfig>,
-    /// Width of a dense feed-forward layer (unused where every layer has experts).
+    /// Width of a dense feed-forward layer, the widest if they differ (unused where every layer has experts).
     pub ffn: usize,
+    /// Per layer: width of its dense network, where they differ; otherwise empty.
+    pub ffn_by_layer: Vec<usize>,
+    /// Per layer: how many standard deviations above the mean of its row a value of the dense network's gate has to be to
+    /// count (Gemma 3n); layers beyond its end have no such border.
+    pub gate_borders: Vec<Option<f32>>,
     /// Experts, for a mixture-of-experts model.
     pub experts: Option<ExpertConfig>,
     /// Added to the mean square in RMS norms.
@@ -45,6 +50,14 @@ pub struct ModelConfig {
     pub unrotated: Vec<bool>,
     /// Factor on query-key products.
     pub attention_scale: f32,
+    /// Per layer: the earlier layer whose keys and values it reads, if it has none of its own; layers beyond its end have
+    /// their own.
+    pub keys_from: Vec<Option<usize>>,
+    /// The streams of rows that have several.
+    pub streams: Option<StreamConfig>,
+    /// Width of the input that each layer has of its own for every token, if layers do (Gemma 3n and the small members of
+    /// Gemma 4).
+    pub layer_inputs: Option<usize>,
     /// Per layer: how many positions back a query sees, itself included (`None`: all of them).
     pub windows: Vec<Option<usize>>,
     /// Activation of the gated feed-forward layer.
@@ -104,6 +117,17 @@ pub struct GlobalHeads {
     pub kv_heads: usize,
     /// Width of each, and of query heads.
     pub head_dim: usize,
+}
+
+/// Residual rows of several streams, of which layers compute one (alternating updates, arXiv 2301.13310; Gemma 3n).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamConfig {
+    /// Streams.
+    pub count: usize,
+    /// The one that layers compute.
+    pub active: usize,
+    /// Whether the active stream is scaled where it meets a layer's own input.
+    pub scaled: bool,
 }
 
 /// Short causal convolutions along the sequence (LFM2).
@@ -194,6 +218,23 @@ impl ModelConfig {
     /// Elements a token's keys (or values) take in one layer.
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// Values of a row that travels from layer to layer: the residual stream; or several of them, with a place for the one
+    /// that a layer works on; and the token's id, if layers have inputs of their own.
+    pub fn row_width(&self) -> usize {
+        let streams = self.streams.as_ref().map_or(1, |streams| streams.count + 1);
+        streams * self.hidden + usize::from(self.layer_inputs.is_some())
+    }
+
+    /// Width of a layer's dense network.
+    pub fn ffn_of(&self, layer: usize) -> usize {
+        self.ffn_by_layer.get(layer).copied().unwrap_or(self.ffn)
+    }
+
+    /// The earlier layer whose keys and values a layer reads, if it has none of its own.
+    pub fn keys_of(&self, layer: usize) -> Option<usize> {
+        self.keys_from.get(layer).copied().flatten()
     }
 
     /// The longest context, in tokens, that the model can be loaded for. It is more than `context_length` where positions

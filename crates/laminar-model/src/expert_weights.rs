@@ -228,7 +228,7 @@ impl LayerWeights<'_> {
 }
 
 /// An expert's part of a tensor of that shape.
-fn slice<'a>(all: &Tensor<'a>, expert: usize, shape: &[usize]) -> Result<Tensor<'a>, ModelError> {
+pub(crate) fn slice<'a>(all: &Tensor<'a>, expert: usize, shape: &[usize]) -> Result<Tensor<'a>, ModelError> {
     let fault = || shape_error(all, shape.to_vec());
     if all.shape != shape {
         return Err(fault());

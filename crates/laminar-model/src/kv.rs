@@ -26,6 +26,8 @@ pub(crate) enum LayerMemory {
     Inputs(ConvLayer),
     /// Of each slot a state.
     States(StateLayer),
+    /// Nothing: it reads the keys and values of that layer.
+    Of(usize),
 }
 
 /// Memory of all layers.
@@ -64,7 +66,10 @@ impl KvCache {
         let layer = |index: usize| match (state_shape(config, index), conv_shape(config, index, block_len)) {
             (Some(shape), _) => LayerMemory::States(StateLayer::new(shape, slots)),
             (_, Some(shape)) => LayerMemory::Inputs(ConvLayer::new(shape, blocks)),
-            _ => LayerMemory::Keys(KvLayer::new(kv, shape(config, index, block_len), blocks)),
+            _ => match config.keys_of(index) {
+                Some(layer) => LayerMemory::Of(layer),
+                None => LayerMemory::Keys(KvLayer::new(kv, shape(config, index, block_len), blocks)),
+            },
         };
         let layers = (0..config.layers).map(layer).collect();
         let places = config.recurrent.as_ref().map(|_| Places::new(config.layers, slots));
@@ -81,7 +86,7 @@ impl KvCache {
             let next = self.provided + PROVIDED_TOGETHER;
             let did = self.layers.iter_mut().any(|layer| match layer {
                 LayerMemory::Keys(keys) => keys.provide(next),
-                LayerMemory::Inputs(_) | LayerMemory::States(_) => false,
+                LayerMemory::Inputs(_) | LayerMemory::States(_) | LayerMemory::Of(_) => false,
             });
             if did {
                 return true;
@@ -100,7 +105,8 @@ impl KvCache {
 
     /// The memory of a layer that the rows of `spans` pass.
     pub(crate) fn enter(&mut self, layer: usize, spans: &[RowSpan<'_>]) -> &mut LayerMemory {
-        let memory = &mut self.layers[layer];
+        let at = if let LayerMemory::Of(other) = self.layers[layer] { other } else { layer };
+        let memory = &mut self.layers[at];
         if let (LayerMemory::States(_), Some(places)) = (&*memory, &mut self.places) {
             places.advance(layer, spans);
         }
@@ -127,6 +133,7 @@ impl KvCache {
         let layer = |index| match conv_shape(config, index, block_len) {
             _ if config.recurrent_of(index).is_some() => 0,
             Some(shape) => shape.block_bytes(),
+            None if config.keys_of(index).is_some() => 0,
             None => shape(config, index, block_len).block_bytes(kv),
         };
         (0..config.layers).map(layer).sum()

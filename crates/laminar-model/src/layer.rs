@@ -2,8 +2,8 @@
 
 use laminar_kernels::{
     Activations, AttentionShape, ExpertSet, KvLayer, Matrix, Pool, Routing, ScoredRule, Span, WeightType, add,
-    add_bias, add_gated, append_scored, append_top_k, attention, for_each_row, gate_mul, linear_each, moe_ffn,
-    mul_sigmoid, rms_norm, rms_norm_in_place, rope, scale, store_kv,
+    add_bias, add_gated, append_scored, append_top_k, attention, for_each_row, gate_mul, keep_largest, linear_each,
+    moe_ffn, mul_sigmoid, rms_norm, rms_norm_in_place, rope, scale, store_kv,
 };
 
 use crate::config::{ExpertConfig, ModelConfig};
@@ -112,7 +112,8 @@ impl Mixer {
 pub(crate) struct Attention {
     /// With [`ModelConfig::gated_queries`], each query's gate follows it.
     pub(crate) q: Projection,
-    pub(crate) k: Projection,
+    /// `None`: keys and values are those of another layer, whose memory this one is given.
+    pub(crate) k: Option<Projection>,
     /// `None`: values are what keys are before their norm.
     pub(crate) v: Option<Projection>,
     pub(crate) o: Projection,
@@ -144,6 +145,8 @@ pub(crate) enum FeedForward {
         gate: Projection,
         up: Projection,
         down: Projection,
+        /// How many standard deviations above the mean of its row a gate has to be to count.
+        border: Option<f32>,
     },
     Experts {
         router: Router,
@@ -196,22 +199,7 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    #[allow(clippy::too_many_arguments)] // One private call site, each argument a separate borrow.
-    pub(crate) fn forward(
-        &self,
-        pool: &Pool,
-        config: &ModelConfig,
-        memory: &mut LayerMemory,
-        scratch: &mut Scratch,
-        spans: &[Span<'_>],
-        hidden: &mut [f32],
-        loads: &mut ExpertLoads,
-    ) {
-        self.attend(pool, config, memory, scratch, spans, hidden);
-        self.feed_forward(pool, config, scratch, hidden, loads);
-    }
-
-    /// The attention branch.
+    /// The attention branch. With attention as its mixer, `scratch.norm` is afterwards what the branch has read.
     pub(crate) fn attend(
         &self,
         pool: &Pool,
@@ -280,24 +268,34 @@ impl Attention {
         let s = scratch;
         let (head_dim, q_width) = (self.head_dim, config.heads * self.head_dim);
         let q = if config.gated_queries { &mut s.convolved } else { &mut s.q };
-        if let Some(v) = &self.v {
-            s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight, &self.k.weight, &v.weight]);
-            let each = [(&self.q, q), (&self.k, &mut s.k), (v, &mut s.v)];
-            Projection::apply_each(pool, &s.activations, each);
-        } else {
-            s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight, &self.k.weight]);
-            Projection::apply_each(pool, &s.activations, [(&self.q, q), (&self.k, &mut s.k)]);
-            s.v.clone_from(&s.k);
+        let own = self.k.is_some();
+        match (&self.k, &self.v) {
+            (Some(k), Some(v)) => {
+                s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight, &k.weight, &v.weight]);
+                let each = [(&self.q, q), (k, &mut s.k), (v, &mut s.v)];
+                Projection::apply_each(pool, &s.activations, each);
+            }
+            (Some(k), None) => {
+                s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight, &k.weight]);
+                Projection::apply_each(pool, &s.activations, [(&self.q, q), (k, &mut s.k)]);
+                s.v.clone_from(&s.k);
+            }
+            (None, _) => {
+                s.activations.load_for(pool, &s.norm, config.hidden, [&self.q.weight]);
+                self.q.apply(pool, &s.activations, q);
+            }
         }
         if config.gated_queries {
             take_gates(pool, &s.convolved, head_dim, q_width, &mut s.q, &mut s.gate);
         }
-        if let Some(norm) = &self.value_norm {
+        if let Some(norm) = self.value_norm.as_ref().filter(|_| own) {
             rms_norm_in_place(pool, &mut s.v, norm, config.rms_eps);
         }
         if let Some((q_norm, k_norm)) = &self.head_norms {
             rms_norm_in_place(pool, &mut s.q, q_norm, config.rms_eps);
-            rms_norm_in_place(pool, &mut s.k, k_norm, config.rms_eps);
+            if own {
+                rms_norm_in_place(pool, &mut s.k, k_norm, config.rms_eps);
+            }
         }
         let (table, style) = match (self.rotary, &config.local_rope) {
             (Rotary::Local, Some(local)) => (&s.local_rope, local.style),
@@ -307,7 +305,9 @@ impl Attention {
         // `Scratch::begin` made the tables; a missing one means that nothing is to be rotated.
         if let Some(table) = table {
             rope(pool, &mut s.q, config.heads, head_dim, &s.positions, table, style);
-            rope(pool, &mut s.k, self.kv_heads, head_dim, &s.positions, table, style);
+            if own {
+                rope(pool, &mut s.k, self.kv_heads, head_dim, &s.positions, table, style);
+            }
         }
         s.attention.resize(s.positions.len() * q_width, 0.0);
         let shape = AttentionShape {
@@ -318,7 +318,9 @@ impl Attention {
             window: self.window,
             softcap: config.attention_softcap,
         };
-        store_kv(pool, &s.k, &s.v, spans, kv);
+        if own {
+            store_kv(pool, &s.k, &s.v, spans, kv);
+        }
         attention(pool, &s.q, spans, kv, &shape, self.sinks.as_deref(), &mut s.attention);
         if config.gated_queries {
             mul_sigmoid(pool, &mut s.attention, &s.gate);
@@ -353,9 +355,12 @@ impl FeedForward {
     /// Reads `scratch.norm` (the residual rows `hidden`, normed), writes `scratch.branch`.
     fn forward(&self, pool: &Pool, config: &ModelConfig, s: &mut Scratch, hidden: &[f32], loads: &mut ExpertLoads) {
         match self {
-            Self::Dense { gate, up, down } => {
+            Self::Dense { gate, up, down, border } => {
                 s.activations.load_for(pool, &s.norm, config.hidden, [&gate.weight, &up.weight]);
                 Projection::apply_each(pool, &s.activations, [(gate, &mut s.gate), (up, &mut s.up)]);
+                if let Some(deviations) = *border {
+                    keep_largest(pool, &mut s.gate, gate.weight.rows(), deviations);
+                }
                 gate_mul(pool, config.gate, &mut s.gate, &s.up, gate.weight.rows());
                 s.activations.load_for(pool, &s.gate, gate.weight.rows(), [&down.weight]);
                 down.apply(pool, &s.activations, &mut s.branch);

@@ -8,7 +8,7 @@ use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::layer::{Attention, FeedForward, Projection, Rotary};
-use crate::weights::Weights;
+use crate::weights::{Weights, shape_error};
 
 /// Stems inside a layer: GGUF, Hugging Face. A family's own table comes first.
 pub(crate) const LAYER_NAMES: &[(&str, &str)] = &[
@@ -111,6 +111,33 @@ impl<'a> LayerWeights<'a> {
         Ok(Projection { weight, bias })
     }
 
+    /// The factor on rows behind the layer, if it has one.
+    pub(crate) fn output_scale(&self) -> Result<Option<f32>, ModelError> {
+        match self.find_bare("layer_output_scale", ".weight") {
+            Some(_) => Ok(self.bare("layer_output_scale", ".weight", 1)?.first().copied()),
+            None => Ok(None),
+        }
+    }
+
+    /// The norm of key heads; of a layer that reads another's keys, one that changes nothing.
+    pub(crate) fn key_norm(&self, config: &ModelConfig, index: usize) -> Result<Vec<f32>, ModelError> {
+        let (_, head_dim) = config.heads_of(index);
+        match config.keys_of(index) {
+            Some(_) => Ok(vec![1.0; head_dim]),
+            None => self.norm_of("attn_k_norm", head_dim, config.norm_offset),
+        }
+    }
+
+    /// The values of a small matrix, row by row.
+    pub(crate) fn values(&self, stem: &str, rows: usize, cols: usize) -> Result<Vec<f32>, ModelError> {
+        let mut tensor = self.weights.require_own(&self.name(stem, ".weight"))?;
+        if tensor.shape != [rows, cols] {
+            return Err(shape_error(&tensor, vec![rows, cols]));
+        }
+        tensor.shape = vec![rows * cols];
+        self.weights.vector(&tensor, rows * cols, 0.0)
+    }
+
     /// One output a row; its weights may be stored as a vector.
     pub(crate) fn single(&self, stem: &str, cols: usize) -> Result<Projection, ModelError> {
         let mut tensor = self.weights.require_own(&self.name(stem, ".weight"))?;
@@ -129,9 +156,7 @@ impl<'a> LayerWeights<'a> {
         cols: usize,
     ) -> Result<Projection, ModelError> {
         let name = self.name(stem, ".weight");
-        let found = || ModelError::Shape { name: name.clone(), expected: vec![all, cols], found: vec![rows.end, cols] };
-        let part = self.weights.stored(&name, all, cols)?.part(rows.clone()).ok_or_else(found)?;
-        let weight = self.weights.pack_one(&format!("{name}[{rows:?}]"), part)?;
+        let weight = self.weights.part_of_own(&name, rows.clone(), all, cols)?;
         let bias = match self.find(stem, ".bias") {
             Some(tensor) => self.weights.vector(&tensor, all, 0.0)?.get(rows).map(<[f32]>::to_vec),
             None => None,
@@ -144,7 +169,8 @@ impl<'a> LayerWeights<'a> {
         self.attention_of(config, index, true)
     }
 
-    /// [`LayerWeights::attention`], without values of their own if so.
+    /// [`LayerWeights::attention`], without values of their own if so. A layer that reads another's keys and values has
+    /// neither, whatever the checkpoint holds.
     pub(crate) fn attention_of(
         &self,
         config: &ModelConfig,
@@ -155,15 +181,18 @@ impl<'a> LayerWeights<'a> {
         let (q_width, kv_width) = (config.heads * head_dim, kv_heads * head_dim);
         let gates = usize::from(config.gated_queries) + 1;
         let v;
-        let [q, k] = if self.rows_of("attn_qkv")?.is_some() {
+        let (q, k) = if config.keys_of(index).is_some() {
+            v = None;
+            (self.projection("attn_q", gates * q_width, config.hidden)?, None)
+        } else if self.rows_of("attn_qkv")?.is_some() {
             let all = q_width + 2 * kv_width;
             let part = |from: usize, rows: usize| self.part("attn_qkv", from..from + rows, all, config.hidden);
             v = Some(part(q_width + kv_width, kv_width)?);
-            [part(0, q_width)?, part(q_width, kv_width)?]
+            (part(0, q_width)?, Some(part(q_width, kv_width)?))
         } else {
             v = if with_values { Some(self.projection("attn_v", kv_width, config.hidden)?) } else { None };
             let q = self.projection("attn_q", gates * q_width, config.hidden)?;
-            [q, self.projection("attn_k", kv_width, config.hidden)?]
+            (q, Some(self.projection("attn_k", kv_width, config.hidden)?))
         };
         let window = config.windows[index];
         let rotary = match (config.unrotated.get(index), &config.local_rope, window) {
@@ -222,11 +251,14 @@ impl<'a> LayerWeights<'a> {
 
     /// One gated network.
     pub(crate) fn dense(&self, config: &ModelConfig) -> Result<FeedForward, ModelError> {
-        if config.ffn == 0 {
+        let ffn = config.ffn_of(self.index);
+        if ffn == 0 {
             return Err(ModelError::config("feed_forward_length", "is missing"));
         }
-        let (gate, up) = self.gate_and_up("ffn_gate", "ffn_up", config.ffn, config.hidden)?;
-        Ok(FeedForward::Dense { gate, up, down: self.projection("ffn_down", config.hidden, config.ffn)? })
+        let (gate, up) = self.gate_and_up("ffn_gate", "ffn_up", ffn, config.hidden)?;
+        let down = self.projection("ffn_down", config.hidden, ffn)?;
+        let border = config.gate_borders.get(self.index).copied().flatten();
+        Ok(FeedForward::Dense { gate, up, down, border })
     }
 
     /// Gate and up projections from two matrices or, where there is none for the gate, from the halves of one.

@@ -3,19 +3,20 @@
 use std::ops::Range;
 use std::path::Path;
 
-use laminar_kernels::{Matrix, Pool, Span, WeightType, linear, rms_norm, scale, softcap};
+use laminar_kernels::{Matrix, Pool, Span, WeightType, linear, scale, softcap};
 
 use crate::arch::{self, Family};
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::embedding::Embedding;
 use crate::error::ModelError;
-use crate::kv::{KvCache, KvType};
-use crate::layer::{Layer, RowSpan};
+use crate::kv::{KvCache, KvType, LayerMemory};
+use crate::layer::{Layer, RowSpan, read_rows};
 use crate::loads::ExpertLoads;
 use crate::packed::PackedCache;
 use crate::scratch::Scratch;
 use crate::weights::{Progress, Weights};
+use crate::wide::WideRows;
 
 /// How to load a model.
 #[derive(Default)]
@@ -39,6 +40,8 @@ pub struct Model {
     kv_type: KvType,
     embedding: Embedding,
     pub(crate) layers: Vec<Layer>,
+    /// What rows that are wider than one residual stream pass beside the layers.
+    wide: Option<Box<WideRows>>,
     output_norm: Vec<f32>,
     output: Matrix,
 }
@@ -74,11 +77,19 @@ impl Model {
         if !tied {
             weights.leave(embedding.bytes());
         }
+        let mut wide = WideRows::load(&weights, &config)?.map(Box::new);
+        if let Some(wide) = &wide {
+            weights.leave(wide.table_bytes());
+        }
         // One after the other, each tensor with all threads: the file is read from one end to the other, and few layers
         // or a large output matrix keep all threads busy as well.
-        let layers = (0..config.layers)
-            .map(|index| (family.layer)(&weights.layer(index), &config, index))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut layers = Vec::new();
+        for index in 0..config.layers {
+            layers.push((family.layer)(&weights.layer(index), &config, index)?);
+            if let Some(wide) = &mut wide {
+                wide.add(&weights.layer(index), &config)?;
+            }
+        }
         let output_norm = weights.norm("output_norm.weight", config.hidden, config.norm_offset)?;
         let output = if tied { "token_embd.weight" } else { "output.weight" };
         let output = weights.matrix(output, config.vocab_size, config.hidden)?;
@@ -88,7 +99,7 @@ impl Model {
         {
             tracing::warn!("packed weights are not kept for the next start: {error}");
         }
-        Ok(Self { config, kv_type: options.kv, embedding, layers, output_norm, output })
+        Ok(Self { config, kv_type: options.kv, embedding, layers, wide, output_norm, output })
     }
 
     /// Hyper-parameters.
@@ -121,19 +132,25 @@ impl Model {
         self.kv_type
     }
 
-    /// Appends the embedding row of each token to `hidden` (`hidden` values a token).
+    /// Appends a row for each token to `hidden`: its embedding, in [`ModelConfig::row_width`] values.
     ///
     /// # Errors
     /// A token id outside the vocabulary; `hidden` is then as before.
     pub fn embed(&self, tokens: &[u32], hidden: &mut Vec<f32>) -> Result<(), ModelError> {
-        self.embedding.append(tokens, self.config.embedding_scale, hidden)
+        let before = hidden.len();
+        self.embedding.append(tokens, self.config.embedding_scale, self.config.row_width(), hidden)?;
+        if let Some(wide) = &self.wide {
+            wide.mark(tokens, &mut hidden[before..]);
+        }
+        Ok(())
     }
 
     /// Runs the rows of `spans` through `layers`, in place.
     ///
-    /// `hidden` holds `config.hidden` values a row; spans cover its rows without gaps. A row's result depends on its own
-    /// sequence only, so callers may mix decode and prefill rows, and may stop after any layer, keep the rows, and go on
-    /// later: the bits stay the same. Keys and values are written to `kv` under each span's blocks, states under its slots.
+    /// `hidden` holds [`ModelConfig::row_width`] values a row; spans cover its rows without gaps. A row's result depends on
+    /// its own sequence only, so callers may mix decode and prefill rows, and may stop after any layer, keep the rows, and
+    /// go on later: the bits stay the same. Keys and values are written to `kv` under each span's blocks, states under its
+    /// slots.
     ///
     /// # Errors
     /// Spans, layers, blocks or slots outside what exists, or rows of a recurrent layer that do not follow those before them.
@@ -160,24 +177,76 @@ impl Model {
             .collect();
         for index in layers {
             let memory = kv.enter(index, spans);
-            self.layers[index].forward(pool, &self.config, memory, scratch, &kernel_spans, hidden, loads);
+            self.attend_layer(pool, memory, scratch, index, &kernel_spans, hidden);
+            self.feed_forward_layer(pool, scratch, index, hidden, loads);
         }
         Ok(())
     }
 
-    /// The final norm of each row of `hidden`, replacing `out`: what the output matrix sees, and what embeddings are made
-    /// of.
+    /// The attention branch of a layer, in place.
+    pub(crate) fn attend_layer(
+        &self,
+        pool: &Pool,
+        memory: &mut LayerMemory,
+        scratch: &mut Scratch,
+        index: usize,
+        spans: &[Span<'_>],
+        hidden: &mut [f32],
+    ) {
+        let (config, layer) = (&self.config, &self.layers[index]);
+        match &self.wide {
+            Some(wide) => wide.attend(pool, config, index, layer, memory, scratch, spans, hidden),
+            None => layer.attend(pool, config, memory, scratch, spans, hidden),
+        }
+    }
+
+    /// The feed-forward branch of a layer, in place.
+    pub(crate) fn feed_forward_layer(
+        &self,
+        pool: &Pool,
+        scratch: &mut Scratch,
+        index: usize,
+        hidden: &mut [f32],
+        loads: &mut ExpertLoads,
+    ) {
+        let (config, layer) = (&self.config, &self.layers[index]);
+        match &self.wide {
+            Some(wide) => {
+                wide.feed_forward(pool, config, &self.embedding, index, layer, scratch, hidden, loads);
+            }
+            None => layer.feed_forward(pool, config, scratch, hidden, loads),
+        }
+    }
+
+    /// The final norm of each row of `hidden`, `config.hidden` values each, replacing `out`: what the output matrix sees,
+    /// and what embeddings are made of.
     ///
     /// # Errors
     /// `hidden` is not a whole number of rows.
-    pub fn final_norm(&self, pool: &Pool, hidden: &[f32], out: &mut Vec<f32>) -> Result<(), ModelError> {
-        let width = self.config.hidden;
+    pub fn final_norm(
+        &self,
+        pool: &Pool,
+        scratch: &mut Scratch,
+        hidden: &[f32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        let width = self.config.row_width();
         if !hidden.len().is_multiple_of(width) {
             return Err(ModelError::Call(format!("{} hidden values are not rows of {width}", hidden.len())));
         }
-        out.resize(hidden.len(), 0.0);
-        if !hidden.is_empty() {
-            rms_norm(pool, hidden, &self.output_norm, self.config.rms_eps, out);
+        if hidden.is_empty() {
+            out.clear();
+            return Ok(());
+        }
+        let (norm, eps) = (Some(self.output_norm.as_slice()), self.config.rms_eps);
+        match &self.wide {
+            Some(wide) => {
+                let mut merged = std::mem::take(&mut scratch.own);
+                wide.leave(pool, hidden, &mut merged, scratch);
+                read_rows(pool, norm, eps, &merged, out);
+                scratch.own = merged;
+            }
+            None => read_rows(pool, norm, eps, hidden, out),
         }
         Ok(())
     }
@@ -193,16 +262,14 @@ impl Model {
         hidden: &[f32],
         out: &mut Vec<f32>,
     ) -> Result<(), ModelError> {
-        let width = self.config.hidden;
-        if !hidden.len().is_multiple_of(width) {
-            return Err(ModelError::Call(format!("{} hidden values are not rows of {width}", hidden.len())));
-        }
-        let rows = hidden.len() / width;
+        let mut normed = std::mem::take(&mut scratch.norm);
+        let found = self.final_norm(pool, scratch, hidden, &mut normed);
+        scratch.norm = normed;
+        found?;
+        let rows = scratch.norm.len() / self.config.hidden;
         out.resize(rows * self.config.vocab_size, 0.0);
         if rows > 0 {
-            scratch.norm.resize(hidden.len(), 0.0);
-            rms_norm(pool, hidden, &self.output_norm, self.config.rms_eps, &mut scratch.norm);
-            scratch.activations.load_for(pool, &scratch.norm, width, [&self.output]);
+            scratch.activations.load_for(pool, &scratch.norm, self.config.hidden, [&self.output]);
             linear(pool, &self.output, &scratch.activations, out);
             if let Some(factor) = self.config.logit_scale {
                 scale(pool, out, factor);
@@ -232,7 +299,7 @@ impl Model {
             rows += span.rows;
             check_span(kv, span)?;
         }
-        if rows * self.config.hidden != hidden.len() {
+        if rows * self.config.row_width() != hidden.len() {
             return Err(ModelError::Call(format!("{rows} rows in spans, {} hidden values", hidden.len())));
         }
         Ok(rows)

@@ -104,7 +104,7 @@ impl Model {
         hidden: &mut [f32],
         state: &mut PartialLayer,
     ) -> Result<(), ModelError> {
-        let width = self.config.hidden;
+        let width = self.config.row_width();
         let all = self.check_rows(layer, &rows, hidden)?;
         let live = check_spans(kv, &rows, spans)?;
         if !rows.end.is_multiple_of(PartialLayer::ROW_STEP) && rows.end != all {
@@ -169,7 +169,7 @@ impl Model {
         state: &mut PartialLayer,
         loads: &mut ExpertLoads,
     ) -> Result<(), ModelError> {
-        let width = self.config.hidden;
+        let width = self.config.row_width();
         let rows = self.check_rows(layer, &(0..0), hidden)?;
         let all = self.experts(layer).unwrap_or(rows);
         if units.start > units.end || units.end > all {
@@ -182,7 +182,7 @@ impl Model {
                 // Units are rows, or as many parts of them as the other layers have experts.
                 let row = |unit: usize| unit * rows / all.max(1);
                 let hidden = &mut hidden[row(units.start) * width..row(units.end) * width];
-                parts.feed_forward(pool, &self.config, scratch, hidden, loads);
+                self.feed_forward_layer(pool, scratch, layer, hidden, loads);
             }
             FeedForward::Experts { experts, expert_bytes, shared, norms, .. } => {
                 loads.count(&state.routing, expert_bytes, units.clone(), |_| true, &mut scratch.seen);
@@ -224,7 +224,7 @@ impl Model {
         };
         let kernel_spans: Vec<Span<'_>> = spans.iter().map(side_by_side).collect();
         let memory = kv.enter(layer, spans);
-        self.layers[layer].attend(pool, &self.config, memory, scratch, &kernel_spans, hidden);
+        self.attend_layer(pool, memory, scratch, layer, &kernel_spans, hidden);
     }
 
     /// Keeps rows that have passed attention as the experts will read them.
@@ -265,7 +265,7 @@ impl Model {
 
     /// The cohort's rows, once the layer exists and `rows` are among them.
     fn check_rows(&self, layer: usize, rows: &Range<usize>, hidden: &[f32]) -> Result<usize, ModelError> {
-        let width = self.config.hidden;
+        let width = self.config.row_width();
         let all = hidden.len() / width;
         if layer >= self.layers.len() {
             return Err(call(format!("layer {layer} of {}", self.layers.len())));

@@ -96,7 +96,7 @@ pub fn perplexity(
     let (mut scratch, mut loads) = (Scratch::default(), ExpertLoads::default());
     let (mut hidden, mut logits) = (Vec::new(), Vec::new());
     let mut sums = Sums::default();
-    let width = model.config().hidden;
+    let width = model.config().row_width();
     for (number, chunk) in ids.chunks_exact(context).take(chunks).enumerate() {
         let mut tokens = chunk.to_vec();
         if let Some(bos) = bos {

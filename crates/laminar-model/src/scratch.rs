@@ -13,6 +13,11 @@ pub struct Scratch {
     pub(crate) activations: Activations,
     /// The rows of a call that are not side by side.
     pub(crate) rows: Vec<f32>,
+    /// Of rows with several streams, those of the one that a layer works on.
+    pub(crate) own: Vec<f32>,
+    /// The tokens of rows, and what a layer has for each of them.
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) inputs: Vec<f32>,
     pub(crate) norm: Vec<f32>,
     pub(crate) q: Vec<f32>,
     pub(crate) k: Vec<f32>,

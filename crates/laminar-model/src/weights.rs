@@ -100,7 +100,7 @@ impl<'a> Weights<'a> {
     }
 
     /// The checkpoint's own spelling of a tensor outside the layers.
-    fn outer_name(&self, name: &str) -> String {
+    pub(crate) fn outer_name(&self, name: &str) -> String {
         match self.checkpoint {
             Checkpoint::Gguf(_) => {
                 let others = OTHER_NAMES.iter().filter(|(usual, _)| *usual == name).map(|(_, other)| *other);
@@ -130,6 +130,25 @@ impl<'a> Weights<'a> {
     pub(crate) fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
         let name = self.outer_name(name);
         self.pack_one(&name, self.stored(&name, rows, cols)?)
+    }
+
+    /// Some rows of a matrix of `all` rows.
+    pub(crate) fn part(&self, name: &str, rows: Range<usize>, all: usize, cols: usize) -> Result<Matrix, ModelError> {
+        self.part_of_own(&self.outer_name(name), rows, all, cols)
+    }
+
+    /// [`Weights::part`] by the checkpoint's own name.
+    pub(crate) fn part_of_own(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        all: usize,
+        cols: usize,
+    ) -> Result<Matrix, ModelError> {
+        let found =
+            || ModelError::Shape { name: name.to_owned(), expected: vec![all, cols], found: vec![rows.end, cols] };
+        let part = self.stored(name, all, cols)?.part(rows.clone()).ok_or_else(found)?;
+        self.pack_one(&format!("{name}[{rows:?}]"), part)
     }
 
     pub(crate) fn norm(&self, name: &str, len: usize, offset: f32) -> Result<Vec<f32>, ModelError> {

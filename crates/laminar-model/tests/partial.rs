@@ -36,6 +36,7 @@ fn models() -> &'static [(&'static str, Model)] {
             ("moe q8_0", synth(Preset::Tiny, WeightType::Q8_0)),
             ("dense q4_0", synth(Preset::TinyDense, WeightType::Q4_0)),
             fixture("qwen3_next"),
+            fixture("gemma3n_small"),
             ("gpt-oss mxfp4", synth(Preset::TinyGptOss, WeightType::Mxfp4)),
             ("gated shared expert q8_0", synth(Preset::TinyQwen2Moe, WeightType::Q8_0)),
             ("shared expert q4_0", synth(Preset::TinyGraniteMoe, WeightType::Q4_0)),
@@ -54,11 +55,12 @@ fn models() -> &'static [(&'static str, Model)] {
             fixture("granite_moe_shared"),
             fixture("gemma3"),
             fixture("gemma4_moe"),
+            fixture("gemma4_small"),
             fixture("mistral_window"),
             fixture("qwen3_moe_bf16"),
         ];
         let windowed = models.iter().filter(|(_, model)| model.config().windows.iter().any(Option::is_some));
-        assert_eq!(windowed.count(), 7, "fixtures with sliding windows");
+        assert_eq!(windowed.count(), 9, "fixtures with sliding windows");
         models
     })
 }
@@ -148,7 +150,7 @@ impl<'a> World<'a> {
     }
 
     fn whole(&mut self, layers: Range<usize>, hidden: &mut [f32]) {
-        let all = 0..hidden.len() / self.model.config().hidden;
+        let all = 0..hidden.len() / self.model.config().row_width();
         let spans = spans(&self.members, &self.tables, &self.slots, &all, &[]);
         let (pool, kv, scratch) = (&self.pool, &mut self.kv, &mut self.scratch);
         self.model.forward(pool, kv, scratch, layers, &spans, hidden, &mut self.loads).unwrap();
@@ -212,7 +214,7 @@ proptest! {
 
     #[test]
     fn a_layer_may_stop_anywhere_without_changing_a_bit(
-        model in 0..7usize,
+        model in 0..8usize,
         members in prop::collection::vec((0..50usize, 1..45usize), 1..4),
         row_steps in prop::collection::vec(1..12usize, 1..5),
         unit_steps in prop::collection::vec(1..20usize, 1..5),
@@ -293,7 +295,7 @@ fn members_that_leave_in_a_layer_write_nothing_and_change_nobody() {
             world.decode();
 
             // At the border of layers its rows vanish.
-            let width = model.config().hidden;
+            let width = model.config().row_width();
             let first: usize = members[..gone].iter().map(|m| m.rows).sum();
             let own = first * width..(first + members[gone].rows) * width;
             hidden.drain(own.clone());

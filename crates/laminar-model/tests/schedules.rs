@@ -67,7 +67,7 @@ proptest! {
         let mut spans = Vec::new();
         for (i, &rows) in neighbours.iter().chain([&len]).enumerate() {
             let tokens = if i == neighbours.len() { ids.clone() } else { prompt(i as u32 + 100, rows) };
-            let first_row = hidden.len() / model.config().hidden;
+            let first_row = hidden.len() / model.config().row_width();
             model.embed(&tokens, &mut hidden).unwrap();
             let state = StateSlots::own(i as u32);
             spans.push(RowSpan { first_row, rows, first_pos: 0, blocks: &tables[i], state, prefill: true });
@@ -77,7 +77,7 @@ proptest! {
         model
             .forward(&pool, &mut kv, &mut scratch, layers, &spans, &mut hidden, &mut ExpertLoads::default())
             .unwrap();
-        let own = &hidden[hidden.len() - len * model.config().hidden..];
+        let own = &hidden[hidden.len() - len * model.config().row_width()..];
         let mut together = Vec::new();
         model.logits(&pool, &mut scratch, own, &mut together).unwrap();
         prop_assert_eq!(together, expected.concat());

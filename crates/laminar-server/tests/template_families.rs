@@ -5,7 +5,7 @@ use std::path::Path;
 use laminar_model::arch::FAMILIES;
 
 /// Files in `templates`: what makers published, or (without a folder) templates of our own that have the form of one.
-const TEMPLATES: [(&str, &[&str]); 22] = [
+const TEMPLATES: [(&str, &[&str]); 23] = [
     ("llama", &["headers", "instructions", "published/mistral_nemo"]),
     ("mixtral", &["published/mixtral"]),
     ("gpt-oss", &["published/gpt_oss"]),
@@ -18,6 +18,7 @@ const TEMPLATES: [(&str, &[&str]); 22] = [
     ("deepseek2", &["published/deepseek_r1", "published/deepseek_v3_1", "published/further/glm_4_7_flash"]),
     ("gemma2", &["turns"]),
     ("gemma3", &["turns"]),
+    ("gemma3n", &["turns"]),
     ("gemma4", &["published/further/gemma_4"]),
     ("glm4moe", &["published/glm_4_6"]),
     ("granite", &["published/granite_3_3", "published/granite_4_0"]),

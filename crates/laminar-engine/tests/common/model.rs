@@ -18,7 +18,7 @@ pub fn tiny(preset: Preset, quant: WeightType, seed: u64) -> Arc<Model> {
     Arc::new(Model::load(&checkpoint, &Pool::new(1), &LoadOptions::default()).unwrap())
 }
 
-/// A tiny model with recurrent layers, from the fixtures of the crate for models. Its vocabulary is that of the byte tokenizer.
+/// A tiny model with what synthetic ones have not (recurrent layers, several streams), from the fixtures of the crate for models. Its vocabulary is that of the byte tokenizer.
 pub fn hybrid(fixture: &str) -> Arc<Model> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../laminar-model/tests/fixtures").join(fixture);
     let checkpoint = Checkpoint::open(&folder).unwrap();

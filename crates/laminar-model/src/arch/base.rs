@@ -75,6 +75,7 @@ pub(super) fn config_of(
         return Err(ModelError::config(key, format!("is {layers}, at most {MAX_LAYERS} layers are accepted")));
     }
     let rope = rope::read(hyper, checkpoint, style, rotated)?;
+    let (ffn, ffn_by_layer) = ffn(hyper, layers)?;
     Ok(ModelConfig {
         architecture: name,
         vocab_size: vocab_size(hyper, checkpoint)?,
@@ -88,7 +89,9 @@ pub(super) fn config_of(
         recurrent: None,
         gated_queries: false,
         latent: None,
-        ffn: ffn(hyper)?,
+        ffn,
+        ffn_by_layer,
+        gate_borders: Vec::new(),
         experts: None,
         rms_eps: rms_eps(hyper)?,
         context_length: hyper.size("context_length", "max_position_embeddings")?,
@@ -96,6 +99,9 @@ pub(super) fn config_of(
         local_rope: None,
         unrotated: Vec::new(),
         attention_scale: 1.0 / (head_dim as f32).sqrt(),
+        keys_from: Vec::new(),
+        streams: None,
+        layer_inputs: None,
         windows: vec![None; layers],
         gate: Gate::Silu,
         embedding_scale: None,
@@ -107,14 +113,18 @@ pub(super) fn config_of(
     })
 }
 
-/// Width of dense feed-forward layers, which some GGUF files state for every layer; 0 if it is missing.
-fn ffn(hyper: &Hyper<'_>) -> Result<usize, ModelError> {
-    match hyper.gguf_sizes("feed_forward_length")? {
-        None => Ok(hyper.opt_count("feed_forward_length", "intermediate_size")?.unwrap_or(0)),
-        Some(listed) => match listed.split_first() {
-            Some((first, rest)) if rest.iter().all(|width| width == first) => Ok(*first),
-            _ => Err(ModelError::config(hyper.key("feed_forward_length", ""), "must be the same in all layers")),
-        },
+/// Width of dense feed-forward layers, 0 if it is missing; and of each, where it is stated for each and they differ.
+fn ffn(hyper: &Hyper<'_>, layers: usize) -> Result<(usize, Vec<usize>), ModelError> {
+    let Some(listed) = hyper.sizes("feed_forward_length", "intermediate_size")? else {
+        return Ok((hyper.opt_count("feed_forward_length", "intermediate_size")?.unwrap_or(0), Vec::new()));
+    };
+    match listed.iter().max() {
+        Some(&widest) if listed.iter().all(|width| *width == widest) => Ok((widest, Vec::new())),
+        Some(&widest) if listed.len() == layers => Ok((widest, listed)),
+        _ => {
+            let key = hyper.key("feed_forward_length", "intermediate_size");
+            Err(ModelError::config(key, format!("lists {} of {layers} layers", listed.len())))
+        }
     }
 }
 
@@ -257,6 +267,28 @@ pub(super) fn sliding_windows(
         *slot = slides.then_some(window);
     }
     Ok(())
+}
+
+/// Which layers read the keys and values of others, where the last `shared` ones have none: those of the last layer before
+/// them that has a window as they do, or has none.
+pub(super) fn keys_from(
+    hyper: &Hyper<'_>,
+    config: &ModelConfig,
+    shared: usize,
+) -> Result<Vec<Option<usize>>, ModelError> {
+    let own = config.layers.saturating_sub(shared);
+    let slides = |layer: usize| config.windows.get(layer).is_some_and(Option::is_some);
+    let from = |layer: usize| {
+        if layer < own {
+            return Ok(None);
+        }
+        let found = (0..own).rev().find(|earlier| slides(*earlier) == slides(layer));
+        found.map(Some).ok_or_else(|| {
+            let key = hyper.key("attention.shared_kv_layers", "num_kv_shared_layers");
+            ModelError::config(key, format!("is {shared}: layer {layer} has none before it to read keys of"))
+        })
+    };
+    if shared == 0 { Ok(Vec::new()) } else { (0..config.layers).map(from).collect() }
 }
 
 /// How query and key rows are laid out: GGUF files of the `llama` family reorder them so that pairs are neighbours.

@@ -1,6 +1,6 @@
-//! Gemma 4, text, without inputs for each layer (31B, 26B-A4B): wider heads in layers that see the whole sequence, whose
-//! values may be their keys, normed values, rotation of a part of their pairs, and in the mixture a dense network beside the
-//! experts.
+//! Gemma 4, text: wider heads in layers that see the whole sequence, whose values may be their keys, normed values, rotation
+//! of a part of their pairs, in the mixture a dense network beside the experts, and in the small members (E2B, E4B) inputs
+//! for each layer and last layers that read the keys and values of earlier ones.
 //!
 //! Chat: `<|turn>role` on a line, text, `<turn|>`. Reasoning is a channel, `<|channel>thought`, closed by `<channel|>`; tools
 //! are declared between `<|tool>` and `<tool|>`, called between `<|tool_call>` and `<tool_call|>` as `call:name{...}` with
@@ -20,12 +20,14 @@ use crate::rope;
 pub(super) const FAMILY: Family = Family {
     name: "gemma4",
     gguf_architecture: "gemma4",
-    models: "Gemma 4 31B and 26B-A4B, text",
+    models: "Gemma 4 E2B, E4B, 31B and 26B-A4B, text",
     features: &[
         "sliding window in five of six layers",
         "wider heads in the others",
         "values from keys",
         "experts beside a dense network",
+        "inputs for each layer",
+        "last layers without keys of their own",
         "norms after branches",
     ],
     checked_against: &["transformers", "llama.cpp"],
@@ -33,6 +35,12 @@ pub(super) const FAMILY: Family = Family {
     read_config,
     layer,
     hf_names: &[
+        ("per_layer_token_embd.weight", "model.embed_tokens_per_layer.weight"),
+        ("per_layer_model_proj.weight", "model.per_layer_model_projection.weight"),
+        ("per_layer_proj_norm.weight", "model.per_layer_projection_norm.weight"),
+        ("inp_gate", "per_layer_input_gate"),
+        ("proj", "per_layer_projection"),
+        ("post_norm", "post_per_layer_input_norm"),
         ("post_attention_norm", "post_attention_layernorm"),
         ("ffn_norm", "pre_feedforward_layernorm"),
         ("post_ffw_norm", "post_feedforward_layernorm"),
@@ -57,15 +65,6 @@ const GLOBAL_HEAD_DIM: usize = 512;
 
 fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig, ModelError> {
     base::require_activation(hyper, "hidden_activation", &["gelu_pytorch_tanh"])?;
-    for (gguf, hf) in [
-        ("embedding_length_per_layer_input", "hidden_size_per_layer_input"),
-        ("attention.shared_kv_layers", "num_kv_shared_layers"),
-    ] {
-        if let Some(size) = hyper.opt_count(gguf, hf)? {
-            let message = format!("is {size}: members with inputs for each layer (E2B, E4B) are not supported");
-            return Err(ModelError::config(hyper.key(gguf, hf), message));
-        }
-    }
     let (local, global) = heads(hyper)?;
     let mut config = base::config_of("gemma4", RopeStyle::Half, hyper, checkpoint, &local)?;
     config.local_rope = Some(rope::local(hyper, config.head_dim, LOCAL_THETA)?);
@@ -78,6 +77,19 @@ fn read_config(hyper: &Hyper<'_>, checkpoint: &Checkpoint) -> Result<ModelConfig
     let window = hyper.size("attention.sliding_window", "sliding_window")?;
     base::sliding_windows(hyper, &mut config, window, GLOBAL_EVERY)?;
     config.experts = experts(hyper)?;
+    config.layer_inputs = hyper.opt_count("embedding_length_per_layer_input", "hidden_size_per_layer_input")?;
+    let shared = hyper.opt_count("attention.shared_kv_layers", "num_kv_shared_layers")?.unwrap_or(0);
+    config.keys_from = base::keys_from(hyper, &config, shared)?;
+    // Files list the widths.
+    if hyper.hf_bool("use_double_wide_mlp")?.unwrap_or(false) && shared > 0 {
+        let width = |layer: usize| if config.keys_of(layer).is_some() { 2 * config.ffn } else { config.ffn };
+        config.ffn_by_layer = (0..config.layers).map(width).collect();
+        config.ffn *= 2;
+    }
+    if config.layer_inputs.is_some() && config.experts.is_some() {
+        let key = hyper.key("embedding_length_per_layer_input", "hidden_size_per_layer_input");
+        return Err(ModelError::config(key, "is not supported beside experts"));
+    }
     Ok(config)
 }
 
@@ -142,15 +154,11 @@ fn experts(hyper: &Hyper<'_>) -> Result<Option<ExpertConfig>, ModelError> {
 fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
     let (_, head_dim) = config.heads_of(index);
     let own_values = weights.find("attn_v", ".weight").is_some() || config.windows[index].is_some();
-    let norms = (weights.norm_of("attn_q_norm", head_dim, 0.0)?, weights.norm_of("attn_k_norm", head_dim, 0.0)?);
+    let norms = (weights.norm_of("attn_q_norm", head_dim, 0.0)?, weights.key_norm(config, index)?);
     let attention = Attention {
         head_norms: Some(norms),
         value_norm: Some(vec![1.0; head_dim]),
         ..weights.attention_of(config, index, own_values)?
-    };
-    let output_scale = match weights.find_bare("layer_output_scale", ".weight") {
-        Some(_) => weights.bare("layer_output_scale", ".weight", 1)?.first().copied(),
-        None => None,
     };
     Ok(Layer {
         attention_norm: Some(weights.norm("attn_norm", config)?),
@@ -162,6 +170,7 @@ fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Resu
             None => weights.dense(config)?,
         },
         post_ffn_norm: Some(weights.norm("post_ffw_norm", config)?),
-        output_scale,
+        // Layers' inputs come before it.
+        output_scale: if config.layer_inputs.is_some() { None } else { weights.output_scale()? },
     })
 }

@@ -133,7 +133,37 @@ impl<'a> Hyper<'a> {
         }
     }
 
-    /// A size for every layer, 0 included, where a GGUF file lists them.
+    /// A size for every layer, 0 included, where the checkpoint lists them.
+    pub(crate) fn sizes(&self, gguf: &str, hf: &str) -> Result<Option<Vec<usize>>, ModelError> {
+        let Some(listed) = self.hf_field(hf).and_then(Json::as_array) else {
+            return self.gguf_sizes(gguf);
+        };
+        let fault = || ModelError::config(hf, "must list sizes");
+        let size = |n: &Json| usize::try_from(n.as_u64()?).ok().filter(|n| *n <= MAX_DIMENSION);
+        listed.iter().map(|n| size(n).ok_or_else(fault)).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A number for every layer, where the checkpoint lists them.
+    pub(crate) fn floats(&self, gguf: &str, hf: &str) -> Result<Option<Vec<f32>>, ModelError> {
+        let fault = || ModelError::config(self.key(gguf, hf), "must list numbers");
+        match self {
+            Self::Gguf { metadata, .. } => match metadata.get(&self.key(gguf, hf)) {
+                None => Ok(None),
+                Some(Value::Array(Array::F32(values))) => Ok(Some(values.clone())),
+                Some(_) => Err(fault()),
+            },
+            Self::Hf(_) => match self.hf_field(hf).map(Json::as_array) {
+                None => Ok(None),
+                Some(None) => Err(fault()),
+                Some(Some(values)) => {
+                    let value = |x: &Json| x.as_f64().map(|x| x as f32).ok_or_else(fault);
+                    values.iter().map(value).collect::<Result<_, _>>().map(Some)
+                }
+            },
+        }
+    }
+
+    /// [`Hyper::sizes`] of GGUF files alone.
     pub(crate) fn gguf_sizes(&self, gguf: &str) -> Result<Option<Vec<usize>>, ModelError> {
         let Self::Gguf { metadata, .. } = self else {
             return Ok(None);
@@ -180,6 +210,14 @@ impl<'a> Hyper<'a> {
         match self {
             Self::Gguf { metadata, .. } => Ok(metadata.bool(&self.key(gguf, ""))?),
             Self::Hf(_) => Ok(None),
+        }
+    }
+
+    /// Whether the checkpoint has a key or field, be it zero or null.
+    pub(crate) fn states(&self, gguf: &str, hf: &str) -> bool {
+        match self {
+            Self::Gguf { metadata, .. } => metadata.get(&self.key(gguf, hf)).is_some(),
+            Self::Hf(_) => self.hf_states(hf),
         }
     }
 

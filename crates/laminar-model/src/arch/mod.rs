@@ -10,6 +10,7 @@ mod ernie45;
 mod ernie45moe;
 mod gemma2;
 mod gemma3;
+mod gemma3n;
 mod gemma4;
 mod glm4;
 mod glm4moe;
@@ -86,6 +87,7 @@ pub const FAMILIES: &[&Family] = &[
     &ernie45moe::FAMILY,
     &gemma2::FAMILY,
     &gemma3::FAMILY,
+    &gemma3n::FAMILY,
     &gemma4::FAMILY,
     &glm4::FAMILY,
     &glm4moe::FAMILY,

@@ -51,7 +51,7 @@ pub(super) fn qwen_windows(hyper: &Hyper<'_>, config: &mut ModelConfig) -> Resul
 pub(super) fn layer(weights: &LayerWeights<'_>, config: &ModelConfig, index: usize) -> Result<Layer, ModelError> {
     let attention = weights.attention(config, index)?;
     let of = |projection: Option<&Projection>| projection.is_some_and(Projection::has_bias);
-    let each = [("attn_q", Some(&attention.q)), ("attn_k", Some(&attention.k)), ("attn_v", attention.v.as_ref())];
+    let each = [("attn_q", Some(&attention.q)), ("attn_k", attention.k.as_ref()), ("attn_v", attention.v.as_ref())];
     for (stem, projection) in each {
         if !of(projection) {
             return Err(weights.missing(&format!("{stem}.bias")));

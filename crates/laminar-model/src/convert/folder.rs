@@ -16,6 +16,7 @@ use super::ConvertError;
 use super::keys;
 use super::names::{self, Place};
 use super::planned::{Order, Planned};
+use super::streams;
 
 /// Keys and tensors of the file for a folder.
 pub(super) fn plan<'a>(
@@ -74,12 +75,20 @@ type Experts<'a> = BTreeMap<(usize, &'static str), BTreeMap<usize, Stored<'a>>>;
 impl<'a> Plan<'a, '_> {
     fn add_all(&mut self) -> Result<(), ConvertError> {
         let mut experts = Experts::new();
+        let mut stacks: BTreeMap<&str, BTreeMap<usize, Stored<'a>>> = BTreeMap::new();
         for tensor in self.folder.tensors() {
             if self.is_left_out(tensor.name) {
                 continue;
             }
             match self.place(tensor.name)? {
+                Place::Outer(streams::TABLE) => {
+                    let table = Planned::of(streams::TABLE, tensor);
+                    self.tensors.push(streams::whole_table(table, self.config.vocab_size));
+                }
                 Place::Outer(name) => self.add_named(name.to_owned(), name, tensor),
+                Place::Stacked(name, number) => {
+                    drop(stacks.entry(name).or_default().insert(number, Stored::Rows(tensor)));
+                }
                 Place::Layer { layer, stem, expert: Some(expert), suffix: ".weight" } => {
                     experts.entry((layer, stem)).or_default().insert(expert, Stored::Rows(tensor));
                 }
@@ -108,10 +117,17 @@ impl<'a> Plan<'a, '_> {
                     let weight = self.quantised(part.name, ".weight")?;
                     self.add_quantised(name.to_owned(), name, weight);
                 }
+                Place::Stacked(name, number) => {
+                    let weight = self.quantised(part.name, ".weight")?;
+                    drop(stacks.entry(name).or_default().insert(number, weight));
+                }
             }
         }
         for ((layer, stem), matrices) in experts {
             self.add_experts(layer, stem, matrices)?;
+        }
+        for (name, matrices) in stacks {
+            self.tensors.push(streams::stacked(name, matrices)?);
         }
         Ok(())
     }
@@ -190,7 +206,7 @@ impl<'a> Plan<'a, '_> {
                 self.add_columns(name(stem, ".weight"), &tensor, Every::ONE)?;
             }
             // As they are, first the gates.
-            ("ffn_gate_up_exps" | "ffn_down_exps" | "layer_output_scale", "") => {
+            ("ffn_gate_up_exps" | "ffn_down_exps" | "layer_output_scale" | "altup_correct_scale", "") => {
                 self.tensors.push(Planned::of(name(stem, ".weight"), tensor));
             }
             ("ffn_gate_inp.scale" | "ffn_down_exps.scale", "") => {

@@ -9,6 +9,7 @@ use crate::rope::GgufRope;
 
 use super::ConvertError;
 use super::planned::Order;
+use super::streams;
 
 /// Which values of a head turn with which dimension of a position.
 const SECTIONS: &str = "rope.dimension_sections";
@@ -49,10 +50,11 @@ pub(super) fn carry(
         let what = "positions of images, whose mrope_section is missing from config.json,".to_owned();
         return Err(ConvertError::NotCarried { what, family: family.name });
     }
-    let ways: &[Windows] = match config.global_heads {
-        // Gemma 4's files list their layers, whatever these are.
-        Some(_) => &[Windows::Listed],
-        None => &[Windows::ByFamily, Windows::Listed, Windows::Cut],
+    // Gemma 3n's and Gemma 4's files list their layers, whatever these are.
+    let ways: &[Windows] = if config.global_heads.is_some() || config.streams.is_some() {
+        &[Windows::Listed]
+    } else {
+        &[Windows::ByFamily, Windows::Listed, Windows::Cut]
     };
     let mut last = None;
     for &windows in ways {
@@ -90,7 +92,9 @@ fn write(family: &Family, folder: &HfFolder, config: &ModelConfig, rope: &GgufRo
     count("context_length", config.context_length);
     count("embedding_length", config.hidden);
     count("block_count", config.layers);
-    count("feed_forward_length", config.ffn);
+    if config.ffn_by_layer.is_empty() {
+        count("feed_forward_length", config.ffn);
+    }
     // Phi's files say so where there is none, too.
     match (windows, config.windows.iter().flatten().next()) {
         (Windows::ByFamily | Windows::Listed, Some(window)) => count("attention.sliding_window", *window),
@@ -135,7 +139,11 @@ fn write(family: &Family, folder: &HfFolder, config: &ModelConfig, rope: &GgufRo
             set(key, value);
         }
     }
-    for (key, value) in heads(config) {
+    if !config.ffn_by_layer.is_empty() {
+        let widths: Vec<u32> = config.ffn_by_layer.iter().map(|width| *width as u32).collect();
+        writer.set(format!("{architecture}.feed_forward_length"), widths);
+    }
+    for (key, value) in heads(config).into_iter().chain(streams::keys(config)) {
         writer.set(format!("{architecture}.{key}"), value);
     }
     let images = folder.config.get("vision_config").and_then(|images| images.get("deepstack_visual_indexes"));
@@ -181,9 +189,6 @@ fn heads(config: &ModelConfig) -> Vec<(&'static str, Value)> {
                 ("attention.key_length_swa", size(config.head_dim)),
                 ("attention.value_length_swa", size(config.head_dim)),
                 ("rope.dimension_count_swa", size(config.head_dim)),
-                // Readers want them, also where there is nothing of the kind.
-                ("attention.shared_kv_layers", size(0)),
-                ("embedding_length_per_layer_input", size(0)),
             ]);
             (global.head_dim, global.head_dim)
         }
@@ -251,6 +256,7 @@ fn difference(config: &ModelConfig, found: &ModelConfig) -> Option<String> {
         ("the factor on embeddings", close(config.embedding_scale, found.embedding_scale)),
         ("the factor on branches", close(config.residual_scale, found.residual_scale)),
         ("the factor on logits", close(config.logit_scale, found.logit_scale)),
+        ("the residual streams", config.streams == found.streams),
         ("the routing of experts", config.experts == found.experts),
     ];
     if let Some((what, _)) = checks.into_iter().find(|(_, same)| !same) {

@@ -13,6 +13,7 @@ mod keys;
 mod names;
 mod planned;
 mod recipe;
+mod streams;
 mod write;
 
 use std::collections::BTreeMap;

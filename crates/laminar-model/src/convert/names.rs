@@ -9,6 +9,8 @@ use crate::weights::{OUTER_NAMES, Prefix, USUAL};
 pub(super) enum Place<'a> {
     /// Outside the layers, under that GGUF name.
     Outer(&'static str),
+    /// Outside the layers, one of the matrices of the tensor of that GGUF name.
+    Stacked(&'static str, usize),
     /// In a layer.
     Layer {
         layer: usize,
@@ -32,6 +34,14 @@ pub(super) fn place<'a>(name: &'a str, family: &Family, prefix: Prefix) -> Optio
     });
     if let Some((gguf, _)) = outer {
         return Some(Place::Outer(file_name(gguf, family)));
+    }
+    let stacked = family.hf_names.iter().find_map(|(gguf, hf)| {
+        let (before, after) = hf.strip_prefix(USUAL.0)?.split_once("{}")?;
+        let number = name.strip_prefix(prefix.0)?.strip_prefix(before)?.strip_suffix(after)?;
+        Some(Place::Stacked(gguf, number.parse().ok()?))
+    });
+    if stacked.is_some() {
+        return stacked;
     }
     let (number, rest) = name.strip_prefix(prefix.0)?.strip_prefix("layers.")?.split_once('.')?;
     let layer = number.parse().ok()?;
@@ -95,6 +105,7 @@ mod tests {
         let found = |name: &'static str, family_name: &str| match place(name, family(family_name), USUAL) {
             Some(Place::Layer { layer, stem, expert, suffix }) => format!("{layer} {stem} {expert:?} {suffix}"),
             Some(Place::Outer(gguf)) => gguf.to_owned(),
+            Some(Place::Stacked(gguf, number)) => format!("{gguf} {number}"),
             None => "nothing".to_owned(),
         };
         for (family, name, expected) in [
@@ -111,6 +122,10 @@ mod tests {
             ("gpt-oss", "model.layers.0.self_attn.sinks", "0 attn_sinks None "),
             ("lfm2", "model.embedding_norm.weight", "token_embd_norm.weight"),
             ("gemma4", "model.layers.2.router.per_expert_scale", "2 ffn_down_exps.scale None "),
+            ("gemma3n", "model.altup_projections.2.weight", "altup_proj.weight 2"),
+            ("gemma3n", "model.per_layer_projection_norm.weight", "per_layer_proj_norm.weight"),
+            ("gemma3n", "model.layers.4.per_layer_projection.weight", "4 proj None .weight"),
+            ("gemma3n", "model.layers.4.altup.correct_output_scale", "4 altup_correct_scale None "),
             ("llama", "model.layers.3.self_attn.whatever.weight", "nothing"),
             ("llama", "vision.patch.weight", "nothing"),
         ] {

@@ -39,6 +39,13 @@ pub(crate) enum Order {
     },
     /// They are the columns of what is stored.
     Turned,
+    /// As they are, and behind them the first one again and again.
+    FirstAgain {
+        /// Rows that are stored.
+        stored: usize,
+        /// Rows that are written.
+        all: usize,
+    },
 }
 
 impl Order {
@@ -46,6 +53,13 @@ impl Order {
     fn at(self, row: usize) -> usize {
         match self {
             Order::Same | Order::Turned => row,
+            Order::FirstAgain { stored, .. } => {
+                if row < stored {
+                    row
+                } else {
+                    0
+                }
+            }
             Order::Pairs { head } => {
                 let (first, within) = (row / head * head, row % head);
                 first + within % 2 * (head / 2) + within / 2
@@ -92,6 +106,10 @@ impl<'a> Planned<'a> {
     pub fn check(&self) -> Result<(), ConvertError> {
         let found = match &self.source {
             Source::Values(values) => values.len(),
+            Source::Stored(_) if matches!(self.order, Order::FirstAgain { .. }) => {
+                let (rows, cols) = self.matrix_shape();
+                rows.saturating_mul(cols)
+            }
             Source::Stored(matrices) => {
                 matrices.iter().map(|matrix| matrix.shape()).map(|(rows, cols)| rows.saturating_mul(cols)).sum()
             }
@@ -176,7 +194,11 @@ impl<'a> Planned<'a> {
         match &self.source {
             Source::Stored(matrices) => {
                 let (rows, cols) = matrices.first().map_or((1, 1), Stored::shape);
-                if self.order == Order::Turned { (cols, rows) } else { (rows, cols) }
+                match self.order {
+                    Order::Turned => (cols, rows),
+                    Order::FirstAgain { all, .. } => (all, cols),
+                    Order::Same | Order::Pairs { .. } => (rows, cols),
+                }
             }
             Source::Values(values) => {
                 let cols = self.cols().max(1);
@@ -195,6 +217,30 @@ mod tests {
         let order = Order::Pairs { head: 6 };
         let rows: Vec<usize> = (0..12).map(|row| order.at(row)).collect();
         assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+    }
+
+    #[test]
+    fn the_first_row_stands_behind_the_last() {
+        let bytes: Vec<u8> = [0f32, 1.0, 2.0, 3.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let mut writer = crate::checkpoint::GgufWriter::new("llama");
+        writer.add_tensor("m", WeightType::F32, &[2, 2]).unwrap();
+        let mut file = Vec::new();
+        writer
+            .write(&mut file, &mut |_, out| {
+                out.write_all(&bytes).map_err(|e| CheckpointError::io("write", std::path::Path::new("m"), e))
+            })
+            .unwrap();
+        let file = crate::checkpoint::Gguf::from_vec(file).unwrap();
+        let stored = Stored::rows(file.tensor("m").unwrap(), 2, 2).unwrap();
+        let planned = Planned::stored("m", vec![4, 2], vec![stored]);
+        assert!(planned.check().is_err());
+        let planned = Planned { order: Order::FirstAgain { stored: 2, all: 4 }, ..planned };
+        planned.check().unwrap();
+        let (mut out, mut buffer) = (Vec::new(), Vec::new());
+        planned.read(0..8, &mut out, &mut buffer).unwrap();
+        assert_eq!(out, [0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 0.0, 1.0]);
+        planned.read(4..6, &mut out, &mut buffer).unwrap();
+        assert_eq!(out, [0.0, 1.0]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl<'a> Sequence<'a> {
     }
 
     fn run(&mut self, layers: Range<usize>, first_pos: usize, hidden: &mut [f32]) {
-        let rows = hidden.len() / self.model.config().hidden;
+        let rows = hidden.len() / self.model.config().row_width();
         let span =
             RowSpan { first_row: 0, rows, first_pos, blocks: &self.blocks, state: StateSlots::own(0), prefill: true };
         self.model
