@@ -47,6 +47,10 @@ PRESETS = [
     "tiny-minimax-m2",
     "tiny-seed-oss",
     "tiny-smollm3",
+    "tiny-qwen3next",
+    "tiny-qwen35",
+    "tiny-qwen35moe",
+    "tiny-granitehybrid",
 ]
 
 

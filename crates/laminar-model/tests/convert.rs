@@ -114,22 +114,15 @@ fn reference() -> Vec<Case> {
 }
 
 /// What GGUF files cannot say, and what the error names.
-const NOT_CARRIED: [(&str, &str); 11] = [
+const NOT_CARRIED: [(&str, &str); 7] = [
     ("ernie4_5", "biases of the feed-forward network"),
     ("gemma2", "scale of attention scores"),
     ("gemma3", "scale of attention scores"),
     ("gemma3n_small", "residual streams"),
     ("lfm2_moe", "biases of convolutions"),
     ("qwen3_moe_plain_weights", "routing of experts"),
-    ("granite_hybrid", "ssm."),
-    ("qwen3_5", "ssm."),
-    ("qwen3_5_moe", "ssm."),
-    ("qwen3_next", "ssm."),
     ("smollm3", "which layers have no rotary embedding"),
 ];
-
-/// Families whose files are not written yet; `hybrids.rs` compares them with llama.cpp.
-const NOT_WRITTEN: [&str; 4] = ["granitehybrid", "qwen35", "qwen35moe", "qwen3next"];
 
 #[test]
 fn folders_answer_alike_as_files() {
@@ -178,9 +171,7 @@ fn files_of_folders_agree_with_llama_cpp() {
         let compared = agrees_where_clear(&model, &pool, prompt_ids, generated_ids, gaps, GAP, &name);
         assert!(compared * 2 > gaps.len(), "{name}: too few clear steps");
     }
-    let here = |family: &&&laminar_model::arch::Family| {
-        family.checked_against.contains(&"llama.cpp") && !NOT_WRITTEN.contains(&family.name)
-    };
+    let here = |family: &&&laminar_model::arch::Family| family.checked_against.contains(&"llama.cpp");
     for family in laminar_model::arch::FAMILIES.iter().filter(here) {
         for ty in ["f32", "q8_0"] {
             let covered = cases.iter().filter(|case| case.ty == ty).any(|case| {

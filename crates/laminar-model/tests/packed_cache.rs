@@ -134,6 +134,7 @@ fn damaged_files_are_ignored_and_written_anew() {
         bytes[at] ^= 1;
         bytes
     };
+    let header = u64::from_le_bytes(good[8..16].try_into().unwrap()) as usize;
     let cases = [
         Vec::new(),
         good[..10].to_vec(),
@@ -141,13 +142,17 @@ fn damaged_files_are_ignored_and_written_anew() {
         good[..good.len() - 1].to_vec(),
         [good.as_slice(), &[0; 4096]].concat(),
         vec![0; good.len()],
+        // A whole header, and nothing behind it.
+        [&good[..header], vec![0; good.len() - header].as_slice()].concat(),
         // Magic, length, checksum, layout, a name, the last byte of the table.
         flipped(0),
         flipped(9),
         flipped(17),
         flipped(25),
         flipped(100),
-        flipped(u64::from_le_bytes(good[8..16].try_into().unwrap()) as usize - 1),
+        flipped(header - 1),
+        // The last weight.
+        flipped(good.len() - 1),
     ];
     for (case, bytes) in cases.iter().enumerate() {
         fs::write(&path, bytes).unwrap();

@@ -16,6 +16,7 @@ use super::ConvertError;
 use super::keys;
 use super::names::{self, Place};
 use super::planned::{Order, Planned};
+use super::states::States;
 use super::streams;
 
 /// Keys and tensors of the file for a folder.
@@ -30,7 +31,8 @@ pub(super) fn plan<'a>(
     let mut writer = carried.writer;
 
     let prefix = prefix_of(checkpoint);
-    let mut plan = Plan { folder, family, prefix, config: &config, order: carried.order, tensors: Vec::new() };
+    let (order, states) = (carried.order, carried.states);
+    let mut plan = Plan { folder, family, prefix, config: &config, order, states, tensors: Vec::new() };
     plan.add_all()?;
     let mut tensors = plan.tensors;
     tensors.extend(rope_tensors(&rope));
@@ -63,6 +65,7 @@ struct Plan<'a, 'c> {
     prefix: Prefix,
     config: &'c ModelConfig,
     order: Order,
+    states: Option<States>,
     tensors: Vec<Planned<'a>>,
 }
 
@@ -107,10 +110,17 @@ impl<'a> Plan<'a, '_> {
                 Place::Layer { suffix: "_scales", .. } => {}
                 Place::Layer { layer, stem, expert, suffix } => {
                     let weight = self.quantised(part.name, suffix)?;
-                    match expert {
-                        Some(expert) => drop(experts.entry((layer, stem)).or_default().insert(expert, weight)),
-                        None if stem == LATENTS => self.add_latents(layer, part.name, &weight)?,
-                        None => self.add_quantised(format!("blk.{layer}.{stem}.weight"), stem, weight),
+                    match (expert, self.states_of(layer, stem)) {
+                        (Some(expert), _) => drop(experts.entry((layer, stem)).or_default().insert(expert, weight)),
+                        (None, Some(states)) => {
+                            let matrices = states.matrix(layer, stem, part.name, weight)?;
+                            self.tensors.extend(matrices);
+                        }
+                        (None, None) if stem == LATENTS => self.add_latents(layer, part.name, &weight)?,
+                        (None, None) => match self.halves_of(stem, weight.shape().0) {
+                            Some(halves) => self.add_both(layer, halves, part.name, weight)?,
+                            None => self.add_quantised(format!("blk.{layer}.{stem}.weight"), stem, weight),
+                        },
                     }
                 }
                 Place::Outer(name) => {
@@ -132,17 +142,50 @@ impl<'a> Plan<'a, '_> {
         Ok(())
     }
 
-    /// Layers beyond the last (for guessing several tokens at once), what is computed anyway, what belongs to quantised
-    /// weights, and the model for images.
+    /// Layers beyond the last (for guessing several tokens at once), which Qwen has apart, what is computed anyway, what
+    /// belongs to quantised weights, and the model for images.
     fn is_left_out(&self, name: &str) -> bool {
         names::layer_of(name, self.prefix).is_some_and(|layer| layer >= self.config.layers)
+            || name.strip_prefix(self.prefix.0).unwrap_or(name).starts_with("mtp.")
             || name.ends_with("rotary_emb.inv_freq")
             || self.folder.is_quantised_part(name)
             || (self.folder.has_images() && !names::is_text(name, self.prefix))
     }
 
     fn place<'n>(&self, name: &'n str) -> Result<Place<'n>, ConvertError> {
-        names::place(name, self.family, self.prefix).ok_or_else(|| self.unknown(name))
+        let mut place = names::place(name, self.family, self.prefix).ok_or_else(|| self.unknown(name))?;
+        if let Place::Layer { stem, .. } = &mut place
+            && self.is_granite_hybrid()
+            && self.config.experts.is_some()
+        {
+            // Its folders call the network for all rows alike, be there experts beside it or not.
+            *stem = match *stem {
+                "ffn_up" => "ffn_up_shexp",
+                "ffn_down" => "ffn_down_shexp",
+                other => other,
+            };
+        }
+        Ok(place)
+    }
+
+    fn is_granite_hybrid(&self) -> bool {
+        self.family.gguf_architecture == "granitehybrid"
+    }
+
+    /// How a layer with a state has its tensors, for one that has to do with it.
+    fn states_of(&self, layer: usize, stem: &str) -> Option<&States> {
+        self.config.recurrent_of(layer)?;
+        self.states.as_ref().filter(|_| States::has(stem))
+    }
+
+    /// The stems of gate and up projection, if they are in one matrix of so many rows that files have as two.
+    fn halves_of(&self, stem: &str, rows: usize) -> Option<[&'static str; 2]> {
+        let shared = self.config.experts.as_ref().and_then(|experts| experts.shared_ffn);
+        match stem {
+            "ffn_up_shexp" if Some(rows) == shared.map(|ffn| 2 * ffn) => Some(["ffn_gate_shexp", "ffn_up_shexp"]),
+            "ffn_up" if self.is_granite_hybrid() && rows == 2 * self.config.ffn => Some(["ffn_gate", "ffn_up"]),
+            _ => None,
+        }
     }
 
     fn unknown(&self, name: &str) -> ConvertError {
@@ -160,7 +203,7 @@ impl<'a> Plan<'a, '_> {
     fn add_quantised(&mut self, name: String, stem: &str, weight: Stored<'a>) {
         let (rows, cols) = weight.shape();
         let mut planned = Planned::stored(name, vec![rows, cols], vec![weight]);
-        planned.order = if matches!(stem, "attn_q" | "attn_k") { self.order } else { Order::Same };
+        planned.order = if matches!(stem, "attn_q" | "attn_k") { self.order.clone() } else { Order::Same };
         self.tensors.push(planned);
     }
 
@@ -178,26 +221,30 @@ impl<'a> Plan<'a, '_> {
         }
         let is_norm = stem.ends_with("_norm") || stem.ends_with("_norm.weight");
         let mut planned = Planned { shape, ..Planned::of(name, tensor) };
-        planned.order = if rotated { self.order } else { Order::Same };
+        planned.order = if rotated { self.order.clone() } else { Order::Same };
         planned.offset = if is_norm { self.config.norm_offset } else { 0.0 };
         self.tensors.push(planned);
     }
 
     fn add(&mut self, layer: usize, stem: &'static str, suffix: &str, tensor: Tensor<'a>) -> Result<(), ConvertError> {
         let name = |stem: &str, ending: &str| format!("blk.{layer}.{stem}{ending}");
-        let shared_ffn = self.config.experts.as_ref().and_then(|experts| experts.shared_ffn);
         if let Some(what) = biases_without_name(self.family, stem).filter(|_| suffix == ".bias") {
             return Err(ConvertError::NotCarried { what: what.to_owned(), family: self.family.name });
         }
+        if let Some(states) = self.states_of(layer, stem) {
+            let planned = match states.numbers(layer, stem, suffix, &tensor)? {
+                Some(numbers) => vec![numbers],
+                None if suffix == ".weight" => states.matrix(layer, stem, tensor.name, Stored::Rows(tensor.clone()))?,
+                None => return Err(self.unknown(tensor.name)),
+            };
+            self.tensors.extend(planned);
+            return Ok(());
+        }
+        if let (".weight", Some(halves)) = (suffix, self.halves_of(stem, tensor.rows())) {
+            return self.add_both(layer, halves, tensor.name, Stored::Rows(tensor.clone()));
+        }
         match (stem, suffix) {
             ("ffn_gate_up_exps", ".weight") => self.add_halves(layer, &tensor)?,
-            ("ffn_up_shexp", ".weight") if Some(tensor.rows()) == shared_ffn.map(|ffn| 2 * ffn) => {
-                let half = tensor.rows() / 2;
-                for (stem, rows) in [("ffn_gate_shexp", 0..half), ("ffn_up_shexp", half..2 * half)] {
-                    let part = tensor.row_range(rows).ok_or_else(|| misshapen(&tensor))?;
-                    self.tensors.push(Planned::of(name(stem, ".weight"), part));
-                }
-            }
             ("ffn_gate_up_exps", "") if self.family.gguf_architecture == "gpt-oss" => {
                 self.add_columns(name("ffn_gate_exps", ".weight"), &tensor, GATES)?;
                 self.add_columns(name("ffn_up_exps", ".weight"), &tensor, UPS)?;
@@ -205,7 +252,8 @@ impl<'a> Plan<'a, '_> {
             ("ffn_down_exps", "") if self.family.gguf_architecture == "gpt-oss" => {
                 self.add_columns(name(stem, ".weight"), &tensor, Every::ONE)?;
             }
-            // As they are, first the gates.
+            // Only Gemma's files have both in one, first the gates.
+            ("ffn_gate_up_exps", "") if self.family.gguf_architecture != "gemma4" => self.add_halves(layer, &tensor)?,
             ("ffn_gate_up_exps" | "ffn_down_exps" | "layer_output_scale" | "altup_correct_scale", "") => {
                 self.tensors.push(Planned::of(name(stem, ".weight"), tensor));
             }
@@ -278,6 +326,18 @@ impl<'a> Plan<'a, '_> {
         Ok(())
     }
 
+    /// Gate and up projection from the halves of one matrix.
+    fn add_both(&mut self, layer: usize, stems: [&str; 2], name: &str, both: Stored<'a>) -> Result<(), ConvertError> {
+        let (rows, cols) = both.shape();
+        let half = rows / 2;
+        for (stem, first) in stems.into_iter().zip([0, half]) {
+            let part = both.clone().part(first..first + half);
+            let part = part.ok_or_else(|| ConvertError::tensor(name, "it cannot be cut into halves"))?;
+            self.tensors.push(Planned::stored(format!("blk.{layer}.{stem}.weight"), vec![half, cols], vec![part]));
+        }
+        Ok(())
+    }
+
     /// Gate and up projections from the halves of each expert's slice.
     fn add_halves(&mut self, layer: usize, all: &Tensor<'a>) -> Result<(), ConvertError> {
         let &[experts, both, cols] = all.shape.as_slice() else { return Err(misshapen(all)) };
@@ -339,6 +399,7 @@ fn biases_without_name(family: &Family, stem: &str) -> Option<&'static str> {
     match family.gguf_architecture {
         "lfm2" | "lfm2moe" if stem.starts_with("shortconv.") => Some("biases of convolutions"),
         "ernie4_5" if stem.starts_with("ffn_") => Some("biases of the feed-forward network"),
+        "granitehybrid" if matches!(stem, "ssm_in" | "ssm_out") => Some("biases of projections around states"),
         _ => None,
     }
 }

@@ -1,18 +1,21 @@
 //! Hyper-parameters of a folder as the keys of a GGUF file, and the check that they mean the same.
 
-use laminar_kernels::{RopeStyle, Scoring};
+use laminar_kernels::{RecurrentRule, RecurrentShape, RopeStyle, Scoring};
 
 use crate::arch::{self, Family};
 use crate::checkpoint::{Checkpoint, Gguf, GgufWriter, HfFolder, Value};
-use crate::config::{ModelConfig, RopeConfig};
+use crate::config::{ModelConfig, RecurrentConfig, RopeConfig};
 use crate::rope::GgufRope;
 
 use super::ConvertError;
 use super::planned::Order;
+use super::states::{self, States};
 use super::streams;
 
 /// Which values of a head turn with which dimension of a position.
 const SECTIONS: &str = "rope.dimension_sections";
+/// Those of Qwen3.5, whose folders may leave them out; texts need none.
+const USUAL_SECTIONS: [u32; 4] = [11, 11, 10, 0];
 /// How much two forms of a number may differ, relatively.
 const ROUNDING: f32 = 1e-5;
 /// Radians a position below which a pair stands still, however long the context.
@@ -23,6 +26,8 @@ pub(super) struct Carried {
     pub writer: GgufWriter,
     /// How rows of query and key projections are ordered.
     pub order: Order,
+    /// How layers with states are laid out, if there are such.
+    pub states: Option<States>,
 }
 
 /// What windows a file speaks of.
@@ -50,6 +55,10 @@ pub(super) fn carry(
         let what = "positions of images, whose mrope_section is missing from config.json,".to_owned();
         return Err(ConvertError::NotCarried { what, family: family.name });
     }
+    if config.recurrent.as_ref().is_some_and(|recurrent| !states::has_usual_width(recurrent, config.hidden)) {
+        let what = "the width of values in states".to_owned();
+        return Err(ConvertError::NotCarried { what, family: family.name });
+    }
     // Gemma 3n's and Gemma 4's files list their layers, whatever these are.
     let ways: &[Windows] = if config.global_heads.is_some() || config.streams.is_some() {
         &[Windows::Listed]
@@ -67,7 +76,7 @@ pub(super) fn carry(
         if same_windows(&config, &found) {
             let order = order(&config, &found);
             return match difference(&config, &found) {
-                None => Ok(Carried { writer, order }),
+                None => Ok(Carried { writer, order, states: States::of(&found) }),
                 Some(what) => Err(ConvertError::NotCarried { what, family: family.name }),
             };
         }
@@ -82,8 +91,17 @@ fn within_windows(config: &ModelConfig) -> ModelConfig {
     ModelConfig { context_length: config.context_length.min(shortest), ..config.clone() }
 }
 
+/// The architecture that a file names. Granite 4's members without states are those of Granite 3 there.
+fn architecture(family: &Family, config: &ModelConfig) -> &'static str {
+    match (family.gguf_architecture, &config.recurrent, &config.experts) {
+        ("granitehybrid", None, None) => "granite",
+        ("granitehybrid", None, Some(_)) => "granitemoe",
+        (usual, ..) => usual,
+    }
+}
+
 fn write(family: &Family, folder: &HfFolder, config: &ModelConfig, rope: &GgufRope, windows: Windows) -> GgufWriter {
-    let architecture = family.gguf_architecture;
+    let architecture = architecture(family, config);
     let mut writer = GgufWriter::new(architecture);
     writer.set("general.type", "model");
     writer.set("general.name", folder.name());
@@ -143,8 +161,16 @@ fn write(family: &Family, folder: &HfFolder, config: &ModelConfig, rope: &GgufRo
         let widths: Vec<u32> = config.ffn_by_layer.iter().map(|width| *width as u32).collect();
         writer.set(format!("{architecture}.feed_forward_length"), widths);
     }
-    for (key, value) in heads(config).into_iter().chain(streams::keys(config)) {
+    let states = config.recurrent.iter().flat_map(states::keys);
+    for (key, value) in heads(config).into_iter().chain(streams::keys(config)).chain(states) {
         writer.set(format!("{architecture}.{key}"), value);
+    }
+    // Granite's files say with it whether there are positions at all.
+    if family.gguf_architecture == "granitehybrid" {
+        writer.set(format!("{architecture}.rope.scaling.finetuned"), !is_unrotated(config, 0));
+    }
+    if architecture.starts_with("qwen35") {
+        writer.set(format!("{architecture}.{SECTIONS}"), USUAL_SECTIONS.to_vec());
     }
     let images = folder.config.get("vision_config").and_then(|images| images.get("deepstack_visual_indexes"));
     if let Some(layers) = images.and_then(|layers| layers.as_array()) {
@@ -166,7 +192,7 @@ fn write(family: &Family, folder: &HfFolder, config: &ModelConfig, rope: &GgufRo
 /// The keys about the heads of attention, and about what stands in its place.
 fn heads(config: &ModelConfig) -> Vec<(&'static str, Value)> {
     let size = |value: usize| Value::from(value as u32);
-    let of_layer = |layer| if config.is_convolution(layer) { 0 } else { config.heads_of(layer).0 as u32 };
+    let of_layer = |layer| if keeps_no_keys(config, layer) { 0 } else { config.heads_of(layer).0 as u32 };
     let kv_heads: Vec<u32> = (0..config.layers).map(of_layer).collect();
     let kv_heads = match kv_heads.split_first() {
         Some((first, rest)) if rest.iter().all(|heads| heads == first) => Value::from(*first),
@@ -197,6 +223,17 @@ fn heads(config: &ModelConfig) -> Vec<(&'static str, Value)> {
     keys.extend([("attention.key_length", size(head.0)), ("attention.value_length", size(head.1))]);
     keys.extend(config.convolution.as_ref().map(|convolution| ("shortconv.l_cache", size(convolution.taps))));
     keys
+}
+
+/// Whether a file says of a layer that it has no key heads. Those of delta rules say otherwise which layers have states.
+fn keeps_no_keys(config: &ModelConfig, layer: usize) -> bool {
+    let state = config.recurrent_of(layer).is_some_and(|recurrent| recurrent.shape.rule == RecurrentRule::Sum);
+    config.is_convolution(layer) || state
+}
+
+/// Whether a layer has no rotary embedding.
+fn is_unrotated(config: &ModelConfig, layer: usize) -> bool {
+    config.unrotated.get(layer) == Some(&true)
 }
 
 /// What a reader of the file will take the model for.
@@ -250,7 +287,10 @@ fn difference(config: &ModelConfig, found: &ModelConfig) -> Option<String> {
     let checks = [
         ("the rotary embedding", rope(&config.rope, &found.rope)),
         ("the rotary embedding of layers with a window", local),
-        ("which layers have no rotary embedding", config.unrotated == found.unrotated),
+        (
+            "which layers have no rotary embedding",
+            (0..config.layers).all(|i| is_unrotated(config, i) == is_unrotated(found, i)),
+        ),
         ("how pairs of latent attention are stored", config.latent.is_none() || config.rope.style == found.rope.style),
         ("the scale of attention scores", close(Some(config.attention_scale), Some(found.attention_scale))),
         ("the factor on embeddings", close(config.embedding_scale, found.embedding_scale)),
@@ -258,6 +298,7 @@ fn difference(config: &ModelConfig, found: &ModelConfig) -> Option<String> {
         ("the factor on logits", close(config.logit_scale, found.logit_scale)),
         ("the residual streams", config.streams == found.streams),
         ("the routing of experts", config.experts == found.experts),
+        ("the shape of states", same_states(config.recurrent.as_ref(), found.recurrent.as_ref())),
     ];
     if let Some((what, _)) = checks.into_iter().find(|(_, same)| !same) {
         return Some(what.to_owned());
@@ -274,9 +315,20 @@ fn difference(config: &ModelConfig, found: &ModelConfig) -> Option<String> {
         residual_scale: config.residual_scale,
         logit_scale: config.logit_scale,
         windows: config.windows.clone(),
+        unrotated: config.unrotated.clone(),
+        recurrent: config.recurrent.clone(),
         ..found.clone()
     };
     (found != *config).then(|| "a hyper-parameter".to_owned())
+}
+
+/// Whether states are the same but for the order of their heads, in which tensors are written.
+fn same_states(a: Option<&RecurrentConfig>, b: Option<&RecurrentConfig>) -> bool {
+    let in_order = |states: &RecurrentConfig| {
+        let shape = RecurrentShape { in_turns: false, ..states.shape };
+        RecurrentConfig { shape, ..states.clone() }
+    };
+    a.map(in_order) == b.map(in_order)
 }
 
 fn close(a: Option<f32>, b: Option<f32>) -> bool {

@@ -13,6 +13,7 @@ mod keys;
 mod names;
 mod planned;
 mod recipe;
+mod states;
 mod streams;
 mod write;
 
@@ -28,6 +29,7 @@ use recipe::Facts;
 
 pub use error::ConvertError;
 pub use recipe::Recipe;
+pub(crate) use states::keys as state_keys;
 
 /// A GGUF file that can be written.
 pub struct Conversion<'a> {

@@ -53,15 +53,19 @@ pub(super) fn place<'a>(name: &'a str, family: &Family, prefix: Prefix) -> Optio
     })
 }
 
-/// What follows a stem with `{}` in the place of a number, and that number.
+/// What follows a stem with `{}` in the place of a number, and that number, which is missing where a tensor is all experts'.
 fn follow<'a>(rest: &'a str, stem: &str) -> Option<(Option<usize>, &'a str)> {
-    let (expert, suffix) = match stem.split_once("{}") {
+    let (expert, suffix) = match stem.split_once(".{}") {
         None => (None, rest.strip_prefix(stem)?),
         Some((before, after)) => {
             let rest = rest.strip_prefix(before)?;
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            let (number, rest) = rest.split_at(digits);
-            (Some(number.parse().ok()?), rest.strip_prefix(after)?)
+            let numbered = rest.strip_prefix('.').unwrap_or_default();
+            let digits = numbered.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, behind) = numbered.split_at(digits);
+            match number.parse() {
+                Ok(number) => (Some(number), behind.strip_prefix(after)?),
+                Err(_) => (None, rest.strip_prefix(after)?),
+            }
         }
     };
     SUFFIXES.contains(&suffix).then_some((expert, suffix))
@@ -117,6 +121,13 @@ mod tests {
             ("gemma3", "model.layers.3.pre_feedforward_layernorm.weight", "3 ffn_norm None .weight"),
             ("qwen3moe", "model.layers.12.mlp.experts.7.down_proj.weight", "12 ffn_down_exps Some(7) .weight"),
             ("qwen3moe", "model.layers.12.mlp.gate.weight", "12 ffn_gate_inp None .weight"),
+            ("qwen35moe", "model.layers.12.mlp.experts.7.down_proj.weight", "12 ffn_down_exps Some(7) .weight"),
+            ("qwen35moe", "model.layers.12.mlp.experts.down_proj", "12 ffn_down_exps None "),
+            ("qwen35moe", "model.layers.12.mlp.experts.gate_up_proj", "12 ffn_gate_up_exps None "),
+            ("qwen3next", "model.layers.0.linear_attn.in_proj_qkvz.weight", "0 ssm_in None .weight"),
+            ("qwen3next", "model.layers.0.linear_attn.A_log", "0 ssm_a None "),
+            ("qwen3next", "model.layers.0.post_attention_layernorm.weight", "0 post_attention_norm None .weight"),
+            ("granitehybrid", "model.layers.2.mamba.dt_bias", "2 ssm_dt None "),
             ("glm4moe", "model.layers.5.mlp.gate.e_score_correction_bias", "5 exp_probs_b None "),
             ("gpt-oss", "model.layers.0.mlp.experts.gate_up_proj_bias", "0 ffn_gate_up_exps None _bias"),
             ("gpt-oss", "model.layers.0.self_attn.sinks", "0 attn_sinks None "),

@@ -28,7 +28,7 @@ pub(crate) enum Source<'a> {
 }
 
 /// In which order rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
     /// As they are.
     Same,
@@ -37,33 +37,24 @@ pub(crate) enum Order {
         /// Rows of a head.
         head: usize,
     },
+    /// Each is the stored row of that number; of one matrix.
+    Rows(Vec<usize>),
+    /// Each of their values is the stored one of that number.
+    Columns(Vec<usize>),
     /// They are the columns of what is stored.
     Turned,
-    /// As they are, and behind them the first one again and again.
-    FirstAgain {
-        /// Rows that are stored.
-        stored: usize,
-        /// Rows that are written.
-        all: usize,
-    },
 }
 
 impl Order {
     /// The stored row that is written as row `row`.
-    fn at(self, row: usize) -> usize {
+    fn at(&self, row: usize) -> usize {
         match self {
-            Order::Same | Order::Turned => row,
-            Order::FirstAgain { stored, .. } => {
-                if row < stored {
-                    row
-                } else {
-                    0
-                }
-            }
+            Order::Same | Order::Columns(_) | Order::Turned => row,
             Order::Pairs { head } => {
                 let (first, within) = (row / head * head, row % head);
                 first + within % 2 * (head / 2) + within / 2
             }
+            Order::Rows(rows) => rows.get(row).copied().unwrap_or(row),
         }
     }
 }
@@ -106,12 +97,13 @@ impl<'a> Planned<'a> {
     pub fn check(&self) -> Result<(), ConvertError> {
         let found = match &self.source {
             Source::Values(values) => values.len(),
-            Source::Stored(_) if matches!(self.order, Order::FirstAgain { .. }) => {
-                let (rows, cols) = self.matrix_shape();
-                rows.saturating_mul(cols)
-            }
             Source::Stored(matrices) => {
-                matrices.iter().map(|matrix| matrix.shape()).map(|(rows, cols)| rows.saturating_mul(cols)).sum()
+                let counted = |(rows, cols): (usize, usize)| match &self.order {
+                    Order::Rows(listed) => listed.iter().filter(|row| **row < rows).count().saturating_mul(cols),
+                    Order::Columns(listed) => listed.iter().filter(|col| **col < cols).count().saturating_mul(rows),
+                    _ => rows.saturating_mul(cols),
+                };
+                matrices.iter().map(Stored::shape).map(counted).sum()
             }
         };
         if found == self.elements() {
@@ -165,7 +157,12 @@ impl<'a> Planned<'a> {
         for (row, out) in rows.zip(out.chunks_exact_mut(cols)) {
             let row = self.order.at(row);
             matrix.values(row..row + 1, &mut row_values, buffer)?;
-            out.copy_from_slice(&row_values);
+            match &self.order {
+                Order::Columns(columns) => {
+                    out.iter_mut().zip(columns).for_each(|(value, column)| *value = row_values[*column]);
+                }
+                _ => out.copy_from_slice(&row_values),
+            }
         }
         Ok(())
     }
@@ -194,10 +191,10 @@ impl<'a> Planned<'a> {
         match &self.source {
             Source::Stored(matrices) => {
                 let (rows, cols) = matrices.first().map_or((1, 1), Stored::shape);
-                match self.order {
+                match &self.order {
                     Order::Turned => (cols, rows),
-                    Order::FirstAgain { all, .. } => (all, cols),
-                    Order::Same | Order::Pairs { .. } => (rows, cols),
+                    Order::Rows(listed) => (listed.len(), cols),
+                    _ => (rows, cols),
                 }
             }
             Source::Values(values) => {
@@ -219,32 +216,8 @@ mod tests {
         assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
     }
 
-    #[test]
-    fn the_first_row_stands_behind_the_last() {
-        let bytes: Vec<u8> = [0f32, 1.0, 2.0, 3.0].iter().flat_map(|x| x.to_le_bytes()).collect();
-        let mut writer = crate::checkpoint::GgufWriter::new("llama");
-        writer.add_tensor("m", WeightType::F32, &[2, 2]).unwrap();
-        let mut file = Vec::new();
-        writer
-            .write(&mut file, &mut |_, out| {
-                out.write_all(&bytes).map_err(|e| CheckpointError::io("write", std::path::Path::new("m"), e))
-            })
-            .unwrap();
-        let file = crate::checkpoint::Gguf::from_vec(file).unwrap();
-        let stored = Stored::rows(file.tensor("m").unwrap(), 2, 2).unwrap();
-        let planned = Planned::stored("m", vec![4, 2], vec![stored]);
-        assert!(planned.check().is_err());
-        let planned = Planned { order: Order::FirstAgain { stored: 2, all: 4 }, ..planned };
-        planned.check().unwrap();
-        let (mut out, mut buffer) = (Vec::new(), Vec::new());
-        planned.read(0..8, &mut out, &mut buffer).unwrap();
-        assert_eq!(out, [0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 0.0, 1.0]);
-        planned.read(4..6, &mut out, &mut buffer).unwrap();
-        assert_eq!(out, [0.0, 1.0]);
-    }
-
-    #[test]
-    fn columns_become_rows() {
+    /// A file of one matrix, `[[0, 1, 2], [3, 4, 5]]`.
+    fn matrix() -> crate::checkpoint::Gguf {
         let bytes: Vec<u8> = [0f32, 1.0, 2.0, 3.0, 4.0, 5.0].iter().flat_map(|x| x.to_le_bytes()).collect();
         let mut writer = crate::checkpoint::GgufWriter::new("llama");
         writer.add_tensor("m", WeightType::F32, &[2, 3]).unwrap();
@@ -254,7 +227,34 @@ mod tests {
                 out.write_all(&bytes).map_err(|e| CheckpointError::io("write", std::path::Path::new("m"), e))
             })
             .unwrap();
-        let file = crate::checkpoint::Gguf::from_vec(file).unwrap();
+        crate::checkpoint::Gguf::from_vec(file).unwrap()
+    }
+
+    #[test]
+    fn rows_and_their_values_may_be_listed() {
+        let file = matrix();
+        let stored = || vec![Stored::rows(file.tensor("m").unwrap(), 2, 3).unwrap()];
+        let (mut out, mut buffer) = (Vec::new(), Vec::new());
+        // One of the two rows, as where a matrix is cut.
+        let planned = Planned { order: Order::Rows(vec![1]), ..Planned::stored("m", vec![1, 3], stored()) };
+        planned.check().unwrap();
+        assert_eq!(planned.matrix_shape(), (1, 3));
+        planned.read(0..3, &mut out, &mut buffer).unwrap();
+        assert_eq!(out, [3.0, 4.0, 5.0]);
+        let planned = Planned { order: Order::Columns(vec![2, 0, 1]), ..Planned::stored("m", vec![2, 3], stored()) };
+        planned.check().unwrap();
+        planned.read(3..6, &mut out, &mut buffer).unwrap();
+        assert_eq!(out, [5.0, 3.0, 4.0]);
+        assert!(planned.bytes(WeightType::F32, 0..3, &mut buffer).is_none());
+        for order in [Order::Rows(vec![0, 2]), Order::Columns(vec![0, 1, 3])] {
+            let planned = Planned { order, ..Planned::stored("m", vec![2, 3], stored()) };
+            assert!(planned.check().is_err(), "{:?}", planned.order);
+        }
+    }
+
+    #[test]
+    fn columns_become_rows() {
+        let file = matrix();
         let stored = || Stored::rows(file.tensor("m").unwrap(), 2, 3).unwrap();
         // Two matrices, the second of which is read from its second row on.
         let planned = Planned::stored("m", vec![2, 3, 2], vec![stored(), stored()]);

@@ -47,12 +47,13 @@ pub(super) fn stacked<'a>(name: &str, matrices: BTreeMap<usize, Stored<'a>>) -> 
     }
 }
 
-/// The table with a row for each of `tokens`: those of images and sounds, behind the others, have the first token's row.
+/// The table with a row for each of `tokens`: those of images and sounds, behind the others, have the first token's row. They
+/// are few; a number beyond all measure is left for the check of shapes to find.
 pub(super) fn whole_table(mut table: Planned<'_>, tokens: usize) -> Planned<'_> {
     if let [rows, _] = table.shape.as_mut_slice()
-        && *rows < tokens
+        && (*rows + 1..=2 * *rows).contains(&tokens)
     {
-        table.order = Order::FirstAgain { stored: *rows, all: tokens };
+        table.order = Order::Rows((0..*rows).chain(std::iter::repeat(0)).take(tokens).collect());
         *rows = tokens;
     }
     table

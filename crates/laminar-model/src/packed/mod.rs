@@ -110,6 +110,9 @@ fn find(file: &File, parts: &[Part]) -> Result<Found, String> {
         let _ = map.advise(memmap2::Advice::HugePage);
         let _ = map.advise(memmap2::Advice::WillNeed);
     }
+    if let Some(entry) = table.entries.iter().find(|entry| !entry.is_intact(&map)) {
+        return Err(format!("the weights of {:?} are damaged", entry.name));
+    }
     let entries = table.entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
     Ok(Found { map: Arc::new(map), entries })
 }

@@ -8,27 +8,35 @@
 //! file bytes       u64, all of the file
 //! model files      u64 number of them; each: u64 bytes, u64 time of change, u64 hash of its head
 //! tensors          u64 number of them; each: name (u64 length, UTF-8), u32 ggml type, u64 matrices, u64 rows, u64 columns,
-//!                  u64 offset in the file (a multiple of 4096), u64 bytes
+//!                  u64 offset in the file (a multiple of 4096), u64 bytes, u64 FNV-1a of samples of the weights
 //! ```
 //!
 //! All numbers are little-endian. The file is as untrusted as any other: `parse` gives out entries only that lie inside it
 //! and are as long as their matrices take.
+//!
+//! Of the weights themselves some bytes are looked at, spread over each tensor: pages that were lost or are somebody else's
+//! are noticed for the price of a few page faults. A sum over all of them would read the whole file before the first
+//! token, which is what it is mapped to avoid; single bits that a disk turns over are not found, as in the model's own files.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use laminar_kernels::{Matrix, WeightType};
 
 use super::identity::{Part, hash};
 use crate::checkpoint::reader::Reader;
 
-const MAGIC: &[u8; 8] = b"LAMPACK1";
+const MAGIC: &[u8; 8] = b"LAMPACK2";
 /// Magic, length and checksum.
 const FRONT: usize = 24;
 /// A model file in the header, and a tensor, but for its name.
 const PART_BYTES: usize = 3 * 8;
-const ENTRY_BYTES: usize = 6 * 8 + 4;
+const ENTRY_BYTES: usize = 7 * 8 + 4;
 /// Where tensors may begin: whole pages of most systems.
 pub(super) const ALIGNMENT: usize = 4096;
+/// Samples of a tensor, the first bytes and the last ones among them, and how long each is.
+const SAMPLES: usize = 8;
+const SAMPLE_BYTES: usize = 512;
 
 /// What a header says.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +58,8 @@ pub(super) struct Entry {
     pub cols: usize,
     pub offset: usize,
     pub bytes: usize,
+    /// What [`sample`] says of the weights.
+    pub sample: u64,
 }
 
 impl Table {
@@ -85,6 +95,7 @@ impl Table {
             for value in [entry.count, entry.rows, entry.cols, entry.offset, entry.bytes] {
                 body.extend_from_slice(&(value as u64).to_le_bytes());
             }
+            body.extend_from_slice(&entry.sample.to_le_bytes());
         }
         let mut header = MAGIC.to_vec();
         header.extend_from_slice(&((FRONT + body.len()) as u64).to_le_bytes());
@@ -138,6 +149,7 @@ impl Table {
                 cols: size(reader.u64()?)?,
                 offset: size(reader.u64()?)?,
                 bytes: size(reader.u64()?)?,
+                sample: reader.u64()?,
             });
         }
         if reader.remaining() > 0 {
@@ -147,7 +159,29 @@ impl Table {
     }
 }
 
+/// Hash of some bytes of a tensor whose matrices have `each` bytes, `count` of them; `piece` gives bytes of one of them.
+pub(super) fn sample<'a>(count: usize, each: usize, piece: impl Fn(usize, Range<usize>) -> Option<&'a [u8]>) -> u64 {
+    let last = count.saturating_mul(each).saturating_sub(1);
+    let mut all = Vec::with_capacity(SAMPLES * SAMPLE_BYTES);
+    for number in 0..SAMPLES {
+        let at = last / (SAMPLES - 1) * number + last % (SAMPLES - 1) * number / (SAMPLES - 1);
+        let from = (at % each.max(1)).min(each.saturating_sub(SAMPLE_BYTES));
+        all.extend_from_slice(piece(at / each.max(1), from..each.min(from + SAMPLE_BYTES)).unwrap_or_default());
+    }
+    hash(&all)
+}
+
 impl Entry {
+    /// Whether the weights in `file` are those that were written, as far as [`sample`] can tell.
+    pub fn is_intact(&self, file: &[u8]) -> bool {
+        let each = self.bytes / self.count.max(1);
+        let piece = |matrix: usize, within: Range<usize>| {
+            let first = self.offset.checked_add(matrix.checked_mul(each)?)?;
+            file.get(first.checked_add(within.start)?..first.checked_add(within.end)?)
+        };
+        sample(self.count, each, piece) == self.sample
+    }
+
     /// Whether the matrices take exactly its bytes, behind the header and inside the file.
     fn is_sound(&self, header: usize, file: usize) -> bool {
         let each = Matrix::packed_bytes_of(self.ty, self.rows, self.cols);

@@ -4,13 +4,13 @@ use laminar_kernels::{Matrix, WeightType};
 use proptest::prelude::*;
 
 use super::identity::{Part, hash};
-use super::table::{ALIGNMENT, Entry, Table};
+use super::table::{self, ALIGNMENT, Entry, Table};
 
 /// A table of three tensors, and a whole file for it.
 fn sample() -> (Table, Vec<u8>) {
     let entry = |name: &str, ty, count, rows, cols| {
         let bytes = count * Matrix::packed_bytes_of(ty, rows, cols).unwrap();
-        Entry { name: name.to_owned(), ty, count, rows, cols, offset: 0, bytes }
+        Entry { name: name.to_owned(), ty, count, rows, cols, offset: 0, bytes, sample: 0 }
     };
     let entries = vec![
         entry("blk.0.attn_q.weight", WeightType::Q4_0, 1, 40, 64),
@@ -21,6 +21,20 @@ fn sample() -> (Table, Vec<u8>) {
     let table = Table::arrange(99, parts, entries).unwrap();
     let mut file = table.encode();
     file.resize(table.file_bytes, 0);
+    (table, file)
+}
+
+/// That, with weights that are not zero.
+fn sample_of_weights() -> (Table, Vec<u8>) {
+    let (mut table, mut file) = sample();
+    for entry in &mut table.entries {
+        let weights: Vec<u8> = (0..entry.bytes).map(|i| (i % 251) as u8 + 1).collect();
+        let each = entry.bytes / entry.count;
+        entry.sample = table::sample(entry.count, each, |matrix, within| weights[matrix * each..].get(within));
+        file[entry.offset..][..entry.bytes].copy_from_slice(&weights);
+    }
+    let header = table.encode();
+    file[..header.len()].copy_from_slice(&header);
     (table, file)
 }
 
@@ -83,6 +97,27 @@ fn two_tensors_of_one_name_are_refused() {
     let mut file = table.encode();
     file.resize(table.file_bytes, 0);
     assert!(Table::parse(&file).unwrap_err().contains("tensor"));
+}
+
+#[test]
+fn lost_pages_of_a_tensor_are_noticed() {
+    let (table, mut file) = sample_of_weights();
+    assert!(table.entries.iter().all(|entry| entry.is_intact(&file)));
+    for entry in &table.entries {
+        // A third of a tensor, wherever it begins, and its ends.
+        let third = entry.bytes / 3;
+        for (from, bytes) in
+            [(0, 1), (0, third), (third / 2, third), (entry.bytes - third, third), (entry.bytes - 1, 1)]
+        {
+            let place = entry.offset + from..entry.offset + from + bytes;
+            let before = file[place.clone()].to_vec();
+            file[place.clone()].fill(0);
+            assert!(!entry.is_intact(&file), "{}: {bytes} bytes from {from} on", entry.name);
+            file[place].copy_from_slice(&before);
+        }
+    }
+    // An entry that leads out of its file is no reason to panic.
+    assert!(!table.entries[1].is_intact(&file[..table.entries[1].offset + 1]));
 }
 
 proptest! {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use laminar_kernels::packed_layout;
 
 use super::PackedTensor;
 use super::identity::Part;
-use super::table::{Entry, Table};
+use super::table::{Entry, Table, sample};
 use crate::checkpoint::CheckpointError;
 
 /// Bytes written between two reports.
@@ -54,6 +55,7 @@ pub(super) fn write(
 /// What the table says of a tensor, but for its place; `None` if it has no matrices.
 fn entry(tensor: &PackedTensor) -> Option<Entry> {
     let first = tensor.matrices.first()?;
+    let piece = |matrix: usize, within| tensor.matrices.get(matrix)?.packed().get::<Range<usize>>(within);
     Some(Entry {
         name: tensor.name.clone(),
         ty: first.weight_type(),
@@ -62,6 +64,7 @@ fn entry(tensor: &PackedTensor) -> Option<Entry> {
         cols: first.cols(),
         offset: 0,
         bytes: tensor.matrices.iter().map(|matrix| matrix.packed().len()).sum(),
+        sample: sample(tensor.matrices.len(), first.packed().len(), piece),
     })
 }
 

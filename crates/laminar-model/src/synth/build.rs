@@ -1,12 +1,13 @@
 //! The keys and tensors of a synthetic model, as llama.cpp names them.
 
-use laminar_kernels::WeightType;
+use laminar_kernels::{RecurrentRule, WeightType};
 
 use super::family::{Family, QkNorm};
 use super::preset::Shape;
 use super::{Summary, SynthOptions, donor};
 use crate::checkpoint::{CheckpointError, GgufWriter, Metadata, Value};
-use crate::config::LatentConfig;
+use crate::config::{LatentConfig, RecurrentConfig};
+use crate::convert::state_keys;
 
 /// A model that is ready to be written.
 pub(super) struct Plan {
@@ -78,9 +79,10 @@ fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, voca
     number("block_count", shape.layers);
     number("feed_forward_length", shape.ffn);
     number("attention.head_count", shape.heads);
-    if shape.taps == 0 {
+    if !shape.family.lists_key_heads() {
         number("attention.head_count_kv", shape.kv_heads);
-    } else {
+    }
+    if shape.taps > 0 && shape.states.is_none() {
         number("shortconv.l_cache", shape.taps);
     }
     number("attention.key_length", shape.head_dim);
@@ -112,9 +114,16 @@ fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, voca
     }
     writer.set(format!("{arch}.attention.layer_norm_rms_epsilon"), shape.rms_eps);
     writer.set(format!("{arch}.rope.freq_base"), shape.rope_base);
-    if shape.taps > 0 {
-        let kv_heads = (0..shape.layers).map(|layer| if shape.convolves(layer) { 0 } else { shape.kv_heads as u32 });
+    let recurrent = shape.recurrent();
+    if shape.family.lists_key_heads() {
+        let keeps_none = |layer| {
+            shape.convolves(layer) || recurrent.as_ref().is_some_and(|states| states.layers.get(layer) == Some(&true))
+        };
+        let kv_heads = (0..shape.layers).map(|layer| if keeps_none(layer) { 0 } else { shape.kv_heads as u32 });
         writer.set(format!("{arch}.attention.head_count_kv"), kv_heads.collect::<Vec<u32>>());
+    }
+    for (key, value) in recurrent.iter().flat_map(state_keys) {
+        writer.set(format!("{arch}.{key}"), value);
     }
     let mut set = |key: &str, value: Value| writer.set(format!("{arch}.{key}"), value);
     if shape.family.is_scored() {
@@ -140,7 +149,13 @@ fn put_keys(writer: &mut GgufWriter, options: &SynthOptions, shape: &Shape, voca
             set("rope.scaling.factor", 32f32.into());
             set("rope.scaling.original_context_length", 4096u32.into());
         }
-        Family::Granite | Family::GraniteMoe => {
+        // Of the pairs that are rotated, one dimension each for height and width.
+        Family::Qwen35 | Family::Qwen35Moe => set("rope.dimension_sections", vec![2u32, 1, 1, 0].into()),
+        Family::Granite | Family::GraniteMoe | Family::GraniteHybrid => {
+            if shape.states.is_some() {
+                // What says that there are no positions.
+                set("rope.scaling.finetuned", false.into());
+            }
             set("embedding_scale", 6f32.into());
             set("residual_scale", 0.5f32.into());
             set("attention.scale", 0.125f32.into());
@@ -267,7 +282,11 @@ impl Block<'_> {
             self.float("shortconv.conv.weight", &[s.hidden, s.taps])?;
             return self.matrix("shortconv.out_proj", &[s.hidden, s.hidden]);
         }
-        let apart = [("attn_q", q_dim, s.hidden), ("attn_k", kv_dim, s.hidden), ("attn_v", kv_dim, s.hidden)];
+        if let Some(recurrent) = s.recurrent().filter(|recurrent| recurrent.layers.get(self.layer) == Some(&true)) {
+            return self.state(s, &recurrent);
+        }
+        let q_rows = if s.family.has_gated_queries() { 2 * q_dim } else { q_dim };
+        let apart = [("attn_q", q_rows, s.hidden), ("attn_k", kv_dim, s.hidden), ("attn_v", kv_dim, s.hidden)];
         let fused = [("attn_qkv", q_dim + 2 * kv_dim, s.hidden)];
         let inputs = if s.family.has_fused_attention() { fused.as_slice() } else { apart.as_slice() };
         for (name, rows, cols) in inputs.iter().copied().chain([("attn_output", s.hidden, q_dim)]) {
@@ -289,6 +308,36 @@ impl Block<'_> {
             self.float("attn_sinks.weight", &[s.heads])?;
         }
         Ok(())
+    }
+
+    /// What changes a state, and what stands around it.
+    fn state(&mut self, s: &Shape, recurrent: &RecurrentConfig) -> Result<(), CheckpointError> {
+        let shape = &recurrent.shape;
+        let (channels, width, heads) = (shape.channels(), shape.value_width(), shape.value_heads);
+        match shape.rule {
+            RecurrentRule::Delta => {
+                self.matrix("attn_qkv", &[channels, s.hidden])?;
+                self.matrix("attn_gate", &[width, s.hidden])?;
+                if s.family == Family::Qwen3Next {
+                    self.matrix("ssm_ba", &[2 * heads, s.hidden])?;
+                } else {
+                    self.matrix("ssm_alpha", &[heads, s.hidden])?;
+                    self.matrix("ssm_beta", &[heads, s.hidden])?;
+                }
+                self.float("ssm_a", &[heads])?;
+                self.float("ssm_norm.weight", &[shape.value_dim])?;
+            }
+            RecurrentRule::Sum => {
+                self.matrix("ssm_in", &[width + channels + heads, s.hidden])?;
+                self.float("ssm_conv1d.bias", &[channels])?;
+                self.float("ssm_a", &[heads, 1])?;
+                self.float("ssm_d", &[heads, 1])?;
+                self.float("ssm_norm.weight", &[1, width])?;
+            }
+        }
+        self.float("ssm_conv1d.weight", &[channels, recurrent.taps])?;
+        self.float("ssm_dt.bias", &[heads])?;
+        self.matrix("ssm_out", &[s.hidden, width])
     }
 
     fn latent(&mut self, s: &Shape, latent: &LatentConfig) -> Result<(), CheckpointError> {
@@ -343,7 +392,7 @@ impl Block<'_> {
         if s.family.is_corrected() {
             self.float("exp_probs_b.bias", &[s.experts])?;
         }
-        if s.family == Family::Qwen2Moe {
+        if s.family.has_gated_shared_expert() {
             self.float("ffn_gate_inp_shexp.weight", &[s.hidden])?;
         }
         Ok(())

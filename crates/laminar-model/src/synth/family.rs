@@ -8,8 +8,12 @@ pub(super) enum Family {
     Mixtral,
     Qwen2Moe,
     Qwen3Moe,
+    Qwen3Next,
+    Qwen35,
+    Qwen35Moe,
     GptOss,
     Granite,
+    GraniteHybrid,
     GraniteMoe,
     Gemma2,
     Glm4Moe,
@@ -44,8 +48,12 @@ impl Family {
             Family::Llama | Family::Mixtral => "llama",
             Family::Qwen2Moe => "qwen2moe",
             Family::Qwen3Moe => "qwen3moe",
+            Family::Qwen3Next => "qwen3next",
+            Family::Qwen35 => "qwen35",
+            Family::Qwen35Moe => "qwen35moe",
             Family::GptOss => "gpt-oss",
             Family::Granite => "granite",
+            Family::GraniteHybrid => "granitehybrid",
             Family::GraniteMoe => "granitemoe",
             Family::Gemma2 => "gemma2",
             Family::Glm4Moe => "glm4moe",
@@ -68,6 +76,7 @@ impl Family {
     pub fn qk_norm(self) -> QkNorm {
         match self {
             Family::Qwen3Moe | Family::Dots1 | Family::Lfm2 | Family::Lfm2Moe => QkNorm::Heads,
+            _ if self.has_gated_queries() => QkNorm::Heads,
             Family::Olmo2 | Family::Olmoe | Family::MiniMaxM2 => QkNorm::Rows,
             _ => QkNorm::None,
         }
@@ -96,8 +105,24 @@ impl Family {
     pub fn ffn_norm(self) -> &'static str {
         match self {
             Family::GptOss | Family::Glm4Moe | Family::SeedOss => "post_attention_norm.weight",
+            _ if self.has_gated_queries() => "post_attention_norm.weight",
             _ => "ffn_norm.weight",
         }
+    }
+
+    /// Whether the query projection makes a gate beside each query.
+    pub fn has_gated_queries(self) -> bool {
+        matches!(self, Family::Qwen3Next | Family::Qwen35 | Family::Qwen35Moe)
+    }
+
+    /// Whether the expert for all rows is behind a gate.
+    pub fn has_gated_shared_expert(self) -> bool {
+        matches!(self, Family::Qwen2Moe | Family::Qwen3Next | Family::Qwen35Moe)
+    }
+
+    /// Whether layers without key heads are told by a list of these.
+    pub fn lists_key_heads(self) -> bool {
+        matches!(self, Family::Lfm2 | Family::Lfm2Moe | Family::GraniteHybrid)
     }
 
     /// Whether queries, keys and values are one matrix.
@@ -132,6 +157,6 @@ impl Family {
 
     /// Whether files state the width of an expert, or call it that of the feed-forward branch.
     pub fn states_expert_width(self) -> bool {
-        !matches!(self, Family::Mixtral | Family::Olmoe | Family::GraniteMoe)
+        !matches!(self, Family::Mixtral | Family::Olmoe | Family::GraniteMoe | Family::GraniteHybrid)
     }
 }

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use laminar_kernels::{RecurrentRule, RecurrentShape};
+
 use super::family::Family;
 use crate::checkpoint::CheckpointError;
-use crate::config::LatentConfig;
+use crate::config::{LatentConfig, RecurrentConfig};
 
 /// A named shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,6 +68,16 @@ pub enum Preset {
     TinySeedOss,
     /// `smollm3`: the shape of `tiny-dense`, its fourth layer unrotated; for tests.
     TinySmolLm3,
+    /// `qwen3next`: the shape of `tiny` with a gated delta rule of 4 value heads over 2 key heads of 16 in three of four
+    /// layers, heads that are gated and of which a quarter is rotated, and an expert of width 64 for all rows; for tests.
+    TinyQwen3Next,
+    /// `qwen35`: that with 6 value heads and a feed-forward width of 128; for tests.
+    TinyQwen35,
+    /// `qwen35moe`: that with the experts of `tiny-qwen3next`; for tests.
+    TinyQwen35Moe,
+    /// `granitehybrid`: the shape of `tiny-granitemoe` with selective state spaces of 4 heads and 24 numbers a value in three
+    /// of four layers, and no positions; for tests.
+    TinyGraniteHybrid,
     /// gpt-oss-20b: `gpt-oss`, 24 layers, hidden 2880, 64 heads and 8 KV heads of 64 with sinks and biases, a window of
     /// 128 in every other layer, 32 experts (top 4) of width 2880, 201,088 tokens.
     GptOss20b,
@@ -82,8 +94,11 @@ pub(super) struct Shape {
     pub head_dim: usize,
     /// Latent attention; `kv_heads` and `head_dim` are those of the latents then.
     pub latent: Option<LatentConfig>,
-    /// Taps of the convolutions that every other layer has instead of attention, the first one included; 0 without.
+    /// Taps of the convolutions that every other layer has instead of attention, the first one included, or that rows pass
+    /// before they change a state; 0 without.
     pub taps: usize,
+    /// States that all but every fourth layer have instead of keys and values.
+    pub states: Option<RecurrentShape>,
     /// Width of a dense feed-forward block; of the key in the metadata, for models that have experts only.
     pub ffn: usize,
     pub experts: usize,
@@ -107,15 +122,21 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Whether a layer has a convolution.
+    /// Whether a layer has a convolution instead of attention.
     pub fn convolves(&self, layer: usize) -> bool {
-        self.taps > 0 && layer.is_multiple_of(2)
+        self.taps > 0 && self.states.is_none() && layer.is_multiple_of(2)
+    }
+
+    /// Layers with states, if there are such.
+    pub fn recurrent(&self) -> Option<RecurrentConfig> {
+        let layers = (1..=self.layers).map(|number| !number.is_multiple_of(4)).collect();
+        self.states.map(|shape| RecurrentConfig { shape, taps: self.taps, layers })
     }
 }
 
 impl Preset {
     /// Every preset, smallest first.
-    pub const ALL: [Preset; 26] = [
+    pub const ALL: [Preset; 30] = [
         Preset::Tiny,
         Preset::TinyDense,
         Preset::TinyGptOss,
@@ -139,6 +160,10 @@ impl Preset {
         Preset::TinyMiniMaxM2,
         Preset::TinySeedOss,
         Preset::TinySmolLm3,
+        Preset::TinyQwen3Next,
+        Preset::TinyQwen35,
+        Preset::TinyQwen35Moe,
+        Preset::TinyGraniteHybrid,
         Preset::MoeDeep,
         Preset::Qwen3_30bA3b,
         Preset::GptOss20b,
@@ -170,6 +195,10 @@ impl Preset {
             Preset::TinyMiniMaxM2 => "tiny-minimax-m2",
             Preset::TinySeedOss => "tiny-seed-oss",
             Preset::TinySmolLm3 => "tiny-smollm3",
+            Preset::TinyQwen3Next => "tiny-qwen3next",
+            Preset::TinyQwen35 => "tiny-qwen35",
+            Preset::TinyQwen35Moe => "tiny-qwen35moe",
+            Preset::TinyGraniteHybrid => "tiny-granitehybrid",
             Preset::MoeDeep => "moe-deep",
             Preset::Qwen3_30bA3b => "qwen3-30b-a3b",
             Preset::GptOss20b => "gpt-oss-20b",
@@ -188,6 +217,7 @@ impl Preset {
             head_dim: 32,
             latent: None,
             taps: 0,
+            states: None,
             ffn: 128,
             experts: 8,
             top_k: 2,
@@ -206,6 +236,12 @@ impl Preset {
             Shape { family: Family::Llama, experts: 0, top_k: 0, expert_ffn: 0, rope_base: 1e4, rms_eps: 1e-5, ..tiny };
         // As wide as its heads together, which some architectures require.
         let square = |shape: Shape| Shape { hidden: 128, std: 0.09, ..shape };
+        let recurrent = |family: Family, value_heads: usize, shape: Shape| {
+            let rule = RecurrentRule::Delta;
+            let states =
+                RecurrentShape { rule, key_heads: 2, value_heads, key_dim: 16, value_dim: 16, in_turns: false };
+            Shape { family, rotated: 8, taps: 4, states: Some(states), ..shape }
+        };
         match self {
             Preset::Tiny => tiny,
             Preset::TinyDense => dense,
@@ -247,6 +283,25 @@ impl Preset {
             Preset::TinyMiniMaxM2 => Shape { family: Family::MiniMaxM2, ffn: 32, rotated: 16, ..tiny },
             Preset::TinySeedOss => Shape { family: Family::SeedOss, ..dense },
             Preset::TinySmolLm3 => Shape { family: Family::SmolLm3, ..dense },
+            Preset::TinyQwen3Next => Shape { shared_ffn: 64, ..recurrent(Family::Qwen3Next, 4, tiny) },
+            Preset::TinyQwen35 => recurrent(Family::Qwen35, 6, dense),
+            Preset::TinyQwen35Moe => Shape { shared_ffn: 64, ..recurrent(Family::Qwen35Moe, 6, tiny) },
+            Preset::TinyGraniteHybrid => {
+                let rule = RecurrentRule::Sum;
+                // As wide as two rows, which is the only way that llama.cpp knows.
+                let (value_heads, value_dim) = (4, 2 * tiny.hidden / 4);
+                let states =
+                    RecurrentShape { rule, key_heads: 1, value_heads, key_dim: 24, value_dim, in_turns: false };
+                Shape {
+                    family: Family::GraniteHybrid,
+                    ffn: 64,
+                    expert_ffn: 64,
+                    shared_ffn: 96,
+                    taps: 4,
+                    states: Some(states),
+                    ..tiny
+                }
+            }
             Preset::MoeDeep => Shape {
                 layers: 48,
                 hidden: 1024,
@@ -286,6 +341,7 @@ impl Preset {
                 head_dim: 64,
                 latent: None,
                 taps: 0,
+                states: None,
                 ffn: 2880,
                 experts: 32,
                 top_k: 4,

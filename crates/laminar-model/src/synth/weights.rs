@@ -19,6 +19,8 @@ const POOL_PIECES: usize = 1 << 14;
 const LEAST_PIECES: usize = 4;
 /// The values in the table of normal values; the top bit of a draw is the sign.
 const TABLE: usize = 1 << 15;
+/// How fast the states of heads fade.
+const LASTING: [f32; 4] = [0.0078125, 0.0625, 0.5, 2.0];
 /// About so many bytes are written at once.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -47,6 +49,11 @@ impl Source {
             let step = if tensor.name.contains("long") { 0.5 } else { 0.05 };
             let divisors: Vec<f32> = (0..elements).map(|pair| 1.0 + step * pair as f32).collect();
             return put(tensor, out, &encode(tensor, &divisors)?);
+        }
+        if tensor.name.ends_with(".ssm_a") {
+            // States that last for long beside some that do not, as models learn them.
+            let rates: Vec<f32> = (0..elements).map(|head| -LASTING[head % LASTING.len()]).collect();
+            return put(tensor, out, &encode(tensor, &rates)?);
         }
         // Embeddings and sinks are of the size of hidden states, all else of the size of weights.
         let large = tensor.name == "token_embd.weight" || tensor.name.ends_with("attn_sinks.weight");
