@@ -25,8 +25,10 @@ const MAX_THREADS: usize = 8;
 const SHARE: usize = 256;
 const FEWEST: usize = 16;
 const MOST: usize = 512;
-/// Tokens that are looked at for each that is asked for: most that begin like one that was refused need not be.
-const LOOKS: usize = 4;
+/// Tokens that are looked at for each that may be asked for, and at most: those that begin like one that was refused are not
+/// asked for.
+const LOOKS: usize = 16;
+const MOST_LOOKS: usize = 2048;
 
 /// A mask allows many if it allows one in so many tokens, and has taken long if it has gone through the tree of tokens for one
 /// in so many.
@@ -50,8 +52,9 @@ pub(crate) struct Guide {
     ends_when_complete: bool,
     /// Whether tokens of the same beginning are refused together.
     by_bytes: bool,
-    /// Most tokens to ask for one by one.
+    /// Most tokens to ask for one by one, and to look at.
     asks: usize,
+    looks: usize,
     /// The newest mask allowed many tokens and took long.
     is_dear: bool,
     /// Tokens since the newest mask, and after how many there is one in any case.
@@ -154,6 +157,7 @@ impl Guide {
     pub fn new(constraint: &Constraint) -> Self {
         let (matcher, Ahead { forced, mask }) = constraint.begin();
         let vocab = matcher.tok_env().map_or(0, |env| env.tok_trie().vocab_size());
+        let asks = (vocab / SHARE).clamp(FEWEST, MOST);
         let ends = mask.is_none();
         let state = mask.map_or(State::Over, |mask| State::Ready(Box::new(matcher), mask));
         Self {
@@ -162,7 +166,8 @@ impl Guide {
             ends,
             ends_when_complete: constraint.ends_when_complete(),
             by_bytes: constraint.is_of_bytes(),
-            asks: (vocab / SHARE).clamp(FEWEST, MOST),
+            asks,
+            looks: (asks * LOOKS).min(MOST_LOOKS),
             is_dear: false,
             unmasked: 0,
             most_unmasked: FIRST_UNMASKED,
@@ -199,7 +204,7 @@ impl Guide {
         // Whether tokens that begin with a byte are refused for it, as far as that is known.
         let mut refused = [None; 256];
         let mut asked = 0;
-        for id in tokens.take(self.asks * LOOKS) {
+        for id in tokens.take(self.looks) {
             if ends.contains(&id) {
                 if matcher.is_accepting().ok()? {
                     return Some(id);
@@ -305,7 +310,7 @@ impl Guide {
     fn wants_mask(&self, hint: Hint) -> bool {
         match hint {
             Hint::Mask => true,
-            Hint::Place(place) => place >= self.asks * LOOKS,
+            Hint::Place(place) => place >= self.looks,
             Hint::Drawn => !self.is_dear,
         }
     }
