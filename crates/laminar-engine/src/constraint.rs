@@ -2,8 +2,8 @@
 //!
 //! A [`Grammar`] says what an answer may look like. A [`GrammarCompiler`] turns it into a [`Constraint`], away from the
 //! engine thread, and whatever is wrong with the grammar is told there. A request with a constraint gets tokens that keep
-//! to the grammar and no others: before each token the ids that may come next are known as a mask, computed beside the
-//! forward pass that makes the logits. Where the grammar leaves no choice at all, its tokens are taken as they are, in the
+//! to the grammar and no others: before each token the ids that may come next are known as a mask, or the
+//! likeliest ones are asked for one by one. Where the grammar leaves no choice at all, its tokens are taken as they are, in the
 //! spelling that the tokenizer gives them.
 //!
 //! The masks depend on the grammar and the tokens so far alone, and every limit of the parser behind them counts work, not

@@ -1,8 +1,8 @@
 //! Keeps one answer to its grammar, token by token.
 //!
 //! A token that was chosen leads to two things: the tokens that the grammar forces behind it, if there are any, and the mask
-//! of the token after those. Both are computed on threads of their own, from the moment the token is known, while the engine
-//! thread chooses the tokens of others and executes the next step. Forced tokens need neither logits nor a draw.
+//! of the token after those. Where processors are left, both are computed on threads of their own, from the moment the token is
+//! known, while the tokens of others are chosen and the next step is executed. Forced tokens need neither logits nor a draw.
 //!
 //! A greedy choice is the first of the tokens, in falling order, that the grammar allows, and asking for one token costs a
 //! hundredth of asking for all, or less. As long as there are few to ask for, masks are not computed. A token that is drawn is
@@ -34,6 +34,8 @@ const MOST_LOOKS: usize = 2048;
 /// in so many.
 const WIDE: usize = 8;
 const LONG: usize = 2;
+/// Masks that do not, one after the other, before the next one is expected not to.
+const DEAR: u8 = 2;
 
 /// Tokens without a mask at first, and at most.
 const FIRST_UNMASKED: usize = 8;
@@ -55,8 +57,8 @@ pub(crate) struct Guide {
     /// Most tokens to ask for one by one, and to look at.
     asks: usize,
     looks: usize,
-    /// The newest mask allowed many tokens and took long.
-    is_dear: bool,
+    /// Masks for which it is believed that they allow many tokens and take long: those that follow one that did.
+    dear: u8,
     /// Tokens since the newest mask, and after how many there is one in any case.
     unmasked: usize,
     most_unmasked: usize,
@@ -168,7 +170,7 @@ impl Guide {
             by_bytes: constraint.is_of_bytes(),
             asks,
             looks: (asks * LOOKS).min(MOST_LOOKS),
-            is_dear: false,
+            dear: 0,
             unmasked: 0,
             most_unmasked: FIRST_UNMASKED,
         }
@@ -271,7 +273,8 @@ impl Guide {
         let stats = matcher.last_step_stats();
         let work = stats.as_ref().map_or(u64::MAX, |stats| stats.lexer_cost);
         let walked = stats.map_or(0, |stats| stats.trie_nodes_walked);
-        self.is_dear = walked * LONG >= mask.len() && mask.num_set() * WIDE >= mask.len();
+        let is_dear = walked * LONG >= mask.len() && mask.num_set() * WIDE >= mask.len();
+        self.dear = if is_dear { DEAR } else { self.dear.saturating_sub(1) };
         self.most_unmasked = match work <= LITTLE_WORK {
             true => (self.most_unmasked * 2).min(MOST_UNMASKED),
             false => (self.most_unmasked / 2).max(1),
@@ -311,7 +314,7 @@ impl Guide {
         match hint {
             Hint::Mask => true,
             Hint::Place(place) => place >= self.looks,
-            Hint::Drawn => !self.is_dear,
+            Hint::Drawn => self.dear == 0,
         }
     }
 
