@@ -3,6 +3,7 @@
 use crate::choose::choose;
 use crate::guide::{Advance, Guide, MaskThreads};
 use crate::logprobs::logprobs;
+use crate::ranking::not_finite;
 use crate::sampler::Sampler;
 use crate::shared::Slot;
 use crate::stop::Matched;
@@ -189,11 +190,11 @@ impl Active {
             return Some(End::Failed(EngineError::NoScores));
         }
         self.scores_prompt = false;
-        if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
+        if let Some(id) = not_finite(logits) {
             return Some(End::Failed(EngineError::NonFiniteLogits { id: id as u32, position }));
         }
         let id = match &mut self.guide {
-            None => self.sampler.sample(logits, None),
+            None => self.sampler.row(logits).sample(None),
             Some(guide) => match choose(&mut self.sampler, guide, logits, masks) {
                 Ok(id) => id,
                 Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
@@ -241,7 +242,7 @@ impl Active {
             }
         };
         let complete = match &mut self.guide {
-            Some(guide) if !stopped => match guide.accept(id, self.sampler.place(), masks) {
+            Some(guide) if !stopped => match guide.accept(id, self.sampler.hint(), masks) {
                 Ok(advance) => advance == Advance::Complete,
                 Err(message) => return Some(End::Failed(EngineError::Grammar { message })),
             },

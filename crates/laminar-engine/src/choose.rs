@@ -3,7 +3,8 @@
 use crate::guide::{Guide, MaskThreads, Next};
 use crate::sampler::Sampler;
 
-/// Chooses a token that the grammar allows, which joins the answer. A greedy choice is the same whether there is a mask or not.
+/// Chooses a token that the grammar allows, which joins the answer. A greedy choice is the same whether there is a mask or not,
+/// and one that is drawn has the same probability.
 ///
 /// # Errors
 /// The parser has reached one of its limits.
@@ -13,19 +14,16 @@ pub(crate) fn choose(
     logits: &[f32],
     masks: &MaskThreads,
 ) -> Result<u32, String> {
+    let mut row = sampler.row(logits);
     if let Next::Open = guide.next(masks)? {
-        if let Some(id) = sampler.falling(logits).and_then(|tokens| guide.first_allowed(tokens)) {
-            sampler.take(id);
-            return Ok(id);
+        if let Some(id) = row.likely().and_then(|tokens| guide.first_allowed(tokens)) {
+            return Ok(row.take(id));
         }
         guide.compute()?;
     }
     match guide.next(masks)? {
-        Next::Among(mask) => Ok(sampler.sample(logits, Some(mask))),
-        Next::Forced(id) => {
-            sampler.take(id);
-            Ok(id)
-        }
+        Next::Among(mask) => Ok(row.sample(Some(mask))),
+        Next::Forced(id) => Ok(row.take(id)),
         Next::Open => Err("the mask is missing".to_owned()),
     }
 }
@@ -123,7 +121,7 @@ mod tests {
                 }
             };
             ids.push(id);
-            if guide.accept(id, sampler.place(), masks).unwrap() == Advance::Complete {
+            if guide.accept(id, sampler.hint(), masks).unwrap() == Advance::Complete {
                 break;
             }
         }
@@ -135,7 +133,7 @@ mod tests {
         let tokenizer = tokenizer();
         let compiler = GrammarCompiler::new(&tokenizer).unwrap();
         let mut masks = MaskThreads::default();
-        masks.start();
+        masks.start(1);
         let (mut tokens, mut unmasked) = (0, 0);
         for grammar in grammars() {
             let constraint = compiler.compile(&grammar).unwrap();
@@ -156,5 +154,37 @@ mod tests {
         }
         // Both ways are common.
         assert!(unmasked > tokens / 5 && unmasked < tokens * 9 / 10, "{unmasked} of {tokens}");
+    }
+
+    #[test]
+    fn tokens_that_are_drawn_have_the_probabilities_that_masks_give_them() {
+        let tokenizer = tokenizer();
+        let constraint =
+            GrammarCompiler::new(&tokenizer).unwrap().compile(&Grammar::Regex("[a-z ]{70,80}".into())).unwrap();
+        let (mut matcher, _) = constraint.begin();
+        let mask = matcher.compute_mask().unwrap();
+        let (allowed, refused): (Vec<u32>, Vec<u32>) =
+            (500..tokenizer.vocab_size() as u32).partition(|id| mask.is_allowed(*id));
+        for (weight_refused, masks_expected) in [(1.0f32, false), (1000.0, true)] {
+            let mut logits = vec![-50.0; tokenizer.vocab_size()];
+            let weights = [(allowed[0], 1.0f32), (allowed[1], 2.0), (allowed[2], 5.0)];
+            weights.iter().for_each(|(id, weight)| logits[*id as usize] = weight.ln());
+            refused[..4].iter().for_each(|id| logits[*id as usize] = weight_refused.ln());
+            let mut sampler = Sampler::new(&SamplingParams { seed: Some(1), ..Default::default() }, &[]);
+            let (rounds, mut masked, mut counts) = (6000, 0, [0.0; 3]);
+            for _ in 0..rounds {
+                let mut guide = Guide::new(&constraint);
+                guide.forget_mask();
+                let id = choose(&mut sampler, &mut guide, &logits, &MaskThreads::default()).unwrap();
+                let place = weights.iter().position(|(other, _)| *other == id).expect("an allowed token");
+                counts[place] += 1.0 / f64::from(rounds);
+                masked += usize::from(!guide.is_open());
+            }
+            for ((_, weight), count) in weights.iter().zip(counts) {
+                assert!((count - f64::from(*weight) / 8.0).abs() < 0.02, "{counts:?}");
+            }
+            // Where next to nothing of the probability is allowed, a mask is needed nearly always.
+            assert_eq!(masked > rounds as usize / 2, masks_expected, "{masked}");
+        }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A [`Grammar`] says what an answer may look like. A [`GrammarCompiler`] turns it into a [`Constraint`], away from the
 //! engine thread, and whatever is wrong with the grammar is told there. A request with a constraint gets tokens that keep
-//! to the grammar and no others: before each token the ids that may come next are known as a mask, computed beside the
-//! forward pass that makes the logits. Where the grammar leaves no choice at all, its tokens are taken as they are, in the
+//! to the grammar and no others: before each token the ids that may come next are known as a mask, or the
+//! likeliest ones are asked for one by one. Where the grammar leaves no choice at all, its tokens are taken as they are, in the
 //! spelling that the tokenizer gives them.
 //!
 //! The masks depend on the grammar and the tokens so far alone, and every limit of the parser behind them counts work, not
@@ -100,6 +100,7 @@ impl GrammarCompiler {
             return Err(GrammarError(format!("the grammar has {size} bytes; at most {MAX_BYTES} are accepted")));
         }
         let ends_when_complete = !parts.iter().any(may_end_a_rule);
+        let is_of_bytes = !parts.iter().any(may_name_tokens);
         let top = TopLevelGrammar { grammars: parts, max_tokens: None };
         let parser = self.factory.create_parser(top);
         let mut matcher = Matcher::new(parser);
@@ -107,7 +108,8 @@ impl GrammarCompiler {
             Some(error) => Err(GrammarError(error)),
             None => {
                 let ahead = Ahead::of(&mut matcher).map_err(GrammarError)?;
-                Ok(Constraint(Arc::new(Compiled { matcher: Mutex::new(matcher), ahead, ends_when_complete })))
+                let matcher = Mutex::new(matcher);
+                Ok(Constraint(Arc::new(Compiled { matcher, ahead, ends_when_complete, is_of_bytes })))
             }
         }
     }
@@ -166,6 +168,11 @@ fn may_end_a_rule(part: &GrammarWithLexer) -> bool {
     lark.contains("stop") || lark.contains("suffix")
 }
 
+/// Whether the grammar may name tokens apart from their bytes, as in `<[7]>` or `<|mark|>`.
+fn may_name_tokens(part: &GrammarWithLexer) -> bool {
+    part.lark_grammar.as_deref().unwrap_or_default().contains('<')
+}
+
 pub(crate) fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
@@ -180,6 +187,8 @@ struct Compiled {
     ahead: Ahead,
     /// Whether a token that ends the text may come where the answer is complete and nowhere else.
     ends_when_complete: bool,
+    /// Whether a token is allowed for its bytes alone.
+    is_of_bytes: bool,
 }
 
 impl Constraint {
@@ -193,6 +202,11 @@ impl Constraint {
     /// Whether a token that ends the text may come where the answer is complete and nowhere else.
     pub(crate) fn ends_when_complete(&self) -> bool {
         self.0.ends_when_complete
+    }
+
+    /// Whether a token is allowed for its bytes alone.
+    pub(crate) fn is_of_bytes(&self) -> bool {
+        self.0.is_of_bytes
     }
 }
 

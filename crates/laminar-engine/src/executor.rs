@@ -56,6 +56,16 @@ pub trait Executor: Send {
     /// An error (or a panic) fails every sequence of the batch, and no other.
     fn execute(&mut self, batch: &mut Batch<'_>, logits: &mut Vec<f32>) -> Result<ExpertLoads, ExecuteError>;
 
+    /// Threads that execute steps.
+    fn threads(&self) -> usize {
+        1
+    }
+
+    /// Calls `task(0)`, `task(1)`, ... `task(tasks - 1)`, each exactly once and in any order, on the threads that execute steps.
+    fn run_tasks(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..tasks).for_each(task);
+    }
+
     /// Does a little of what steps to come would have to do otherwise, in some milliseconds at most, between two steps or when
     /// there is nothing to run. False if there is nothing left to do.
     fn prepare(&mut self) -> bool {

@@ -1,12 +1,13 @@
 //! Keeps one answer to its grammar, token by token.
 //!
 //! A token that was chosen leads to two things: the tokens that the grammar forces behind it, if there are any, and the mask
-//! of the token after those. Both are computed on threads of their own, from the moment the token is known, while the engine
-//! thread chooses the tokens of others and executes the next step. Forced tokens need neither logits nor a draw.
+//! of the token after those. Where processors are left, both are computed on threads of their own, from the moment the token is
+//! known, while the tokens of others are chosen and the next step is executed. Forced tokens need neither logits nor a draw.
 //!
 //! A greedy choice is the first of the tokens, in falling order, that the grammar allows, and asking for one token costs a
-//! thousandth of asking for all. As long as there are few to ask for, masks are not computed. A mask now and then is, since
-//! the parser's allowance for work is renewed by masks alone.
+//! hundredth of asking for all, or less. As long as there are few to ask for, masks are not computed. A token that is drawn is
+//! asked for likewise where masks allow many tokens and take long. A mask now and then is computed in any case, since the
+//! parser's allowance for work is renewed by masks alone.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -16,15 +17,25 @@ use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
 
 use crate::constraint::{Constraint, first_line};
-use crate::ranking::Falling;
 
 /// Most threads that compute masks. A mask takes microseconds and a step milliseconds.
 const MAX_THREADS: usize = 8;
 
 /// Share of a vocabulary that is asked for token by token, at least [`FEWEST`] and at most [`MOST`]: about what a mask costs.
-const SHARE: usize = 64;
-const FEWEST: usize = 32;
+const SHARE: usize = 256;
+const FEWEST: usize = 16;
 const MOST: usize = 512;
+/// Tokens that are looked at for each that may be asked for, and at most: those that begin like one that was refused are not
+/// asked for.
+const LOOKS: usize = 16;
+const MOST_LOOKS: usize = 2048;
+
+/// A mask allows many if it allows one in so many tokens, and has taken long if it has gone through the tree of tokens for one
+/// in so many.
+const WIDE: usize = 8;
+const LONG: usize = 2;
+/// Masks that do not, one after the other, before the next one is expected not to.
+const DEAR: u8 = 2;
 
 /// Tokens without a mask at first, and at most.
 const FIRST_UNMASKED: usize = 8;
@@ -41,8 +52,13 @@ pub(crate) struct Guide {
     ends: bool,
     /// Whether tokens that end the text may come where the answer is complete and nowhere else.
     ends_when_complete: bool,
-    /// Most tokens to ask for one by one.
+    /// Whether tokens of the same beginning are refused together.
+    by_bytes: bool,
+    /// Most tokens to ask for one by one, and to look at.
     asks: usize,
+    looks: usize,
+    /// Masks for which it is believed that they allow many tokens and take long: those that follow one that did.
+    dear: u8,
     /// Tokens since the newest mask, and after how many there is one in any case.
     unmasked: usize,
     most_unmasked: usize,
@@ -85,6 +101,18 @@ pub(crate) enum Next<'a> {
     Among(&'a SimpleVob),
     /// Ask [`Guide::first_allowed`], and if it knows none, [`Guide::compute`].
     Open,
+}
+
+/// What a choice by a mask says of the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hint {
+    /// It takes a mask.
+    Mask,
+    /// So many tokens were more probable than the one that was chosen: they would have to be asked for in vain. The next one may
+    /// well be near it.
+    Place(usize),
+    /// Tokens are drawn from all until one is allowed.
+    Drawn,
 }
 
 /// What a token has led to.
@@ -131,6 +159,7 @@ impl Guide {
     pub fn new(constraint: &Constraint) -> Self {
         let (matcher, Ahead { forced, mask }) = constraint.begin();
         let vocab = matcher.tok_env().map_or(0, |env| env.tok_trie().vocab_size());
+        let asks = (vocab / SHARE).clamp(FEWEST, MOST);
         let ends = mask.is_none();
         let state = mask.map_or(State::Over, |mask| State::Ready(Box::new(matcher), mask));
         Self {
@@ -138,7 +167,10 @@ impl Guide {
             forced: forced.into(),
             ends,
             ends_when_complete: constraint.ends_when_complete(),
-            asks: (vocab / SHARE).clamp(FEWEST, MOST),
+            by_bytes: constraint.is_of_bytes(),
+            asks,
+            looks: (asks * LOOKS).min(MOST_LOOKS),
+            dear: 0,
             unmasked: 0,
             most_unmasked: FIRST_UNMASKED,
         }
@@ -164,21 +196,45 @@ impl Guide {
     }
 
     /// The first of these tokens that may come next, where no mask is known; none where that would take longer than a mask.
-    pub fn first_allowed(&mut self, tokens: Falling<'_>) -> Option<u32> {
+    pub fn first_allowed(&mut self, tokens: impl Iterator<Item = u32>) -> Option<u32> {
         let State::Open(matcher) = &mut self.state else {
             return None;
         };
         let env = matcher.tok_env().ok()?;
-        let ends = env.tok_trie().eos_tokens();
-        for id in tokens.take(self.asks) {
-            if !ends.contains(&id) {
-                if matcher.validate_tokens(&[id]).ok()? == 1 {
+        let trie = env.tok_trie();
+        let ends = trie.eos_tokens();
+        // Whether tokens that begin with a byte are refused for it, as far as that is known.
+        let mut refused = [None; 256];
+        let mut asked = 0;
+        for id in tokens.take(self.looks) {
+            if ends.contains(&id) {
+                if matcher.is_accepting().ok()? {
                     return Some(id);
+                } else if !self.ends_when_complete {
+                    return None;
                 }
-            } else if matcher.is_accepting().ok()? {
-                return Some(id);
-            } else if !self.ends_when_complete {
+                continue;
+            }
+            let Some(first) = trie.token(id).first() else {
+                continue;
+            };
+            let first = self.by_bytes.then_some(usize::from(*first));
+            if first.is_some_and(|byte| refused[byte] == Some(true)) {
+                continue;
+            }
+            if asked >= self.asks {
                 return None;
+            }
+            asked += 1;
+            if matcher.validate_tokens(&[id]).ok()? == 1 {
+                return Some(id);
+            }
+            if let Some(byte) = first.filter(|byte| refused[*byte].is_none()) {
+                let alone = trie.token_id(&[byte as u8]);
+                refused[byte] = match alone {
+                    Some(alone) if alone != id => Some(matcher.validate_tokens(&[alone]).ok()? == 0),
+                    alone => Some(alone.is_some()),
+                };
             }
         }
         None
@@ -188,6 +244,14 @@ impl Guide {
     #[cfg(test)]
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
+    }
+
+    /// Leaves it to be found out what may come next.
+    #[cfg(test)]
+    pub fn forget_mask(&mut self) {
+        if let State::Ready(matcher, _) = std::mem::replace(&mut self.state, State::Over) {
+            self.state = State::Open(matcher);
+        }
     }
 
     /// Computes the mask that was not asked for.
@@ -206,7 +270,11 @@ impl Guide {
 
     /// A mask has come, and the work between two masks has shown itself.
     fn is_masked(&mut self, matcher: Box<Matcher>, mask: SimpleVob) {
-        let work = matcher.last_step_stats().map_or(u64::MAX, |stats| stats.lexer_cost);
+        let stats = matcher.last_step_stats();
+        let work = stats.as_ref().map_or(u64::MAX, |stats| stats.lexer_cost);
+        let walked = stats.map_or(0, |stats| stats.trie_nodes_walked);
+        let is_dear = walked * LONG >= mask.len() && mask.num_set() * WIDE >= mask.len();
+        self.dear = if is_dear { DEAR } else { self.dear.saturating_sub(1) };
         self.most_unmasked = match work <= LITTLE_WORK {
             true => (self.most_unmasked * 2).min(MOST_UNMASKED),
             false => (self.most_unmasked / 2).max(1),
@@ -242,12 +310,19 @@ impl Guide {
         Ok(())
     }
 
-    /// Takes the token chosen, or the one forced, and has found out what comes next. `place` is where the newest mask's
-    /// token stood among all, if tokens are asked for in falling order.
+    fn wants_mask(&self, hint: Hint) -> bool {
+        match hint {
+            Hint::Mask => true,
+            Hint::Place(place) => place >= self.looks,
+            Hint::Drawn => self.dear == 0,
+        }
+    }
+
+    /// Takes the token chosen, or the one forced, and has found out what comes next.
     ///
     /// # Errors
     /// The parser has reached one of its limits.
-    pub fn accept(&mut self, id: u32, place: Option<usize>, masks: &MaskThreads) -> Result<Advance, String> {
+    pub fn accept(&mut self, id: u32, hint: Hint, masks: &MaskThreads) -> Result<Advance, String> {
         if let Some(forced) = self.forced.pop_front() {
             if forced != id {
                 return Err("another token came than the one forced".to_owned());
@@ -262,7 +337,7 @@ impl Guide {
         if matcher.is_stopped() {
             return Ok(Advance::Complete);
         }
-        if place.is_none_or(|place| place >= self.asks) || self.unmasked >= self.most_unmasked {
+        if self.wants_mask(hint) || self.unmasked >= self.most_unmasked {
             if self.unmasked > 0 {
                 // One that is remembered would not renew the allowance for work.
                 matcher.invalidate_bias_cache();
@@ -324,15 +399,17 @@ impl Queue {
 }
 
 impl MaskThreads {
-    /// Starts the threads, as many as there are processors beside the engine thread's. Where there is none, or where the
-    /// system refuses them, masks are computed by whoever waits for them.
-    pub fn start(&mut self) {
-        if self.queue.is_some() {
+    /// Starts the threads, as many as there are processors beside those of the `busy` threads that execute steps. Where there
+    /// is none, whoever chooses a token goes on to what comes behind it: threads that take turns with those of a step would hold
+    /// it up.
+    pub fn start(&mut self, busy: usize) {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let spare = processors.saturating_sub(busy).min(MAX_THREADS);
+        if self.queue.is_some() || spare == 0 {
             return;
         }
         let queue = Arc::new(Queue::default());
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        for _ in 0..(processors - 1).min(MAX_THREADS) {
+        for _ in 0..spare {
             let queue = Arc::clone(&queue);
             // One that does not start is not missed: the engine thread works as well.
             let _ = std::thread::Builder::new().name("laminar-masks".into()).spawn(move || queue.work());

@@ -473,6 +473,14 @@ impl Executor for ModelExecutor {
         Ok(self.loads)
     }
 
+    fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    fn run_tasks(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.pool.run(tasks, task);
+    }
+
     fn pool(&mut self, sequence: SequenceId, pooling: Pooling) {
         self.pools.begin(sequence, pooling);
     }

@@ -25,15 +25,16 @@ impl Penalties {
         Self { bias: params.logit_bias.clone(), repetition, frequency, presence, seen, counting }
     }
 
-    /// The logits as they count: themselves where nothing changes them, or a changed copy in the buffer.
-    pub fn applied<'a>(&self, logits: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
-        if self.bias.is_empty() && !self.counting {
-            return logits;
-        }
+    /// Whether logits count as they are.
+    pub fn are_none(&self) -> bool {
+        self.bias.is_empty() && !self.counting
+    }
+
+    /// Fills the buffer with the logits as they count.
+    pub fn fill(&self, logits: &[f32], buffer: &mut Vec<f32>) {
         buffer.clear();
         buffer.extend_from_slice(logits);
         self.apply(buffer);
-        buffer
     }
 
     /// Changes the logits: bias first, then the repetition penalty (over prompt and answer, as Hugging Face and vLLM

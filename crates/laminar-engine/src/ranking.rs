@@ -71,6 +71,20 @@ pub(crate) fn largest(logits: &[f32]) -> f32 {
     lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
+/// The first logit that is no finite number.
+pub(crate) fn not_finite(logits: &[f32]) -> Option<usize> {
+    // Nothing but a finite number is 0 if it is multiplied with 0.
+    let mut lanes = [0.0; 32];
+    let (chunks, rest) = logits.as_chunks::<32>();
+    for chunk in chunks {
+        for (lane, logit) in lanes.iter_mut().zip(chunk) {
+            *lane += logit * 0.0;
+        }
+    }
+    let are_finite = lanes.iter().all(|lane| *lane == 0.0) && rest.iter().all(|logit| logit.is_finite());
+    if are_finite { None } else { logits.iter().position(|logit| !logit.is_finite()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +109,22 @@ mod tests {
             let mut ranking = Ranking::default();
             prop_assert_eq!(ranking.of(&[1.0]).collect::<Vec<u32>>(), [0]);
             prop_assert_eq!(ranking.of(&logits).collect::<Vec<u32>>(), sorted(&logits));
+        }
+    }
+
+    #[test]
+    fn the_first_number_that_is_not_finite_is_found() {
+        for size in [0, 1, 31, 64, 100] {
+            let finite: Vec<f32> = (0..size).map(|place| f32::MAX / (place as f32 + 1.0)).collect();
+            assert_eq!(not_finite(&finite), None);
+            for place in 0..size {
+                for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let mut logits = finite.clone();
+                    logits[place] = wrong;
+                    logits[size - 1] = f32::NAN;
+                    assert_eq!(not_finite(&logits), Some(place));
+                }
+            }
         }
     }
 

@@ -7,8 +7,8 @@ use std::hash::{BuildHasher, RandomState};
 /// The draws of one request.
 ///
 /// The generator is ChaCha with 8 rounds (RFC 8439's layout with a 64-bit counter, stream 0). Its 32-byte key is the
-/// request's seed in little-endian order followed by 24 zero bytes. The n-th sampled token takes the n-th 64-bit word of
-/// the key stream; a draw is that word's upper 53 bits divided by 2^53.
+/// request's seed in little-endian order followed by 24 zero bytes. The n-th draw takes the n-th 64-bit word of
+/// the key stream: its upper 53 bits divided by 2^53.
 #[derive(Debug)]
 pub(crate) struct Draws(ChaCha8Rng);
 

@@ -6,6 +6,7 @@
 //! parameters and the draw alone.
 
 use crate::SamplingParams;
+use crate::guide::Hint;
 use crate::logprobs::by_rank;
 use crate::penalties::Penalties;
 use crate::ranking::{Falling, Ranking, largest};
@@ -14,6 +15,9 @@ use llguidance::toktrie::SimpleVob;
 
 /// Candidates that are sorted at first when the cuts do not say how many they need.
 const FIRST_SORTED: usize = 256;
+
+/// Draws from all tokens before one from those that a mask allows.
+const DRAWN: usize = 8;
 
 /// Chooses the tokens of one request.
 #[derive(Debug)]
@@ -34,9 +38,84 @@ pub(crate) struct Sampler {
 
 /// A token that may still be drawn, and its probability relative to the most probable one's.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
+pub(crate) struct Candidate {
     id: u32,
     weight: f64,
+}
+
+/// A row of logits from which the next token is chosen. What the tokens so far do to it is worked out when it is needed first,
+/// and once.
+#[derive(Debug)]
+pub(crate) struct Row<'a> {
+    sampler: &'a mut Sampler,
+    logits: &'a [f32],
+    /// The sampler's buffer holds this row as it counts.
+    is_weighed: bool,
+}
+
+impl Row<'_> {
+    /// The sampler, ready for `values`.
+    fn weigh(&mut self) -> &mut Sampler {
+        let Self { sampler, logits, is_weighed } = self;
+        if !*is_weighed && !sampler.penalties.are_none() {
+            sampler.penalties.fill(logits, &mut sampler.changed);
+        }
+        *is_weighed = true;
+        sampler
+    }
+
+    /// The next token. Of a mask, if there is one, at least one token is allowed; the logits of all others are not looked at,
+    /// and where it allows one token alone nothing is drawn.
+    pub fn sample(mut self, mask: Option<&SimpleVob>) -> u32 {
+        if let Some(id) = mask.and_then(only) {
+            return self.take(id);
+        }
+        let logits = self.logits;
+        let sampler = self.weigh();
+        let changed = std::mem::take(&mut sampler.changed);
+        let values = if sampler.penalties.are_none() { logits } else { &changed };
+        let id = match (sampler.temperature == 0.0, mask) {
+            (true, None) => greedy(values),
+            (true, Some(mask)) => {
+                let best = greedy(values);
+                let id = if allows(mask, best) { best } else { greedy_among(values, mask) };
+                let logit = values.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
+                sampler.place = Some(values.iter().filter(|other| **other > logit).count());
+                id
+            }
+            (false, mask) => sampler.draw(values, mask),
+        };
+        sampler.changed = changed;
+        self.take(id)
+    }
+
+    /// Tokens of which the first that the grammar allows may be chosen, if it allows any of them; none where a mask is needed. A
+    /// greedy choice is the same with a mask. One that is drawn need not be, but has the probability that it has with a mask:
+    /// a draw from all tokens that is drawn anew while it is not allowed is one from those allowed.
+    pub fn likely(&mut self) -> Option<Likely<'_>> {
+        let logits = self.logits;
+        let sampler = self.weigh();
+        if sampler.temperature > 0.0 && sampler.cuts() {
+            return None;
+        }
+        let changed = std::mem::take(&mut sampler.changed);
+        let values = if sampler.penalties.are_none() { logits } else { &changed };
+        if sampler.temperature > 0.0 {
+            sampler.candidates(values, None);
+        }
+        sampler.changed = changed;
+        let Sampler { temperature, penalties, changed, ranking, candidates, draws, .. } = sampler;
+        Some(match *temperature == 0.0 {
+            true => Likely::Falling(ranking.of(if penalties.are_none() { logits } else { changed })),
+            false => Likely::Drawn { candidates, draws, left: DRAWN },
+        })
+    }
+
+    /// Chooses this token, which joins the answer.
+    pub fn take(self, id: u32) -> u32 {
+        self.sampler.take(id);
+        id
+    }
 }
 
 impl Sampler {
@@ -56,42 +135,23 @@ impl Sampler {
         }
     }
 
-    /// The next token. The logits are finite and at least one. Of a mask, if there is one, at least one token is allowed; the
-    /// logits of all others are not looked at, and where it allows one token alone nothing is drawn.
-    pub fn sample(&mut self, logits: &[f32], mask: Option<&SimpleVob>) -> u32 {
-        if let Some(id) = mask.and_then(only) {
-            self.take(id);
-            return id;
+    /// A row of logits to choose the next token from. They are finite and at least one.
+    pub fn row<'a>(&'a mut self, logits: &'a [f32]) -> Row<'a> {
+        Row { sampler: self, logits, is_weighed: false }
+    }
+
+    /// What the newest choice by a mask says of the next one.
+    pub fn hint(&self) -> Hint {
+        match self.place {
+            Some(place) => Hint::Place(place),
+            None if self.temperature == 0.0 || self.cuts() => Hint::Mask,
+            None => Hint::Drawn,
         }
-        let mut changed = std::mem::take(&mut self.changed);
-        let values = self.penalties.applied(logits, &mut changed);
-        let id = match (self.temperature == 0.0, mask) {
-            (true, None) => greedy(values),
-            (true, Some(mask)) => {
-                let best = greedy(values);
-                let id = if allows(mask, best) { best } else { greedy_among(values, mask) };
-                let logit = values.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
-                self.place = Some(values.iter().filter(|other| **other > logit).count());
-                id
-            }
-            (false, mask) => self.draw(values, mask),
-        };
-        self.changed = changed;
-        self.take(id);
-        id
     }
 
-    /// The tokens in the order of preference, where that alone says which one is chosen with a mask: the first that it allows.
-    /// For greedy choices. None of them joins the answer yet.
-    pub fn falling<'a>(&'a mut self, logits: &'a [f32]) -> Option<Falling<'a>> {
-        let Self { temperature, penalties, changed, ranking, .. } = self;
-        (*temperature == 0.0).then(|| ranking.of(penalties.applied(logits, changed)))
-    }
-
-    /// How many tokens were more probable than the newest one that was chosen greedily by a mask: so many would have to be
-    /// asked for in vain. The next one may well be near it.
-    pub fn place(&self) -> Option<usize> {
-        self.place
+    /// Whether some tokens are not drawn in any case; which ones they are depends on all that are allowed.
+    fn cuts(&self) -> bool {
+        self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0
     }
 
     /// A token joins the answer that was not drawn.
@@ -101,6 +161,12 @@ impl Sampler {
 
     fn draw(&mut self, logits: &[f32], mask: Option<&SimpleVob>) -> u32 {
         let point = self.draws.uniform();
+        self.candidates(logits, mask);
+        pick(&self.candidates, point)
+    }
+
+    /// Finds the tokens that may be drawn; their weights become sums of those up to each.
+    fn candidates(&mut self, logits: &[f32], mask: Option<&SimpleVob>) {
         let candidates = &mut self.candidates;
         candidates.clear();
         let candidate = |id| Candidate { id, weight: 0.0 };
@@ -130,18 +196,52 @@ impl Sampler {
             candidates.retain(|candidate| candidate.weight >= self.min_p);
         }
 
-        let target = point * total(candidates);
         let mut sum = 0.0;
-        for candidate in candidates.iter() {
+        for candidate in candidates.iter_mut() {
             sum += candidate.weight;
-            if sum > target {
-                return candidate.id;
+            candidate.weight = sum;
+        }
+    }
+}
+
+/// Tokens to ask a grammar for, one after the other.
+pub(crate) enum Likely<'a> {
+    /// The most probable one first.
+    Falling(Falling<'a>),
+    /// Drawn from all.
+    Drawn {
+        /// All, with sums of weights.
+        candidates: &'a [Candidate],
+        /// Where the draws come from.
+        draws: &'a mut Draws,
+        /// How many there may still be.
+        left: usize,
+    },
+}
+
+impl Iterator for Likely<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        match self {
+            Likely::Falling(tokens) => tokens.next(),
+            Likely::Drawn { candidates, draws, left } => {
+                *left = left.checked_sub(1)?;
+                Some(pick(candidates, draws.uniform()))
             }
         }
-        // Rounding may leave the sum at the target.
-        let possible = candidates.iter().rev().find(|candidate| candidate.weight > 0.0);
-        possible.map_or_else(|| greedy(logits), |candidate| candidate.id)
     }
+}
+
+/// The token that a point from 0 to 1 falls on. Weights are sums of those up to each.
+fn pick(candidates: &[Candidate], point: f64) -> u32 {
+    let total = candidates.last().map_or(0.0, |last| last.weight);
+    let at = |target: f64, is_before: fn(f64, f64) -> bool| {
+        candidates.get(candidates.partition_point(|candidate| is_before(candidate.weight, target)))
+    };
+    // Rounding may leave the sum at the target; then it is the last one of any weight.
+    let found = at(point * total, |sum, target| sum <= target).or_else(|| at(total, |sum, total| sum < total));
+    found.map_or(0, |candidate| candidate.id)
 }
 
 /// The token that a mask allows, if there is but one.
@@ -238,7 +338,7 @@ mod tests {
     fn histogram(params: SamplingParams, logits: &[f32]) -> Vec<f64> {
         let mut sampler = sampler(SamplingParams { seed: Some(7), ..params });
         let mut counts = vec![0.0; logits.len()];
-        (0..20_000).for_each(|_| counts[sampler.sample(logits, None) as usize] += 1.0 / 20_000.0);
+        (0..20_000).for_each(|_| counts[sampler.row(logits).sample(None) as usize] += 1.0 / 20_000.0);
         counts
     }
 
@@ -255,8 +355,8 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_lowest_id_among_equals() {
-        assert_eq!(sampler(SamplingParams::greedy()).sample(&[1.0, 3.0, 3.0, 2.0], None), 1);
-        assert_eq!(sampler(SamplingParams::greedy()).sample(&[0.0, 0.0], None), 0);
+        assert_eq!(sampler(SamplingParams::greedy()).row(&[1.0, 3.0, 3.0, 2.0]).sample(None), 1);
+        assert_eq!(sampler(SamplingParams::greedy()).row(&[0.0, 0.0]).sample(None), 0);
         let mut long = vec![0.5; 99];
         for place in [98, 70, 64, 63, 31, 0] {
             long[place] = 2.0;
@@ -356,8 +456,8 @@ mod tests {
                 SamplingParams { top_k: Some(9), top_p: 0.9, min_p: 0.05, ..Default::default() },
             ] {
                 let params = SamplingParams { seed: Some(round as u64), ..params };
-                let found = sampler(params.clone()).sample(&logits, Some(&mask));
-                assert_eq!(found, sampler(params.clone()).sample(&barred, None), "{params:?}");
+                let found = sampler(params.clone()).row(&logits).sample(Some(&mask));
+                assert_eq!(found, sampler(params.clone()).row(&barred).sample(None), "{params:?}");
             }
         }
     }
@@ -366,14 +466,41 @@ mod tests {
     fn tokens_fall_from_the_one_that_a_mask_would_give_first() {
         let mut greedy = sampler(SamplingParams { frequency_penalty: 2.0, ..SamplingParams::greedy() });
         let logits = [1.0, 3.0, 2.0, 0.0];
-        assert_eq!(greedy.falling(&logits).unwrap().collect::<Vec<_>>(), [1, 2, 0, 3]);
-        assert_eq!((greedy.sample(&logits, Some(&mask(4, [0, 2]))), greedy.place()), (2, Some(1)));
-        assert_eq!((greedy.sample(&logits, Some(&mask(4, [0, 1]))), greedy.place()), (1, Some(0)));
-        assert_eq!(greedy.falling(&logits).unwrap().collect::<Vec<_>>(), [0, 1, 2, 3]);
-        let mut drawn = sampler(SamplingParams::default());
-        assert!(drawn.falling(&logits).is_none());
-        drawn.sample(&logits, Some(&mask(4, [0, 1])));
-        assert_eq!(drawn.place(), None);
+        assert_eq!(greedy.row(&logits).likely().unwrap().collect::<Vec<_>>(), [1, 2, 0, 3]);
+        assert_eq!((greedy.row(&logits).sample(Some(&mask(4, [0, 2]))), greedy.hint()), (2, Hint::Place(1)));
+        assert_eq!((greedy.row(&logits).sample(Some(&mask(4, [0, 1]))), greedy.hint()), (1, Hint::Place(0)));
+        assert_eq!(greedy.row(&logits).likely().unwrap().collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let mut cut = sampler(SamplingParams { top_k: Some(3), ..Default::default() });
+        assert!(cut.row(&logits).likely().is_none());
+        cut.row(&logits).sample(Some(&mask(4, [0, 1])));
+        assert_eq!(cut.hint(), Hint::Mask);
+    }
+
+    #[test]
+    fn tokens_that_are_drawn_to_be_asked_for_follow_the_distribution() {
+        let probabilities = logits(&[0.5, 0.1, 0.3, 0.1]);
+        let mut drawn = sampler(SamplingParams { seed: Some(3), ..Default::default() });
+        assert_eq!(drawn.hint(), Hint::Drawn);
+        let mut counts = vec![0.0; 4];
+        for _ in 0..2500 {
+            let tokens: Vec<u32> = drawn.row(&probabilities).likely().unwrap().collect();
+            assert_eq!(tokens.len(), DRAWN);
+            tokens.iter().for_each(|id| counts[*id as usize] += 1.0 / (2500.0 * DRAWN as f64));
+        }
+        close(&counts, &[0.5, 0.1, 0.3, 0.1]);
+    }
+
+    #[test]
+    fn a_row_is_weighed_once() {
+        let mut greedy = sampler(SamplingParams { logit_bias: vec![(0, 4.0)], ..SamplingParams::greedy() });
+        let mut row = greedy.row(&[1.0, 3.0, 2.0]);
+        assert_eq!(row.likely().unwrap().collect::<Vec<_>>(), [0, 1, 2]);
+        // Whoever weighed it again would not see this.
+        row.sampler.changed[2] = 9.0;
+        assert_eq!(row.likely().unwrap().next(), Some(2));
+        assert_eq!(row.sample(Some(&mask(3, [0, 2]))), 2);
+        // The next row is another one.
+        assert_eq!(greedy.row(&[1.0, 3.0, 2.0]).sample(None), 0);
     }
 
     #[test]
@@ -381,8 +508,8 @@ mod tests {
         let flat = vec![0.0f32; 100];
         let params = SamplingParams { seed: Some(5), ..Default::default() };
         let (mut forced, mut free) = (sampler(params.clone()), sampler(params));
-        assert_eq!(forced.sample(&flat, Some(&mask(100, [64]))), 64);
-        assert_eq!(forced.sample(&flat, None), free.sample(&flat, None));
+        assert_eq!(forced.row(&flat).sample(Some(&mask(100, [64]))), 64);
+        assert_eq!(forced.row(&flat).sample(None), free.row(&flat).sample(None));
     }
 
     #[test]
@@ -390,7 +517,7 @@ mod tests {
         let params = SamplingParams { frequency_penalty: 2.0, ..SamplingParams::greedy() };
         let mut sampler = sampler(params);
         sampler.take(1);
-        assert_eq!(sampler.sample(&[0.0, 1.0], None), 0);
+        assert_eq!(sampler.row(&[0.0, 1.0]).sample(None), 0);
     }
 
     #[test]
@@ -398,7 +525,7 @@ mod tests {
         let flat = vec![0.0f32; 1000];
         let run = |seed| {
             let mut sampler = sampler(SamplingParams { seed, ..Default::default() });
-            (0..16).map(|_| sampler.sample(&flat, None)).collect::<Vec<_>>()
+            (0..16).map(|_| sampler.row(&flat).sample(None)).collect::<Vec<_>>()
         };
         assert_eq!(run(Some(1)), run(Some(1)));
         assert_ne!(run(Some(1)), run(Some(2)));

@@ -5,7 +5,7 @@ use crate::beat::Beat;
 use crate::executor::{Batch, DecodeInput, ExecuteError, Executor, MemberInput, StepEnd, TileInput};
 use crate::guide::MaskThreads;
 use crate::shared::Shared;
-use crate::{EngineError, EngineStats, FinishReason, GenerateRequest};
+use crate::{EngineError, EngineStats, FinishReason, GenerateRequest, TokenLogprobs};
 use laminar_model::ExpertLoads;
 use laminar_model::tokenizer::Tokenizer;
 use laminar_schedule::{
@@ -14,8 +14,8 @@ use laminar_schedule::{
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// What a handle asks of the thread.
@@ -45,6 +45,21 @@ struct Outcome {
     /// The tiles that ended early, and where.
     reached: Option<Vec<(CohortId, Cursor)>>,
     loads: ExpertLoads,
+}
+
+/// A token to be chosen.
+struct Choice<'a> {
+    id: SequenceId,
+    request: &'a mut Active,
+    /// The row that it is chosen from, and where that stands.
+    logits: &'a [f32],
+    position: usize,
+    /// Tokens there are before it.
+    before: usize,
+    /// Log-probabilities of the prompt to go with it.
+    scores: Option<Vec<TokenLogprobs>>,
+    /// How the request ends with it.
+    end: Option<End>,
 }
 
 /// Everything the engine thread owns.
@@ -160,7 +175,7 @@ impl Worker {
     fn submit(&mut self, job: Job) {
         let GenerateRequest { tenant, priority, tbt_target, ttft_target, .. } = job.request;
         if job.guide.is_some() {
-            self.masks.start();
+            self.masks.start(self.executor.threads());
         }
         let active = Active::new(job, &self.tokenizer);
         if self.mode != Mode::Serving {
@@ -325,28 +340,36 @@ impl Worker {
         let now = Instant::now();
         let due = self.beat.due(begun, now, deadline.map(|deadline| deadline.until));
         let (mut ended, mut sampled) = (Vec::new(), Vec::new());
-        let mut going = Vec::with_capacity(sampling.len());
-        for ((id, position), logits) in sampling.into_iter().zip(self.logits.chunks_exact(vocab)) {
-            if let Some(request) = self.requests.get_mut(&id) {
-                if request.pooling().is_some() {
-                    ended.push((id, request.embed(self.executor.take_pooled(id), position)));
-                    continue;
-                }
-                let before = request.tokens().len();
-                let scores = request.scores_prompt().and_then(|_| self.executor.take_scores(id));
-                let end = request.advance(logits, position, scores, &self.masks, due);
-                going.push((id, before, end.is_none()));
-                ended.extend(end.map(|end| (id, end)));
+        let mut choices = Vec::with_capacity(sampling.len());
+        let requests = requests_of(&mut self.requests, &sampling);
+        let rows = sampling.into_iter().zip(self.logits.chunks_exact(vocab));
+        for (((id, position), logits), request) in rows.zip(requests) {
+            let Some(request) = request else {
+                continue;
+            };
+            if request.pooling().is_some() {
+                ended.push((id, request.embed(self.executor.take_pooled(id), position)));
+                continue;
             }
+            let scores = request.scores_prompt().and_then(|_| self.executor.take_scores(id));
+            let before = request.tokens().len();
+            choices.push(Mutex::new(Choice { id, request, logits, position, before, scores, end: None }));
         }
-        // What grammars force is looked at when all tokens are chosen, since it is being found out meanwhile.
-        for (id, before, goes_on) in going {
-            if let Some(request) = self.requests.get_mut(&id) {
-                if goes_on {
-                    ended.extend(request.jump(&self.masks).map(|end| (id, end)));
-                }
-                sampled.extend(request.tokens().iter().skip(before).map(|token| (id, *token)));
+        let masks = &self.masks;
+        // Each is chosen from its own logits alone, so it does not matter who does it and when.
+        self.executor.run_tasks(choices.len(), &|place| {
+            if let Some(choice) = choices.get(place) {
+                let mut choice = choice.lock().unwrap_or_else(PoisonError::into_inner);
+                let Choice { request, logits, position, scores, end, .. } = &mut *choice;
+                *end = request.advance(logits, *position, scores.take(), masks, due);
             }
+        });
+        // What grammars force is looked at when all tokens are chosen, since it is being found out meanwhile.
+        for choice in choices {
+            let Choice { id, request, before, end, .. } = choice.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let end = end.or_else(|| request.jump(masks));
+            ended.extend(end.map(|end| (id, end)));
+            sampled.extend(request.tokens().iter().skip(before).map(|token| (id, *token)));
         }
         if sampled.is_empty() {
             self.beat.pauses();
@@ -379,6 +402,22 @@ impl Worker {
         self.stats.prefix_hit_tokens = now.prefix_hit_tokens;
         self.shared.publish(self.stats);
     }
+}
+
+/// The requests of some rows, in the order of the rows.
+fn requests_of<'a>(
+    requests: &'a mut BTreeMap<SequenceId, Active>,
+    rows: &[(SequenceId, usize)],
+) -> Vec<Option<&'a mut Active>> {
+    let mut places: Vec<(SequenceId, usize)> = rows.iter().enumerate().map(|(row, (id, _))| (*id, row)).collect();
+    places.sort_unstable();
+    let mut found: Vec<Option<&mut Active>> = rows.iter().map(|_| None).collect();
+    for (id, request) in requests {
+        if let Ok(place) = places.binary_search_by_key(id, |(id, _)| *id) {
+            found[places[place].1] = Some(request);
+        }
+    }
+    found
 }
 
 /// The step with the tokens, block tables and state slots of its sequences.

@@ -3,7 +3,7 @@
 use laminar_engine::Grammar;
 use serde_json::{Map, Value, json};
 
-use crate::answer::{Dialect, deepseek, gemma4, glm, granite, harmony, hermes, mistral, phi, xml};
+use crate::answer::{Dialect, deepseek, gemma4, glm, granite, harmony, hermes, invoke, kimi, mistral, phi, xml};
 use crate::error::ApiError;
 use crate::family::Family;
 use crate::openai::tools::Tools;
@@ -36,6 +36,31 @@ enum Fields {
     Python,
     /// `key:value,...`.
     Gemma4,
+    /// `<parameter name="key">` and so on.
+    Invoke(&'static invoke::Tags),
+}
+
+/// What ends a text between tags.
+struct End {
+    /// All of it, in Lark.
+    tag: String,
+    /// Its beginning up to a control token, as a regular expression, and what is left of it, in Lark. The text before a control
+    /// token, which is no text itself, ends by itself.
+    control: Option<(&'static str, String)>,
+    /// What a text of limited length may not hold, as a regular expression.
+    regex: &'static str,
+}
+
+impl End {
+    fn new(family: &Family, tag: &str, regex: &'static str) -> End {
+        let whole = family.lark(tag);
+        let control = match tag.strip_prefix("</").map(|rest| family.lark(rest)) {
+            _ if whole.starts_with('<') => Some(("", whole.clone())),
+            Some(rest) if rest.starts_with('<') => Some(("<\\/", rest)),
+            _ => None,
+        };
+        End { tag: whole, control, regex }
+    }
 }
 
 impl Rules {
@@ -87,16 +112,19 @@ impl Rules {
                 }
                 Fields::Xml => {
                     let open = quoted(&format!("<parameter={key}>\n"));
-                    format!(
-                        "{open} {}",
-                        self.tagged_value(&rule, property, &schema, "\"\\n</parameter>\\n\"", "<\\/parameter>")
-                    )
+                    let end = End::new(family, "\n</parameter>\n", "<\\/parameter>");
+                    format!("{open} {}", self.tagged_value(&rule, property, &schema, &end))
+                }
+                Fields::Invoke(tags) => {
+                    let open = family.lark(&tags.open(key, property["type"] == "string"));
+                    let end = End::new(family, &format!("{}\n", tags.parameter_end), tags.parameter_end_regex);
+                    format!("{open} {}", self.tagged_value(&rule, property, &schema, &end))
                 }
                 Fields::Glm => {
                     let ((open, close), (open_value, close_value)) = (glm::KEY, glm::VALUE);
                     let (open, close) = (family.lark(open), family.lark(close));
-                    let value =
-                        self.tagged_value(&rule, property, &schema, &family.lark(close_value), "<\\/arg_value>");
+                    let end = End::new(family, close_value, "<\\/arg_value>");
+                    let value = self.tagged_value(&rule, property, &schema, &end);
                     format!("{open} {} {close} \"\\n\" {} {value} \"\\n\"", quoted(key), family.lark(open_value))
                 }
             };
@@ -111,18 +139,18 @@ impl Rules {
                 let head = quoted(&format!("{}{name}{{", gemma4::HEAD));
                 format!("{open} {head} {} \"}}\" {close}", self.listed(place, &values, ","))
             }
+            Fields::Invoke(tags) => {
+                let (open, close) = (format!("{}{name}\">\n", tags.call), format!("{}\n", tags.call_end));
+                format!("{} {} {}", family.lark(&open), each(values), family.lark(&close))
+            }
             Fields::Xml | Fields::Glm => {
-                let values: Vec<String> = values
-                    .into_iter()
-                    .map(|(value, required)| if required { value } else { format!("({value})?") })
-                    .collect();
                 let (open, close) = tags_of_fields(family);
                 let (open, close) = (family.lark(open), family.lark(close));
                 let (head, end) = match fields {
                     Fields::Xml => (format!("\n<function={name}>\n"), "\"</function>\\n\""),
                     _ => (format!("{name}\n"), ""),
                 };
-                format!("{open} {} {} {end} {close}", quoted(&head), values.join(" "))
+                format!("{open} {} {} {end} {close}", quoted(&head), each(values))
             }
         }
     }
@@ -151,9 +179,9 @@ impl Rules {
     }
 
     /// A value between tags: strings stand without quotes.
-    fn tagged_value(&mut self, rule: &str, property: &Value, schema: &Value, end: &str, end_regex: &str) -> String {
-        if property["type"] == "string" && property["enum"].is_null() {
-            self.text += &text_of_tag(rule, property, end, end_regex);
+    fn tagged_value(&mut self, rule: &str, property: &Value, schema: &Value, end: &End) -> String {
+        if property["type"] == "string" && property["enum"].is_null() && property["const"].is_null() {
+            self.text += &text_of_tag(rule, property, end);
             return rule.to_owned();
         }
         let grammar = match choice_of_texts(property) {
@@ -161,7 +189,7 @@ impl Rules {
             None => json_of(property, schema),
         };
         self.inner.push((rule.to_owned(), grammar));
-        format!("@{rule} {end}")
+        format!("@{rule} {}", end.tag)
     }
 
     /// A value in Python; inside brackets JSON's constants are read as well.
@@ -181,7 +209,7 @@ impl Rules {
         let narrowed = ["enum", "const", "pattern", "format"].iter().any(|keyword| !property[*keyword].is_null());
         if property["type"] == "string" && !narrowed {
             let quote = family.lark(gemma4::QUOTE);
-            self.text += &text_of_tag(rule, property, &quote, "<\\|\"\\|>");
+            self.text += &text_of_tag(rule, property, &End::new(family, gemma4::QUOTE, "<\\|\"\\|>"));
             return format!("{quote} {rule}");
         }
         self.inner.push((rule.to_owned(), json_of(property, schema)));
@@ -201,29 +229,38 @@ fn json_of(property: &Value, schema: &Value) -> Grammar {
 }
 
 /// The rule of a string between its tags: any text up to the closing one, of the length that the schema wants.
-fn text_of_tag(name: &str, property: &Value, end: &str, end_regex: &str) -> String {
-    // A control token is no text, and the text before it ends by itself.
-    let is_control = end.starts_with('<');
-    if property["minLength"].is_null() && property["maxLength"].is_null() {
-        return match is_control {
-            true => format!("{name}: /(.|\\n)*/ {end}\n"),
-            false => format!("{name}[suffix={end}]: /(.|\\n)*/\n"),
-        };
-    }
+fn text_of_tag(name: &str, property: &Value, end: &End) -> String {
+    let End { tag, control, regex } = end;
+    let is_limited = !(property["minLength"].is_null() && property["maxLength"].is_null());
     let least = property["minLength"].as_u64().unwrap_or(0);
     let most = property["maxLength"].as_u64().map(|most| most.to_string()).unwrap_or_default();
-    let terminal = name.to_uppercase();
-    let optional = if least == 0 { "?" } else { "" };
-    format!(
-        "{name}: {terminal}{optional} {end}\n{terminal}: /(.|\\n){{{},{most}}}/ & ~/(.|\\n)*{end_regex}(.|\\n)*/\n",
-        least.max(1)
-    )
+    let text = |least: u64| if is_limited { format!("(.|\\n){{{least},{most}}}") } else { "(.|\\n)*".to_owned() };
+    // What is counted would count a closing tag in it too.
+    let without = if is_limited { format!(" & ~/(.|\\n)*{regex}(.|\\n)*/") } else { String::new() };
+    match control {
+        Some(("", rest)) if is_limited => {
+            let (terminal, optional) = (name.to_uppercase(), if least == 0 { "?" } else { "" });
+            format!("{name}: {terminal}{optional} {rest}\n{terminal}: /{}/{without}\n", text(least.max(1)))
+        }
+        Some((before, rest)) => format!("{name}: /{}{before}/ {rest}\n", text(least)),
+        None => format!("{name}[suffix={tag}]: /{}/{without}\n", text(least)),
+    }
 }
 
-/// The texts of an enumeration that has no others: strings stand in tags without quotes.
+/// The texts of an enumeration that has no others, or the only one: strings stand in tags without quotes.
 fn choice_of_texts(property: &Value) -> Option<Vec<String>> {
-    let texts = property["enum"].as_array().filter(|_| property["type"] == "string")?;
+    if property["type"] != "string" {
+        return None;
+    }
+    let only = Some(&property["const"]).filter(|text| !text.is_null()).map(std::slice::from_ref);
+    let texts = only.or_else(|| property["enum"].as_array().map(Vec::as_slice))?;
     texts.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+}
+
+/// Values one after the other, those that are not required optional.
+fn each(values: Vec<(String, bool)>) -> String {
+    let values = values.into_iter().map(|(value, required)| if required { value } else { format!("({value})?") });
+    values.collect::<Vec<String>>().join(" ")
 }
 
 fn quoted(text: &str) -> String {
@@ -241,6 +278,17 @@ fn form(family: &Family, name: &str) -> Form {
         Dialect::Glm => return Form::Fields(Fields::Glm),
         Dialect::Python => return Form::Fields(Fields::Python),
         Dialect::Gemma4 => return Form::Fields(Fields::Gemma4),
+        Dialect::MiniMax => return Form::Fields(Fields::Invoke(&invoke::MINIMAX_TAGS)),
+        Dialect::Dsml => return Form::Fields(Fields::Invoke(&invoke::DSML_TAGS)),
+        Dialect::Kimi => (
+            format!(
+                "{} {} /[0-9]{{1,3}}/ {}",
+                lark(kimi::CALL),
+                quoted(&format!("{}{name}:", kimi::FUNCTIONS)),
+                lark(kimi::ARGUMENTS)
+            ),
+            lark(kimi::CALL_END),
+        ),
         Dialect::Hermes => (
             format!("{} \"\\n\" {}", lark("<tool_call>"), object("arguments")),
             format!("\"}}\\n\" {}", lark("</tool_call>")),
@@ -278,6 +326,7 @@ fn tags_of_fields(family: &Family) -> (&'static str, &'static str) {
 fn around(family: &Family) -> (String, &'static str, String) {
     let nothing = String::new;
     let list = |tag: &str| format!("{} \"[\"", family.lark(tag));
+    let in_lines = |(open, close): (&str, &str)| (family.lark(&format!("{open}\n")), "", family.lark(close));
     match family.dialect {
         Dialect::Hermes | Dialect::QwenXml | Dialect::Glm | Dialect::Gemma => (nothing(), "\"\\n\"", nothing()),
         Dialect::Llama => (nothing(), "\"; \"", nothing()),
@@ -293,6 +342,9 @@ fn around(family: &Family) -> (String, &'static str, String) {
             let separator = if family.mentions(deepseek::FENCE) { "\"\\n\"" } else { "" };
             (family.lark(deepseek::OPEN), separator, family.lark(deepseek::CLOSE))
         }
+        Dialect::Kimi => (family.lark(kimi::OPEN), "", family.lark(kimi::CLOSE)),
+        Dialect::MiniMax => in_lines(invoke::MINIMAX),
+        Dialect::Dsml => in_lines(invoke::DSML[usize::from(!family.mentions(invoke::WORD))]),
         Dialect::Harmony | Dialect::Gemma4 => (nothing(), "", nothing()),
     }
 }
@@ -317,9 +369,11 @@ const OF_THE_WHOLE: [&str; 11] = [
 /// # Errors
 /// The keyword, by its path (400).
 pub(crate) fn refuse_what_cannot_be_kept(family: &Family, tools: &Tools) -> Result<(), ApiError> {
-    let has_fields = matches!(family.dialect, Dialect::QwenXml | Dialect::Glm | Dialect::Python | Dialect::Gemma4);
-    let without_quotes = matches!(family.dialect, Dialect::QwenXml | Dialect::Glm);
-    for place in tools.callable.iter().filter(|_| has_fields) {
+    let Form::Fields(fields) = form(family, "") else {
+        return Ok(());
+    };
+    let without_quotes = matches!(fields, Fields::Xml | Fields::Glm | Fields::Invoke(_));
+    for place in &tools.callable {
         let schema = tools.schema(*place);
         let refuse = |path: &str, keyword: &str, what: &str| {
             let param = format!("tools[{place}].function.parameters{path}.{keyword}");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::answer::{Dialect, deepseek, gemma};
+use crate::answer::{Dialect, deepseek, gemma, kimi};
 use crate::family::Family;
 
 impl Family {
@@ -16,8 +16,10 @@ impl Family {
             } else if habits.arguments_as_text {
                 list.iter_mut().for_each(arguments_to_text);
             }
-            if self.dialect == Dialect::DeepSeek {
-                list.iter_mut().for_each(no_text_beside_calls);
+            match self.dialect {
+                Dialect::DeepSeek => list.iter_mut().for_each(no_text_beside_calls),
+                Dialect::Kimi => number_calls(list),
+                _ => {}
             }
         }
         if habits.lists_tools {
@@ -151,6 +153,23 @@ fn no_text_beside_calls(message: &mut Value) {
     }
 }
 
+/// Kimi knows calls by their function and their number in the conversation, and its templates write the ids that there are.
+fn number_calls(list: &mut [Value]) {
+    let mut heads = Vec::new();
+    for message in list {
+        for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+            let head = kimi::head(call["function"]["name"].as_str().unwrap_or_default(), heads.len());
+            let id = call.as_object_mut().and_then(|call| call.insert("id".to_owned(), Value::from(head.as_str())));
+            heads.push((id, head));
+        }
+        if let Some(id) = message.get_mut("tool_call_id")
+            && let Some((_, head)) = heads.iter().rev().find(|(known, _)| known.as_ref() == Some(&*id))
+        {
+            *id = Value::from(head.as_str());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +253,31 @@ mod tests {
         let other = family("");
         other.place_reasoning(&mut messages);
         assert_eq!((&messages[0]["thinking"], &messages[0]["content"]), (&json!("why"), &json!("so")));
+    }
+
+    #[test]
+    fn kimi_s_calls_are_numbered() {
+        let kimi = family("<|tool_calls_section_begin|>{{ tools }}{{ m.tool_calls }}{{ m.tool_call_id }}");
+        let call = |id: &str, name: &str| json!({"id": id, "function": {"name": name, "arguments": {}}});
+        let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "42"});
+        let mut messages = json!([
+            {"role": "assistant", "tool_calls": [call("x", "f"), call("y", "g")]},
+            result("y"),
+            result("x"),
+            {"role": "assistant", "tool_calls": [call("x", "f")]},
+            result("x"),
+            result("unknown"),
+        ]);
+        assert_eq!(kimi.describe_tools(&mut messages, tools()), tools());
+        let ids = |key: &str| {
+            let all = messages.as_array().unwrap().iter().flat_map(|message| match key {
+                "id" => message["tool_calls"].as_array().into_iter().flatten().map(|call| call["id"].clone()).collect(),
+                _ => message.get(key).cloned().into_iter().collect::<Vec<_>>(),
+            });
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(ids("id"), ["functions.f:0", "functions.g:1", "functions.f:2"]);
+        assert_eq!(ids("tool_call_id"), ["functions.g:1", "functions.f:0", "functions.f:2", "unknown"]);
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use laminar_model::tokenizer::Tokenizer;
 use serde_json::Value;
 
-use crate::answer::{Dialect, ReasoningTags, deepseek, gemma4, granite, harmony, llama, mistral, phi, python, xml};
+use crate::answer::{
+    Dialect, ReasoningTags, deepseek, gemma4, granite, harmony, invoke, kimi, llama, mistral, phi, python, xml,
+};
 use crate::template::ChatTemplate;
 
 /// Tags that an answer may hold; where they are control tokens the engine is asked to show them.
-const TAGS: [&str; 44] = [
+const TAGS: [&str; 53] = [
     "<think>",
     "</think>",
     "[THINK]",
@@ -37,6 +39,15 @@ const TAGS: [&str; 44] = [
     deepseek::CALL_END,
     deepseek::SEPARATOR,
     deepseek::FENCE,
+    invoke::MARK,
+    invoke::WORD,
+    invoke::MINIMAX.0,
+    invoke::MINIMAX.1,
+    kimi::OPEN,
+    kimi::CLOSE,
+    kimi::CALL,
+    kimi::CALL_END,
+    kimi::ARGUMENTS,
     harmony::START,
     harmony::CHANNEL,
     harmony::CONSTRAIN,
@@ -114,7 +125,8 @@ impl Family {
                 control.insert(*tag, id);
             }
         }
-        let tools_in_system = has("message['tools']") || has("message.tools");
+        let lists_its_own = ["if tools", "not tools", "in tools"].into_iter().any(has);
+        let tools_in_system = (has("message['tools']") || has("message.tools")) && !lists_its_own;
         Family {
             dialect,
             thinks: dialect == Dialect::Harmony || has(tags.open) || has(tags.close),
@@ -155,13 +167,16 @@ impl Family {
         self.control.values().copied().collect()
     }
 
-    /// A tag in a Lark grammar: its control token, one and the text behind it, or its text.
+    /// A tag in a Lark grammar: its control token, one and the text around it, or its text.
     pub(crate) fn lark(&self, tag: &str) -> String {
-        let begins = self.control.iter().filter_map(|(known, id)| Some((tag.strip_prefix(known)?, id)));
-        // The longest of those that it begins with.
-        match begins.min_by_key(|(rest, _)| rest.len()) {
-            Some(("", id)) => format!("<[{id}]>"),
-            Some((rest, id)) => format!("<[{id}]> {}", Value::from(rest)),
+        let held = self.control.iter().filter_map(|(known, id)| Some((tag.split_once(known)?, id)));
+        // The first of those that it holds, and the longest of those that begin there.
+        match held.min_by_key(|((before, behind), _)| (before.len(), behind.len())) {
+            Some(((before, behind), id)) => {
+                let text = |text: &str| (!text.is_empty()).then(|| Value::from(text).to_string());
+                let parts = [text(before), Some(format!("<[{id}]>")), text(behind)];
+                parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+            }
             None => Value::from(tag).to_string(),
         }
     }
@@ -182,8 +197,14 @@ fn dialect(has: &dyn Fn(&str) -> bool) -> Dialect {
         Dialect::Mistral
     } else if has(gemma4::OPEN) {
         Dialect::Gemma4
+    } else if has(invoke::MARK) {
+        Dialect::Dsml
     } else if has(deepseek::OPEN) {
         Dialect::DeepSeek
+    } else if has(kimi::OPEN) || has("tool_declare") {
+        Dialect::Kimi
+    } else if has(invoke::MINIMAX.0) {
+        Dialect::MiniMax
     } else if has("<arg_key>") {
         Dialect::Glm
     } else if has("<function=") && has("<parameter=") {
@@ -225,6 +246,10 @@ mod tests {
             ("<|header_start|> [func_name1(params_name1=params_value1)]", Dialect::Python),
             ("<|start|>assistant<|channel|>final<|message|>", Dialect::Harmony),
             ("<｜Assistant｜><｜tool▁calls▁begin｜>", Dialect::DeepSeek),
+            ("{% set dsml_token = '｜DSML｜' %}<{{ dsml_token }}function_calls>", Dialect::Dsml),
+            ("{% set begin = '<minimax:tool_call>' %}", Dialect::MiniMax),
+            ("<|im_assistant|>assistant<|im_middle|><|tool_calls_section_begin|>", Dialect::Kimi),
+            ("<|im_system|>tool_declare<|im_middle|>{{ tools }}", Dialect::Kimi),
             ("<|start_of_role|>assistant<|end_of_role|><|tool_call|>", Dialect::Granite),
             ("<|start_of_role|>tools <tool_call>", Dialect::Hermes),
             ("<|system|><|tool|>{{ tools }}<|/tool|>", Dialect::Phi),
@@ -236,6 +261,34 @@ mod tests {
             ("{{ messages }}", Dialect::Hermes),
         ] {
             assert_eq!(family(template).dialect, dialect, "{template}");
+        }
+    }
+
+    #[test]
+    fn tools_of_a_system_message_are_no_list_of_the_template_s_own() {
+        for (template, lists_tools, tools_in_system) in [
+            ("{% for tool in tools %}", true, false),
+            ("{% if 'tools' in message and message['tools'] %}{{ message['tools'] }}", false, true),
+            ("{% if not tools %}{% set tools = message.tools %}{% endif %}", true, false),
+            ("{{ messages }}", false, false),
+        ] {
+            let habits = family(template).template;
+            assert_eq!((habits.lists_tools, habits.tools_in_system), (lists_tools, tools_in_system), "{template}");
+        }
+    }
+
+    #[test]
+    fn tags_are_written_with_the_control_tokens_in_them() {
+        let mut family = family("");
+        family.control = [("<a>", 1), ("<a>b", 2), ("｜M｜", 3)].into();
+        for (tag, lark) in [
+            ("<a>", "<[1]>"),
+            ("<a>\n", "<[1]> \"\\n\""),
+            ("<a>bc", "<[2]> \"c\""),
+            ("</｜M｜f>", "\"</\" <[3]> \"f>\""),
+            ("<f>", "\"<f>\""),
+        ] {
+            assert_eq!(family.lark(tag), lark, "{tag}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What it costs to keep answers to a grammar.
 //!
 //! `cargo bench -p laminar-engine --bench grammars -- [--rounds N] [--tokens N] [--batch N] [--threads N]
-//! [--greedy] [WORD ...]`
+//! [--greedy] [WORD ...]`, where words are parts of the names of models and grammars
 //!
 //! Each round generates the same number of tokens from the same prompts twice, one after the other: freely, and bound to a
 //! grammar that is not complete before the last token. What counts is the ratio of the two, of which the median of all rounds
@@ -135,7 +135,8 @@ fn bench(options: &Options) -> Result<(), Failure> {
         "free cpu",
         "kept cpu"
     );
-    let wanted = |name: &str| options.words.iter().all(|word| name.contains(word.as_str()));
+    let of_grammars = |word: &&String| grammars().iter().any(|(name, _)| name.contains(word.as_str()));
+    let wanted = |name: &str| options.words.iter().filter(|word| !of_grammars(word)).all(|word| name.contains(&**word));
     if wanted("embedded") {
         measure(&embedded(&checkpoint, options)?, options)?;
     }
@@ -177,7 +178,10 @@ fn scripted(name: String, checkpoint: &Checkpoint, step: Duration, options: &Opt
 }
 
 fn measure(subject: &Subject, options: &Options) -> Result<(), Failure> {
-    for (name, grammar) in grammars() {
+    let all = grammars();
+    let is_named = |name: &str| options.words.iter().any(|word| name.contains(word.as_str()));
+    let any_is_named = all.iter().any(|(name, _)| is_named(name));
+    for (name, grammar) in all.into_iter().filter(|(name, _)| !any_is_named || is_named(name)) {
         let constraint = subject.compiler.compile(&grammar)?;
         // Warm: threads, memory, pages.
         run(subject, options, None, 0)?;

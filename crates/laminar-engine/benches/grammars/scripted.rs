@@ -156,5 +156,13 @@ impl Executor for Scripted {
         Ok(ExpertLoads::default())
     }
 
+    fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    fn run_tasks(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.pool.run(tasks, task);
+    }
+
     fn forget(&mut self, _: SequenceId) {}
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::scanner::Spelling;
-use super::{deepseek, gemma, gemma4, glm, granite, harmony, hermes, llama, mistral, phi, python, xml};
+use super::{deepseek, gemma, gemma4, glm, granite, harmony, hermes, invoke, kimi, llama, mistral, phi, python, xml};
 
 /// How a family of models spells its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +24,12 @@ pub enum Dialect {
     /// `<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>...<｜tool▁sep｜>...<｜tool▁call▁end｜><｜tool▁calls▁end｜>`: DeepSeek V3, R1
     /// and V3.1.
     DeepSeek,
+    /// `<｜DSML｜function_calls><｜DSML｜invoke name="..."><｜DSML｜parameter name="..." string="true">...`: DeepSeek V3.2 and V4.
+    Dsml,
+    /// `<minimax:tool_call><invoke name="..."><parameter name="...">...`: MiniMax M2.
+    MiniMax,
+    /// `<|tool_calls_section_begin|><|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{...}`: Kimi K2.
+    Kimi,
     /// `<|tool_call|>[{"name": ..., "arguments": {...}}, ...]`: Granite 3.
     Granite,
     /// `<|tool_call|>[...]<|/tool_call|>` or `functools[...]` around objects: Phi-4 mini.
@@ -38,7 +44,7 @@ pub enum Dialect {
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Dialect; 12] = [
+    pub const ALL: [Dialect; 15] = [
         Dialect::Hermes,
         Dialect::Llama,
         Dialect::Python,
@@ -46,6 +52,9 @@ impl Dialect {
         Dialect::QwenXml,
         Dialect::Glm,
         Dialect::DeepSeek,
+        Dialect::Dsml,
+        Dialect::MiniMax,
+        Dialect::Kimi,
         Dialect::Granite,
         Dialect::Phi,
         Dialect::Gemma,
@@ -62,6 +71,9 @@ impl Dialect {
             Dialect::QwenXml => &xml::SPELLING,
             Dialect::Glm => &glm::SPELLING,
             Dialect::DeepSeek => &deepseek::SPELLING,
+            Dialect::Dsml => &invoke::DSML_SPELLING,
+            Dialect::MiniMax => &invoke::MINIMAX_SPELLING,
+            Dialect::Kimi => &kimi::SPELLING,
             Dialect::Granite => &granite::SPELLING,
             Dialect::Phi => &phi::SPELLING,
             Dialect::Gemma => &gemma::SPELLING,

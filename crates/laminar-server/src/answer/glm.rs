@@ -94,7 +94,7 @@ impl Scanner for GlmScanner {
                 },
                 At::Open(key) => match take_tag(pending, VALUE.0) {
                     Front::Tag => {
-                        self.values.begin(key, arguments);
+                        self.values.begin(key, None, arguments);
                         self.at = At::Value;
                     }
                     Front::Partial => return Progress::More,

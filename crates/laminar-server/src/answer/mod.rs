@@ -14,9 +14,12 @@ pub(crate) mod glm;
 pub(crate) mod granite;
 pub(crate) mod harmony;
 pub(crate) mod hermes;
+pub(crate) mod invoke;
+pub(crate) mod kimi;
 mod list;
 mod literal;
 pub(crate) mod llama;
+mod marked;
 pub(crate) mod mistral;
 mod object;
 pub(crate) mod phi;
@@ -232,5 +235,7 @@ fn overlap(text: &str, tag: &str) -> usize {
     beginnings.into_iter().find(|length| text.ends_with(&tag[..*length])).unwrap_or(0)
 }
 
+#[cfg(test)]
+mod block_tests;
 #[cfg(test)]
 mod tests;

@@ -40,12 +40,12 @@ impl TaggedValues {
         self.name = Some(name.to_owned());
     }
 
-    /// The value of this key comes next.
-    pub(super) fn begin(&mut self, key: &str, arguments: &mut String) {
+    /// The value of this key comes next. Whether it is a string is told by the schema where nobody has said it.
+    pub(super) fn begin(&mut self, key: &str, is_string: Option<bool>, arguments: &mut String) {
         arguments.push_str(if std::mem::replace(&mut self.any, true) { ", \"" } else { "{\"" });
         escape(key, arguments);
         arguments.push_str("\": ");
-        self.kind = match self.is_string(key) {
+        self.kind = match is_string.unwrap_or_else(|| self.is_string(key)) {
             true => {
                 arguments.push('"');
                 Kind::Text { fresh: true }

@@ -68,7 +68,7 @@ impl Scanner for XmlScanner {
                 },
                 At::Parameters => match take_inside(pending, PARAMETER, ">") {
                     Tag::Inside(key) => {
-                        self.values.begin(&key, arguments);
+                        self.values.begin(&key, None, arguments);
                         self.at = At::Value;
                     }
                     Tag::Partial => return Progress::More,

@@ -25,7 +25,7 @@ const DEEPSEEK: &[&str] = &[
 ];
 
 /// All families but Qwen 3, whose template is a file.
-pub const FAMILIES: [Family; 16] = [
+pub const FAMILIES: [Family; 19] = [
     Family {
         name: "llama",
         mentions: "<|python_tag|>",
@@ -85,6 +85,34 @@ pub const FAMILIES: [Family; 16] = [
         mentions: "<｜tool▁calls▁begin｜> <think> </think>",
         control: DEEPSEEK,
         call: "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>weather<｜tool▁sep｜>{\"city\": \"Ulm\"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    },
+    Family {
+        name: "deepseek v3.2",
+        mentions: "｜DSML｜ function_calls <think> </think>",
+        control: &["｜DSML｜"],
+        call: "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"weather\">\n\
+               <｜DSML｜parameter name=\"city\" string=\"true\">Ulm</｜DSML｜parameter>\n</｜DSML｜invoke>\n\
+               </｜DSML｜function_calls>",
+    },
+    Family {
+        name: "minimax",
+        mentions: "<minimax:tool_call> <think> </think>",
+        control: &["<minimax:tool_call>", "</minimax:tool_call>"],
+        call: "<minimax:tool_call>\n<invoke name=\"weather\">\n<parameter name=\"city\">Ulm</parameter>\n</invoke>\n\
+               </minimax:tool_call>",
+    },
+    Family {
+        name: "kimi",
+        mentions: "<|tool_calls_section_begin|> <|im_middle|>",
+        control: &[
+            "<|tool_calls_section_begin|>",
+            "<|tool_calls_section_end|>",
+            "<|tool_call_begin|>",
+            "<|tool_call_argument_begin|>",
+            "<|tool_call_end|>",
+        ],
+        call: "<|tool_calls_section_begin|><|tool_call_begin|>functions.weather:0<|tool_call_argument_begin|>\
+               {\"city\": \"Ulm\"}<|tool_call_end|><|tool_calls_section_end|>",
     },
     Family {
         name: "granite",
@@ -168,6 +196,26 @@ async fn t13_calls_are_recognised_in_all_families() {
             let arguments: Value = serde_json::from_str(function["arguments"].as_str().unwrap()).unwrap();
             assert_eq!(arguments, json!({"city": "Ulm"}), "{name}");
         }
+    }
+}
+
+/// A forced call whose string may have a number of characters ends where the model ends it, also where strings stand between
+/// tags.
+#[tokio::test(flavor = "multi_thread")]
+async fn t10_a_text_of_limited_length_may_be_short() {
+    let city = json!({"type": "string", "minLength": 2, "maxLength": 30});
+    let parameters = json!({"type": "object", "properties": {"city": city}, "required": ["city"]});
+    let tools = json!([{"type": "function", "function": {"name": "weather", "parameters": parameters}}]);
+    for name in ["qwen coder", "glm", "deepseek v3.2", "minimax", "gemma 4", "kimi"] {
+        let family = FAMILIES.iter().find(|family| family.name == name).unwrap();
+        let server = start(family.as_text()).await;
+        server.script.bytes("call", family.call);
+        let request = with(chat("call"), json!({"tools": tools, "tool_choice": "required", "max_tokens": 400}));
+        let (whole, _) = server.both(&with(request, json!({"parallel_tool_calls": false}))).await;
+        let choice = &whole["choices"][0];
+        assert_eq!(choice["finish_reason"], "tool_calls", "{name}: {whole}");
+        let arguments = choice["message"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(arguments).unwrap(), json!({"city": "Ulm"}), "{name}");
     }
 }
 

@@ -44,7 +44,7 @@ const CALLS: [&str; 4] = [
     "<tool_call>{\"name\": \"f\", \"arguments\": {\"q\": </tool_call>",
 ];
 /// Parts of calls and of reasoning in all families' spellings.
-const PARTS: [&str; 32] = [
+const PARTS: [&str; 38] = [
     "[f(q=\"日本\", a=1)]",
     "[f(",
     ")]",
@@ -62,6 +62,12 @@ const PARTS: [&str; 32] = [
     "<｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜>",
     "<｜tool▁calls▁end｜>",
     "<｜tool▁",
+    "<|tool_calls_section_begin|>",
+    "<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"q\": \"語\"}<|tool_call_end|>",
+    "<minimax:tool_call>\n<invoke name=\"g\">\n<parameter name=\"q\">é\n</parameter>\n</invoke>\n</minimax:tool_call>",
+    "<invoke name=\"f\">",
+    "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"q\" string=\"true\">日</｜DSML｜parameter>\n",
+    "</｜DSML｜invoke>\n</｜DSML｜function_calls>",
     "<|tool_call|>",
     "[{\"name\": \"f\", \"arguments\": {\"q\": \"🙂\"}}, {\"name\": \"g\", \"arguments\": {}}]",
     "<|/tool_call|>",
