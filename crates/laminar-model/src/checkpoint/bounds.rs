@@ -25,6 +25,8 @@ pub(crate) fn shown(name: &str) -> String {
 const LONGEST_LIST: usize = 16;
 /// Bytes of a file for each tensor of its header.
 const FILE_BYTES_A_TENSOR: usize = 256;
+/// Bytes of a file for each member of an object: a parser keeps 64 for one, in a list that may be half empty.
+const FILE_BYTES_A_MEMBER: usize = 64;
 /// A text of the header is at most this part of the file, or [`SHORT_TEXT`].
 const TEXT_PART: usize = 8;
 const SHORT_TEXT: usize = 4096;
@@ -35,6 +37,8 @@ const SHORT_TEXT: usize = 4096;
 /// A sentence that says what is larger than any real header has it.
 pub(crate) fn check_json(header: &[u8], file: usize) -> Result<(), String> {
     let mut objects = 0usize;
+    // Members of each object that this byte is in, the outermost first.
+    let mut members: Vec<usize> = Vec::new();
     // Commas of the list that this byte is in.
     let mut list: Option<usize> = None;
     // Bytes of the text that it is in, and whether the one before was a backslash.
@@ -66,8 +70,20 @@ pub(crate) fn check_json(header: &[u8], file: usize) -> Result<(), String> {
                     }
                 }
             }
+            b':' => {
+                if let Some(members) = members.last_mut() {
+                    *members += 1;
+                    if *members > (4 * FEW).max(file / FILE_BYTES_A_MEMBER) {
+                        return Err(format!(
+                            "more members are in an object of the header than fit a file of {file} bytes"
+                        ));
+                    }
+                }
+            }
+            b'}' => drop(members.pop()),
             b'{' => {
                 objects += 1;
+                members.push(0);
                 if objects > (4 * FEW).max(file / FILE_BYTES_A_TENSOR) {
                     return Err(format!("more things are in the header than fit a file of {file} bytes"));
                 }
@@ -90,6 +106,9 @@ mod tests {
         assert!(check_json(list.as_bytes(), 300).unwrap_err().contains("a list"));
         let many = "{\"a\":{},".repeat(2000);
         assert!(check_json(many.as_bytes(), many.len()).unwrap_err().contains("more things"));
+        let wide = format!("{{{}}}", "\"a\":{\"b\":1},\"c\":1,".repeat(600));
+        assert!(check_json(wide.as_bytes(), wide.len()).unwrap_err().contains("more members"));
+        check_json(wide.as_bytes(), 1200 * 64).unwrap();
         let long = format!("{{\"{}\":1}}", "x".repeat(5000));
         assert!(check_json(long.as_bytes(), 5000).unwrap_err().contains("text"));
         check_json(long.as_bytes(), 1 << 20).unwrap();
