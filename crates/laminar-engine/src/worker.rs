@@ -412,7 +412,11 @@ fn requests_of<'a>(
     let mut places: Vec<(SequenceId, usize)> = rows.iter().enumerate().map(|(row, (id, _))| (*id, row)).collect();
     places.sort_unstable();
     let mut found: Vec<Option<&mut Active>> = rows.iter().map(|_| None).collect();
-    for (id, request) in requests {
+    let (Some((first, _)), Some((last, _))) = (places.first(), places.last()) else {
+        return found;
+    };
+    // Those that wait came later than those that run, mostly.
+    for (id, request) in requests.range_mut(*first..=*last) {
         if let Ok(place) = places.binary_search_by_key(id, |(id, _)| *id) {
             found[places[place].1] = Some(request);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::scanner::{Progress, Scanner, Spelling};
+use super::scanner::{Front, Progress, Scanner, Spelling, take_tag};
 use super::tagged::{Tag, TaggedValues, between, take_inside};
 
 /// The tags of MiniMax around calls.
@@ -149,15 +149,13 @@ impl Scanner for InvokeScanner {
                         self.at = At::Value;
                     }
                     Tag::Partial => return Progress::More,
-                    Tag::Other => {
-                        let trimmed = pending.trim_start();
-                        if call_end.starts_with(trimmed) && trimmed != call_end {
-                            return Progress::More;
+                    Tag::Other => match take_tag(pending, call_end) {
+                        Front::Partial => return Progress::More,
+                        Front::Tag | Front::Other => {
+                            self.values.close(arguments);
+                            self.at = At::Call { behind: true };
                         }
-                        *pending = trimmed.strip_prefix(call_end).unwrap_or(trimmed).to_owned();
-                        self.values.close(arguments);
-                        self.at = At::Call { behind: true };
-                    }
+                    },
                 },
                 At::Value if self.values.push(pending, arguments) => self.at = At::Parameters,
                 At::Value => return Progress::More,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::hermes::{CLOSE, OPEN};
-use super::scanner::{Progress, Scanner, Spelling};
+use super::scanner::{Front, Progress, Scanner, Spelling, take_tag};
 use super::tagged::{Tag, TaggedValues, between, take_inside};
 
 /// The tags of Seed-OSS around a call.
@@ -72,15 +72,13 @@ impl Scanner for XmlScanner {
                         self.at = At::Value;
                     }
                     Tag::Partial => return Progress::More,
-                    Tag::Other => {
-                        let trimmed = pending.trim_start();
-                        if FUNCTION_END.starts_with(trimmed) && trimmed != FUNCTION_END {
-                            return Progress::More;
+                    Tag::Other => match take_tag(pending, FUNCTION_END) {
+                        Front::Partial => return Progress::More,
+                        Front::Tag | Front::Other => {
+                            self.values.close(arguments);
+                            return Progress::Complete;
                         }
-                        *pending = trimmed.strip_prefix(FUNCTION_END).unwrap_or(trimmed).to_owned();
-                        self.values.close(arguments);
-                        return Progress::Complete;
-                    }
+                    },
                 },
                 At::Value if self.values.push(pending, arguments) => self.at = At::Parameters,
                 At::Value => return Progress::More,
