@@ -122,21 +122,32 @@ impl ModelExecutor {
         Self { kv, snapshots, ..self }
     }
 
-    /// The tile's rows, from the embedding or from where they were parked.
+    /// The tile's rows, from where they were parked; of a cohort that begins, room for them.
     fn unpark(&mut self, tile: &TileInput<'_>) -> Result<CohortRows, ExecuteError> {
         check(tile, self.model.config().experts.as_ref().map(|experts| experts.count))?;
         let width = self.model.config().row_width();
         let mut rows = self.parked.take(tile, width)?;
-        if rows.hidden.is_empty() {
-            rows.hidden.reserve_exact(tile.members.iter().map(|member| member.rows * width).sum());
-            for member in &tile.members {
-                let end = rows.hidden.len() + member.rows * width;
-                self.model.embed(member.tokens, &mut rows.hidden)?;
-                // A member that has left already has places and no tokens.
-                rows.hidden.resize(end, 0.0);
-            }
-        }
+        rows.hidden.reserve_exact((self.extent(tile).rows * width).saturating_sub(rows.hidden.len()));
         Ok(rows)
+    }
+
+    /// Embeds the rows of a cohort up to `end`, where they have not been before. All at once would take a long prompt's first
+    /// step longer than streams may wait.
+    fn embed(&self, tile: &TileInput<'_>, end: usize, rows: &mut CohortRows) -> Result<(), ExecuteError> {
+        let width = self.model.config().row_width();
+        let mut first = 0;
+        for member in &tile.members {
+            let embedded = rows.hidden.len() / width;
+            let own = embedded.saturating_sub(first)..end.saturating_sub(first).min(member.rows);
+            if let Some(tokens) = member.tokens.get(own.clone()) {
+                self.model.embed(tokens, &mut rows.hidden)?;
+            } else if !own.is_empty() {
+                // A member that has left already has places and no tokens.
+                rows.hidden.resize((first + own.end) * width, 0.0);
+            }
+            first += member.rows;
+        }
+        Ok(())
     }
 
     /// Keeps the tile's rows, or, at the top of the stack, the last rows of prompts that end here.
@@ -206,6 +217,7 @@ impl ModelExecutor {
         rows: &mut CohortRows,
     ) -> Result<(), ExecuteError> {
         let width = self.model.config().row_width();
+        self.embed(tile, self.extent(tile).rows, rows)?;
         let gaps = tile.members.iter().any(|member| member.dropped);
         if gaps {
             let mut gathered = std::mem::take(&mut self.gathered);
@@ -348,7 +360,12 @@ impl ModelExecutor {
             let decoding = layer * (self.model.layers() - self.passed) as u32;
             let after = decoding + if self.decoded { Duration::ZERO } else { self.head };
             let spared = if riders.is_some() { layer } else { Duration::ZERO };
-            let Some(piece) = self.pace.piece(part, after, spared, &self.weights) else { break };
+            let Some(piece) = self.pace.piece(part, after, spared, &self.weights) else {
+                if self.rows_of_expert(part, after, rows)? {
+                    continue;
+                }
+                break;
+            };
             let begun = Instant::now();
             match (&piece, riders) {
                 (Part::Layers(layers), Some(decode)) => {
@@ -367,6 +384,23 @@ impl ModelExecutor {
         Ok(left)
     }
 
+    /// Runs what there is time for of an expert that there is no time for as a whole. Returns whether it was any of it.
+    fn rows_of_expert(&mut self, part: &Part, after: Duration, rows: &mut CohortRows) -> Result<bool, ExecuteError> {
+        let (Some(count), Part::FeedForward { layer, units }) =
+            (self.pace.rows_of_expert(part, after, &self.weights), part)
+        else {
+            return Ok(false);
+        };
+        let begun = Instant::now();
+        let Self { model, pool, scratch, loads, .. } = self;
+        model.feed_forward_rows(pool, scratch, *layer, count, &rows.hidden, &mut rows.partial, loads)?;
+        self.pace.ran_rows(count, begun);
+        if let Some(weight) = self.weights.get_mut(units.start) {
+            *weight = (*weight - count as f64).max(f64::from(LEAST_EXPERT_ROWS));
+        }
+        Ok(true)
+    }
+
     /// How long a tile's stages are.
     fn extent(&self, tile: &TileInput<'_>) -> Extent {
         let rows = tile.members.iter().map(|member| member.rows).sum();
@@ -375,6 +409,9 @@ impl ModelExecutor {
 
     /// Runs a tile through a part of one layer.
     fn part(&mut self, tile: &TileInput<'_>, part: &Part, rows: &mut CohortRows) -> Result<(), ExecuteError> {
+        if let Part::Attention { rows: part, .. } = part {
+            self.embed(tile, part.end, rows)?;
+        }
         let Self { model, pool, kv, scratch, loads, .. } = self;
         let CohortRows { hidden, partial, .. } = rows;
         match part {

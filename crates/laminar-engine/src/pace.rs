@@ -29,11 +29,20 @@ const LEAST_ROWS: usize = 32;
 /// .. but rows that attend to thousands of positions take a millisecond each, beside which these reads are little.
 const LEAST_ATTENTION: f64 = 4e-3;
 
+/// Rows of an expert that so many have chosen that it runs in parts, in each of them, but for the last one.
+const EXPERT_STEP: usize = 64;
+
+/// Experts with fewer rows run whole.
+const LONG_EXPERT: f64 = 4.0 * EXPERT_STEP as f64;
+
 /// The share of a part that runs first where nothing is known of the cohort's pace, ..
 const FIRST: usize = 8;
 
-/// .. in a stage at most so many rows, which all experts have together.
+/// .. of the experts at most so many rows, which all of them have together, ..
 const FIRST_ROWS: usize = 512;
+
+/// .. and of attention so many, since nobody knows how many positions they attend to.
+const FIRST_ATTENTION: usize = 128;
 
 /// However much of a piece's time the decode rows would need anyway, it takes this share.
 const LEAST_COST: f64 = 0.05;
@@ -120,11 +129,11 @@ impl Pace {
         };
         let least = least.min(count);
         let cuts = kind == 0 && self.cuts_layers();
-        let most = if cuts { 1.0 } else { MOST };
+        let most = if cuts || is_long_expert(left, weights) { 1.0 } else { MOST };
         let must_move = !self.moved && self.still + 1 >= PATIENCE;
         let count = match rate {
             _ if seconds <= 0.0 => 0,
-            None if cuts => 0,
+            None if cuts || is_long_expert(left, weights) => 0,
             None => (count / FIRST).min(first(left, weights)).max(least),
             Some(rate) => match fitting(left, weights, SHARE * seconds / rate) {
                 fits if fits >= least => fits,
@@ -136,6 +145,31 @@ impl Pace {
         };
         let count = if must_move { count.max(least) } else { count };
         (count > 0).then(|| begin(left, count.next_multiple_of(step)))
+    }
+
+    /// Rows of the next expert of a mixture that there is time for where it takes too long as a whole, with `after` behind
+    /// them. At least one row is left.
+    pub fn rows_of_expert(&self, left: &Part, after: Duration, weights: &[f64]) -> Option<usize> {
+        let end = self.end?;
+        let Part::FeedForward { units, .. } = left else { return None };
+        let has = weights.get(units.start).filter(|_| is_long_expert(left, weights))?;
+        let seconds = end.at.saturating_duration_since(Instant::now()).saturating_sub(after).as_secs_f64();
+        let fits = match self.rates[2] {
+            _ if seconds <= 0.0 => 0.0,
+            Some(rate) => SHARE * seconds / rate,
+            None => FIRST_ROWS as f64,
+        };
+        let fits = fits.min(has - 1.0) as usize / EXPERT_STEP * EXPERT_STEP;
+        let must_move = !self.moved && self.still + 1 >= PATIENCE;
+        Some(if must_move { fits.max(EXPERT_STEP) } else { fits }).filter(|rows| *rows > 0)
+    }
+
+    /// So many rows of an expert have run, since a moment.
+    pub fn ran_rows(&mut self, rows: usize, since: Instant) {
+        let seconds = since.elapsed().as_secs_f64();
+        self.moved = true;
+        self.rates[2] = Some(seconds / rows.max(1) as f64);
+        self.layer = self.layer.map(|sum| sum + seconds);
     }
 
     /// A piece has run, since a moment.
@@ -177,11 +211,20 @@ fn weight(part: &Part, weights: &[f64]) -> f64 {
     }
 }
 
+/// Whether a part begins with an expert that runs in parts where there is no time for it as a whole.
+fn is_long_expert(part: &Part, weights: &[f64]) -> bool {
+    match part {
+        Part::FeedForward { units, .. } => weights.get(units.start).is_some_and(|rows| *rows >= LONG_EXPERT),
+        _ => false,
+    }
+}
+
 /// The most of a part that runs before its pace is known.
 fn first(part: &Part, weights: &[f64]) -> usize {
     match part {
         Part::Layers(_) => usize::MAX,
-        _ => fitting(part, weights, FIRST_ROWS as f64),
+        Part::Attention { .. } => FIRST_ATTENTION,
+        Part::FeedForward { .. } => fitting(part, weights, FIRST_ROWS as f64),
     }
 }
 
@@ -293,7 +336,7 @@ mod tests {
         assert_eq!(first, Part::Attention { layer: 1, rows: 300..388 }, "an eighth of what nothing is known of");
         assert_eq!(behind(&first, extent), Cursor::after_attention(1, 388, extent));
         let many = Part::Attention { layer: 0, rows: 0..8192 };
-        assert_eq!(pace.piece(&many, Duration::ZERO, Duration::ZERO, &[]).map(|first| size(&first).1), Some(512));
+        assert_eq!(pace.piece(&many, Duration::ZERO, Duration::ZERO, &[]).map(|first| size(&first).1), Some(128));
         let experts = Part::FeedForward { layer: 0, units: 0..128 };
         let first = pace.piece(&experts, Duration::ZERO, Duration::ZERO, &[200.0; 128]);
         assert_eq!(first.map(|first| size(&first).1), Some(2), "400 rows");
@@ -362,6 +405,28 @@ mod tests {
         assert_eq!(expert, Some(Part::FeedForward { layer: 0, units: 0..1 }), "an expert fits");
         pace.ran(&Part::Layers(2..3), Instant::now() - Duration::from_secs(3), &[]);
         assert!(!pace.cuts_layers(), "three times a layer of the decode rows");
+    }
+
+    #[test]
+    fn an_expert_that_so_many_rows_have_chosen_runs_in_parts() {
+        let mut pace = pace(Duration::from_secs(1000));
+        let weights = &[6000.0, 9.0, 6000.0, 9.0];
+        let part = begin(&PART, 4);
+        let whole = |pace: &Pace| pace.piece(&part, Duration::ZERO, Duration::ZERO, weights);
+        let rows = |pace: &Pace, after| pace.rows_of_expert(&part, Duration::from_secs(after), weights);
+        assert_eq!((whole(&pace), rows(&pace, 0)), (None, Some(FIRST_ROWS)), "nothing is known of it");
+        pace.ran_rows(512, Instant::now() - Duration::from_secs(128));
+        assert_eq!((whole(&pace), rows(&pace, 0)), (None, Some(2752)), "700 s of 1000, in steps of 64 rows");
+        assert_eq!((rows(&pace, 980), rows(&pace, 1000)), (None, None), "14 s are 56 rows");
+        pace.begin(Some(StepEnd { at: Instant::now() + Duration::from_secs(2150), decode: Duration::ZERO }), 9);
+        assert_eq!((whole(&pace), rows(&pace, 0)), (Some(begin(&PART, 1)), Some(5952)), "1500 s of 1505");
+        let few = &[LONG_EXPERT - 1.0; 4];
+        pace.begin(Some(StepEnd { at: Instant::now() + Duration::from_secs(50), decode: Duration::ZERO }), 9);
+        assert_eq!(pace.piece(&part, Duration::ZERO, Duration::ZERO, few), Some(begin(&PART, 1)), "most of it fits");
+        assert_eq!(pace.rows_of_expert(&part, Duration::ZERO, few), None);
+        assert_eq!(pace.rows_of_expert(&Part::Layers(0..2), Duration::ZERO, weights), None);
+        let no_end = Pace { rates: pace.rates, ..Pace::default() };
+        assert_eq!(no_end.rows_of_expert(&part, Duration::ZERO, weights), None, "nobody minds");
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //! A layer has two stages. *Attention* may stop after any block of rows: causal attention needs only the keys of
 //! earlier rows, which are in the KV cache by then, and a recurrent state stands exactly behind the rows that are done. *Feed-forward* begins when all rows have passed attention. A dense
 //! network may stop after any row; a mixture may stop between two experts, so that each expert's weights are read once
-//! however often the layer stops. The bits are those of [`Model::forward`], wherever it stops.
+//! however often the layer stops, and, where so many rows have chosen one expert that it takes longer than a step, between
+//! two of these rows. The bits are those of [`Model::forward`], wherever it stops.
 
 use std::ops::Range;
 
-use laminar_kernels::{Activations, Pool, Routing, Span, moe_ffn_part, rms_norm_in_place};
+use laminar_kernels::{Activations, ExpertPart, Pool, Routing, Span, moe_ffn_part, rms_norm_in_place};
 
 use crate::error::ModelError;
 use crate::kv::KvCache;
@@ -28,6 +29,8 @@ pub struct PartialLayer {
     input: Activations,
     routing: Routing,
     sums: Vec<f32>,
+    /// Rows of the next expert that are in the sums already.
+    begun: usize,
     /// What the shared expert adds to each row, and its gates. It belongs to no part of the experts, so it runs with the
     /// rows that pass attention.
     shared: Vec<f32>,
@@ -53,7 +56,7 @@ impl PartialLayer {
         self.place.map(|place| place.layer)
     }
 
-    /// Rows that each expert of the layer has, in `rows`; nothing of a dense network.
+    /// Rows that each expert of the layer has, in `rows`, or of the next one still has; nothing of a dense network.
     pub fn rows_by_expert(&self, experts: usize, rows: &mut Vec<u32>) {
         rows.clear();
         rows.resize(experts, 0);
@@ -61,6 +64,9 @@ impl PartialLayer {
             if let Some(rows) = rows.get_mut(*id as usize) {
                 *rows += 1;
             }
+        }
+        if let Some(next) = self.place.and_then(|place| rows.get_mut(place.units)) {
+            *next = next.saturating_sub(self.begun as u32);
         }
     }
 
@@ -113,11 +119,14 @@ impl Model {
         kv.check_states(layer..layer + 1, spans)?;
         if rows.start > 0 {
             state.expect(Place { layer, rows: rows.start, units: 0 })?;
-        } else if let FeedForward::Experts { experts, .. } = &self.layers[layer].ffn {
-            state.input.clear_for(experts);
+        } else {
+            state.begun = 0;
             state.routing.clear();
-            state.shared.clear();
-            state.shared_gate.clear();
+            if let FeedForward::Experts { experts, .. } = &self.layers[layer].ffn {
+                state.input.clear_for(experts);
+                state.shared.clear();
+                state.shared_gate.clear();
+            }
         }
         state.place = Some(Place { layer, rows: rows.end, units: 0 });
 
@@ -189,7 +198,9 @@ impl Model {
                 state.sums.resize(hidden.len(), 0.0);
                 let (input, routing, sums) = (&state.input, &state.routing, &mut state.sums);
                 let (moe, gate) = (&mut scratch.moe, self.config.gate);
-                moe_ffn_part(pool, experts, units.clone(), gate, input, routing, sums, moe);
+                let part = ExpertPart { experts: units.clone(), begun: state.begun, further: 0 };
+                moe_ffn_part(pool, experts, part, gate, input, routing, sums, moe);
+                state.begun = if units.is_empty() { state.begun } else { 0 };
                 if units.end == all {
                     if let Some(norms) = norms {
                         rms_norm_in_place(pool, sums, &norms.experts_output, self.config.rms_eps);
@@ -202,6 +213,45 @@ impl Model {
             }
         }
         state.place = (units.end < all).then_some(Place { layer, rows, units: units.end });
+        Ok(())
+    }
+
+    /// Takes `rows` of the rows that the next expert of a layer still has through it, so that a step may end inside an expert
+    /// that takes long. At least one must be left: the expert is done with the next [`Model::feed_forward`].
+    ///
+    /// What is read of the expert's weights for other parts is read again, and counted as a load again.
+    ///
+    /// # Errors
+    /// A layer without experts or one that does not stand before an expert, or an expert that has not so many rows left.
+    /// Nothing has been changed then.
+    #[allow(clippy::too_many_arguments)] // As `feed_forward`.
+    pub fn feed_forward_rows(
+        &self,
+        pool: &Pool,
+        scratch: &mut Scratch,
+        layer: usize,
+        rows: usize,
+        hidden: &[f32],
+        state: &mut PartialLayer,
+        loads: &mut ExpertLoads,
+    ) -> Result<(), ModelError> {
+        let all = self.check_rows(layer, &(0..0), hidden)?;
+        let FeedForward::Experts { experts, expert_bytes, .. } = &self.layers[layer].ffn else {
+            return Err(call(format!("rows of an expert in layer {layer}, which has none")));
+        };
+        let next = state.place.map_or(0, |place| place.units);
+        state.expect(Place { layer, rows: all, units: next })?;
+        let has = state.routing.ids.iter().filter(|id| **id as usize == next).count();
+        if rows == 0 || state.begun + rows >= has {
+            let begun = state.begun;
+            return Err(call(format!("{rows} rows behind {begun} of the {has} of expert {next} in layer {layer}")));
+        }
+        loads.count(&state.routing, expert_bytes, next..next + 1, |_| true, &mut scratch.seen);
+        state.sums.resize(hidden.len(), 0.0);
+        let part = ExpertPart { experts: next..next, begun: state.begun, further: rows };
+        let (gate, moe) = (self.config.gate, &mut scratch.moe);
+        moe_ffn_part(pool, experts, part, gate, &state.input, &state.routing, &mut state.sums, moe);
+        state.begun += rows;
         Ok(())
     }
 

@@ -265,8 +265,8 @@ impl Costs {
     }
 
     /// Learns from a step that went well: its decode rows and what its tiles added, each by itself where they were timed
-    /// apart.
-    pub fn learn(&mut self, step: &Step, decode: &Estimate, tiles: &Estimate, report: &Report) {
+    /// apart. `had_tiles` says that the step was planned with some; those of `step` have got somewhere.
+    pub fn learn(&mut self, step: &Step, had_tiles: bool, decode: &Estimate, tiles: &Estimate, report: &Report) {
         let [whole, attention, feed_forward] = tiles.shares;
         let kind = match step.tiles.is_empty() {
             true => StepKind::Decode,
@@ -274,13 +274,13 @@ impl Costs {
             false if attention > feed_forward => StepKind::Attention,
             false => StepKind::FeedForward,
         };
-        let apart = report.decode.filter(|_| !step.tiles.is_empty() && !step.decode.is_empty());
+        let apart = report.decode.filter(|_| had_tiles && !step.decode.is_empty());
         let estimate = decode.and(*tiles);
         let mut work = if apart.is_some() { tiles.work } else { estimate.work };
         if let Some((_, coverage)) = &mut self.coverage {
             let (prefill, total) = (report.prefill_expert_loads as f64, report.total_expert_loads as f64);
             match kind {
-                StepKind::Decode => coverage.learn(StepKind::Decode, estimate.total_loads, total),
+                StepKind::Decode => coverage.learn(StepKind::Decode, estimate.total_loads, total - prefill),
                 _ => coverage.learn(StepKind::Prefill, estimate.prefill_loads, prefill),
             }
             if total > 0.0 {
@@ -292,6 +292,10 @@ impl Costs {
         if let Some(apart) = apart {
             self.model.learn(&decode.work, StepKind::Decode, apart.as_secs_f64());
             duration = duration.saturating_sub(apart);
+            // The rest went into what no place is behind yet, an expert that takes several steps.
+            if step.tiles.is_empty() {
+                return;
+            }
         }
         self.model.learn(&work, kind, duration.as_secs_f64());
     }

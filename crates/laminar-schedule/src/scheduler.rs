@@ -171,6 +171,7 @@ impl Scheduler {
         let gone = |slot: &Slot| queues.get(*slot).is_some_and(|sequence| sequence.cancelled);
         let members = cancelled.then(|| step.sequences()).into_iter().flatten();
         let cancelled: Vec<Slot> = members.filter_map(|id| queues.slot(id)).filter(gone).collect();
+        let had_tiles = !step.tiles.is_empty();
         self.state.is_watched |= report.reached.is_some();
         if let Some(reached) = report.reached.as_ref().filter(|reached| !reached.is_empty()) {
             for tile in &mut step.tiles {
@@ -184,7 +185,7 @@ impl Scheduler {
         }
         // A step that failed has not done its work.
         if report.failed.is_empty() {
-            self.state.costs.learn(&step, &decode, &tiles, report);
+            self.state.costs.learn(&step, had_tiles, &decode, &tiles, report);
         }
 
         // What decoded in the step still decodes: nobody has left since, and whoever begins comes behind.

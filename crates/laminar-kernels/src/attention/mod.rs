@@ -96,7 +96,7 @@ pub(crate) fn attention_for(
     out: &mut [f32],
 ) {
     check(q, spans, kv, shape, sinks, out);
-    let call = Call { q, kv, shape, sinks, out: SharedMut::new(out) };
+    let call = Call { pool, q, kv, shape, sinks, out: SharedMut::new(out) };
     let plan = Plan::new(&call, spans, pool.threads());
     // SAFETY: an `Isa` other than `Portable` exists only where the machine has it; `check` saw that no row is in two
     // spans and that block tables are long enough.

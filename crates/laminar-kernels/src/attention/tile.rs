@@ -8,6 +8,7 @@ use super::kv::KvLayer;
 use super::lanes::{LANES, Lanes};
 use super::softmax::{Merge, Normalise, Part};
 use super::split::{MOST_ROWS, groups, split_part};
+use crate::Pool;
 use crate::pool::SharedMut;
 
 /// Positions in a split, which begins at a multiple of it: a softmax of its own, merged with the others in order.
@@ -15,6 +16,8 @@ pub(super) const SPLIT: usize = 256;
 
 /// What a call to `attention` is about.
 pub(super) struct Call<'a> {
+    /// Whose threads the tasks run on.
+    pub pool: &'a Pool,
     pub q: &'a [f32],
     pub kv: &'a KvLayer,
     pub shape: &'a AttentionShape,
@@ -140,6 +143,7 @@ pub(super) unsafe fn whole<L: Lanes>(call: &Call<'_>, tile: &Tile<'_>, head: usi
                     let (all, next) = (Part::new(all_memory, queries), Part::new(next_memory, queries));
                     L::vectorize(Merge { all, next, queries });
                 }
+                call.pool.give_way();
             }
             finish::<L>(call, tile, head, &mut Part::new(all_memory, queries), &mut scratch.sinks);
         }
@@ -167,6 +171,7 @@ pub(super) unsafe fn some_splits<L: Lanes>(
             for (split, part) in splits.clone().zip(parts.chunks_exact_mut(call.part_len(tile))) {
                 let part = &mut Part::new(part, call.queries(tile));
                 split_part::<L>((call, tile, head), split, split + 1 < splits.end, scratch, part);
+                call.pool.give_way();
             }
         }
     });

@@ -62,6 +62,30 @@ pub struct MoeScratch {
     hidden: Tiles,
 }
 
+/// A part of a mixture's experts: some from the first to the last of their rows, and some rows of the one behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpertPart {
+    /// Experts that are done behind the part.
+    pub experts: Range<usize>,
+    /// Rows of the expert that the part begins with, `experts.start`, that have run before it.
+    pub begun: usize,
+    /// Rows of the expert `experts.end` that run too.
+    pub further: usize,
+}
+
+impl ExpertPart {
+    /// The experts that have rows in the part, if they have any at all.
+    pub fn touched(&self) -> Range<usize> {
+        self.experts.start..self.experts.end + usize::from(self.further > 0)
+    }
+}
+
+impl From<Range<usize>> for ExpertPart {
+    fn from(experts: Range<usize>) -> Self {
+        Self { experts, begun: 0, further: 0 }
+    }
+}
+
 /// Some rows of one expert.
 #[derive(Clone, Copy)]
 struct Segment {
@@ -126,23 +150,23 @@ pub fn moe_ffn(
     out: &mut [f32],
     scratch: &mut MoeScratch,
 ) {
-    moe_ffn_part_for(isa(), pool, experts, 0..experts.gate.len(), gate, x, routing, out, scratch);
+    moe_ffn_part_for(isa(), pool, experts, (0..experts.gate.len()).into(), gate, x, routing, out, scratch);
 }
 
-/// The part of [`moe_ffn`] that belongs to the experts `part`.
+/// The part of [`moe_ffn`] that belongs to some experts.
 ///
-/// `sums` holds the sums over the experts before `part` and then also over those of `part`; a part that begins
-/// with expert 0 overwrites it. Parts that follow each other from expert 0 to the last give the bits of one
-/// [`moe_ffn`], wherever they are cut.
+/// `sums` holds the sums over what is before `part` and then also over `part`; one that begins with the first row of
+/// expert 0 overwrites it. Parts that follow each other from expert 0 to the last give the bits of one [`moe_ffn`],
+/// wherever they are cut.
 ///
 /// # Panics
 ///
-/// As [`moe_ffn`], or if `part` is not a range of the experts.
+/// As [`moe_ffn`], or if `part` names an expert that does not exist.
 #[allow(clippy::too_many_arguments)] // Those of `moe_ffn`, and the part.
 pub fn moe_ffn_part(
     pool: &Pool,
     experts: &ExpertSet,
-    part: Range<usize>,
+    part: ExpertPart,
     gate: Gate,
     x: &Activations,
     routing: &Routing,
@@ -157,26 +181,27 @@ pub(crate) fn moe_ffn_part_for(
     isa: Isa,
     pool: &Pool,
     experts: &ExpertSet,
-    part: Range<usize>,
+    part: ExpertPart,
     gate: Gate,
     x: &Activations,
     routing: &Routing,
     sums: &mut [f32],
     scratch: &mut MoeScratch,
 ) {
-    let (dim, hidden) = check(experts, &part, x, routing, sums);
-    if part.start == 0 {
+    let touched = part.touched();
+    let (dim, hidden) = check(experts, &touched, x, routing, sums);
+    if part.experts.start == 0 && part.begun == 0 {
         sums.fill(0.0);
     }
-    if x.rows() == 0 || part.is_empty() {
+    if x.rows() == 0 || touched.is_empty() {
         return;
     }
-    scratch.bucket(routing, part);
+    scratch.bucket(routing, touched);
+    let mut next = scratch.cut(&part);
     let input_forms = experts.input_forms(isa);
     assert!(x.tiles.forms.hold(input_forms), "the rows are kept for other experts");
     let hidden_forms = Forms::read_by(isa, &experts.down);
     let layer = Layer { isa, pool, experts, gate, dim, hidden, input_forms, hidden_forms };
-    let mut next = Cursor::default();
     while scratch.take_segments(&mut next) {
         layer.gather(x, routing.top_k, scratch);
         layer.gate_and_up(scratch);
@@ -261,6 +286,19 @@ impl MoeScratch {
         // Each start has moved to the next one's place.
         self.starts.rotate_right(1);
         self.starts[0] = 0;
+    }
+
+    /// Leaves the rows of a part in the buckets of the experts that it touches; returns where it begins.
+    fn cut(&mut self, part: &ExpertPart) -> Cursor {
+        let last = self.starts.len() - 1;
+        let rows = self.starts[1] - self.starts[0];
+        let done = part.begun.min(rows);
+        if part.further > 0 {
+            // The last bucket may be the first one, too.
+            let before = if part.experts.is_empty() { done } else { 0 };
+            self.starts[last] = self.starts[last].min(self.starts[last - 1] + before + part.further);
+        }
+        if done == rows { Cursor { bucket: 1, done: 0 } } else { Cursor { bucket: 0, done } }
     }
 
     /// Fills `segments` with the next experts; false if there are none left.

@@ -37,7 +37,7 @@ fn run(isa: Isa, threads: usize, set: &ExpertSet, kind: Gate, x: &[f32], routing
     activations.load_on(isa, &pool, x, set.gate[0].cols());
     let mut out = vec![f32::NAN; activations.rows() * set.down[0].rows()];
     let mut scratch = MoeScratch::default();
-    let all = 0..set.gate.len();
+    let all = (0..set.gate.len()).into();
     moe_ffn_part_for(isa, &pool, set, all, kind, &activations, routing, &mut out, &mut scratch);
     out
 }
@@ -47,7 +47,7 @@ fn run_parts(
     isa: Isa,
     threads: usize,
     set: &ExpertSet,
-    parts: &[Range<usize>],
+    parts: &[ExpertPart],
     kind: Gate,
     x: &[f32],
     routing: &Routing,
@@ -125,6 +125,7 @@ proptest! {
         hidden in 1..4usize,
         odd in 0..31usize,
         cuts in prop::collection::vec(0..9usize, 0..4),
+        inside in 3..20usize,
         seed in 0..1000u32,
     ) {
         let dim = 256;
@@ -139,13 +140,30 @@ proptest! {
         let expected = naive(&set, kind, &x, &routing);
         let mut borders: Vec<usize> = cuts.into_iter().chain([0, experts]).map(|cut| cut.min(experts)).collect();
         borders.sort_unstable();
-        let parts: Vec<Range<usize>> = borders.windows(2).map(|pair| pair[0]..pair[1]).collect();
-        let single: Vec<Range<usize>> = (0..experts).map(|e| e..e + 1).collect();
+        let parts: Vec<ExpertPart> = borders.windows(2).map(|pair| (pair[0]..pair[1]).into()).collect();
+        let single: Vec<ExpertPart> = (0..experts).map(|e| (e..e + 1).into()).collect();
+        let of_each = |expert: usize| routing.ids.iter().filter(|id| **id as usize == expert).count();
+        // Each expert in parts of so many rows, and each with the first rows of the next one.
+        let slices = |expert: usize| {
+            let starts = (0..of_each(expert).max(1)).step_by(inside);
+            starts.map(move |begun| match begun + inside < of_each(expert) {
+                true => ExpertPart { experts: expert..expert, begun, further: inside },
+                false => ExpertPart { experts: expert..expert + 1, begun, further: 0 },
+            })
+        };
+        let sliced: Vec<ExpertPart> = (0..experts).flat_map(slices).collect();
+        let further = |expert: usize| if expert < experts { inside.min(of_each(expert).saturating_sub(1)) } else { 0 };
+        let overlap = |e: usize| ExpertPart {
+            experts: e..e + 1,
+            begun: if e > 0 { further(e) } else { 0 },
+            further: further(e + 1),
+        };
+        let overlapping: Vec<ExpertPart> = (0..experts).map(overlap).collect();
         for isa in Isa::available() {
             for threads in 1..=3 {
                 let got = run(isa, threads, &set, kind, &x, &routing);
                 prop_assert_eq!(&got, &expected, "{:?} {}", isa, threads);
-                for parts in [&parts, &single] {
+                for parts in [&parts, &single, &sliced, &overlapping].into_iter().take(if threads == 2 { 4 } else { 2 }) {
                     let got = run_parts(isa, threads, &set, parts, kind, &x, &routing);
                     prop_assert_eq!(&got, &expected, "{:?} {} {:?}", isa, threads, parts);
                 }
@@ -161,7 +179,11 @@ fn a_batch_larger_than_the_working_set_gives_the_same_bits() {
     let routing = routing(rows, experts, 2, 4);
     let x = noise(rows * dim, 8);
     let all = run(isa(), 2, &set, Gate::Silu, &x, &routing);
-    assert_eq!(run_parts(isa(), 2, &set, &[0..1, 1..3], Gate::Silu, &x, &routing), all);
+    assert_eq!(run_parts(isa(), 2, &set, &[(0..1).into(), (1..3).into()], Gate::Silu, &x, &routing), all);
+    // More rows than the working set has, of one expert and in two parts.
+    let later = ExpertPart { experts: 0..3, begun: 100, further: 0 };
+    let cut = [ExpertPart { experts: 0..0, begun: 0, further: 100 }, later];
+    assert_eq!(run_parts(isa(), 2, &set, &cut, Gate::Silu, &x, &routing), all);
     for row in [0, 1, 1023, 2048, 2499] {
         let one = Routing {
             top_k: 2,
@@ -202,5 +224,5 @@ fn rows_kept_for_quantised_experts_do_not_serve_float_experts() {
     x.append(&Pool::new(1), &noise(32, 1), 32);
     let routing = routing(1, 2, 1, 1);
     let mut scratch = MoeScratch::default();
-    moe_ffn_part(&Pool::new(1), &float, 0..1, Gate::Silu, &x, &routing, &mut [0.0; 32], &mut scratch);
+    moe_ffn_part(&Pool::new(1), &float, (0..1).into(), Gate::Silu, &x, &routing, &mut [0.0; 32], &mut scratch);
 }

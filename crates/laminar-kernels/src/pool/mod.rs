@@ -119,6 +119,12 @@ impl Pool {
         self.shared.way.give_at(moment);
     }
 
+    /// A task that takes milliseconds is between two of its parts: it lets others have its core where the pool's threads do so
+    /// between two tasks.
+    pub(crate) fn give_way(&self) {
+        self.shared.way.give();
+    }
+
     /// Calls `f(0)`, `f(1)`, ... `f(tasks - 1)`, each exactly once, in any order and on any of the threads.
     ///
     /// Returns when all are done. Called from inside a task, it runs everything on the calling thread.
