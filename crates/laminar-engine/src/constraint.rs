@@ -105,7 +105,7 @@ impl GrammarCompiler {
         let is_of_bytes = !parts.iter().any(may_name_tokens);
         let top = TopLevelGrammar { grammars: parts, max_tokens: None };
         let parser = self.factory.create_parser(top).map_err(|error| GrammarError(error.to_string()))?;
-        let mut parser = Parser::new(parser);
+        let mut parser = Parser::new(parser, matches!(grammar, Grammar::Regex(_)));
         let ahead = Ahead::of(&mut parser).map_err(GrammarError)?;
         let parser = Mutex::new(parser);
         let possible = is_of_bytes.then(|| possible(grammar, self.factory.tok_env().tok_trie())).flatten();

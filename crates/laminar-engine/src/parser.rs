@@ -27,6 +27,8 @@ const NO_MASK: &[u8] = b" ";
 pub(crate) struct Parser {
     parser: TokenParser,
     env: TokEnv,
+    /// Whether the bytes that look possible are possible.
+    is_plain: bool,
     /// Why nothing can be asked any more.
     failed: Option<String>,
 }
@@ -70,18 +72,20 @@ pub(crate) fn first_line(text: &str) -> String {
 }
 
 impl Parser {
-    /// A parser at the beginning of an answer.
-    pub fn new(mut parser: TokenParser) -> Self {
+    /// A parser at the beginning of an answer. Its grammar is plain if it is one regular expression: nothing in it is the meet of
+    /// two expressions or what another one does not match, so every way in leads somewhere.
+    pub fn new(mut parser: TokenParser, is_plain: bool) -> Self {
         if parser.is_fresh() {
             parser.start_without_prompt();
         }
         let env = parser.token_env.clone();
-        Self { parser, env, failed: None }
+        Self { parser, env, is_plain, failed: None }
     }
 
     /// A parser in the same place that shares nothing that changes.
     pub fn copy(&self) -> Self {
-        Self { parser: self.parser.deep_clone(), env: self.env.clone(), failed: self.failed.clone() }
+        let Self { parser, env, is_plain, failed } = self;
+        Self { parser: parser.deep_clone(), env: env.clone(), is_plain: *is_plain, failed: failed.clone() }
     }
 
     /// Tokens of the vocabulary.
@@ -198,6 +202,7 @@ impl Parser {
     /// # Errors
     /// The parser has failed.
     pub fn has_choice(&mut self) -> Result<bool, String> {
+        let is_plain = self.is_plain;
         self.ask(|parser, _| {
             if !parser.parser.currently_forced_bytes().is_empty() {
                 return Ok::<_, String>(false);
@@ -211,6 +216,9 @@ impl Parser {
                 let NextByte::SomeBytes2(bytes) = place.lexer_mut().next_byte(state) else {
                     return false;
                 };
+                if is_plain {
+                    return true;
+                }
                 place.trie_started("choice");
                 let both = bytes.iter().all(|byte| place.byte_allowed(*byte));
                 place.trie_finished();
@@ -272,9 +280,10 @@ fn first_of(
     mut ask: impl FnMut(u32, &[u8]) -> Option<Answer>,
 ) -> Option<u32> {
     let ends = trie.eos_tokens();
-    let mut refused = [u32::MAX; REMEMBERED];
-    let mut refused_bytes = [false; 256];
-    let mut asked = 0;
+    let mut refused = [0; REMEMBERED];
+    // A bit for each byte.
+    let mut refused_bytes = [0u64; 4];
+    let mut asked: usize = 0;
     for id in tokens {
         if ends.contains(&id) {
             if is_accepting {
@@ -288,7 +297,8 @@ fn first_of(
         let Some(first) = bytes.first() else {
             continue;
         };
-        if refused_bytes[usize::from(*first)] || refused.contains(&id) {
+        let (word, bit) = (usize::from(*first / 64), 1 << (*first % 64));
+        if refused_bytes[word] & bit != 0 || refused[..asked.min(REMEMBERED)].contains(&id) {
             continue;
         }
         if asked >= questions.asks {
@@ -296,10 +306,65 @@ fn first_of(
         }
         match ask(id, bytes)? {
             Answer::Allowed => return Some(id),
-            Answer::Refused => refused[asked % REMEMBERED] = id,
-            Answer::RefusedAtOnce => refused_bytes[usize::from(*first)] = true,
+            Answer::Refused => {}
+            Answer::RefusedAtOnce => refused_bytes[word] |= bit,
         }
+        refused[asked % REMEMBERED] = id;
         asked += 1;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::rng::Draws;
+    use crate::{Grammar, GrammarCompiler};
+    use laminar_model::checkpoint::Checkpoint;
+    use laminar_model::tokenizer::Tokenizer;
+    use serde_json::json;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    #[test]
+    fn nothing_is_forced_where_there_is_a_choice() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../laminar/assets/laminar-tiny.gguf");
+        let tokenizer = Arc::new(Tokenizer::from_checkpoint(&Checkpoint::open(Path::new(path)).unwrap()).unwrap());
+        let compiler = GrammarCompiler::new(&tokenizer).unwrap();
+        let regex = |text: &str| Grammar::Regex(text.into());
+        let grammars = [
+            regex("([A-Z][a-z]{2,9}( [a-z]{1,12}){2,9}[.!?] ){40}"),
+            regex("(?i:once|one|twice) (and|all|any|an old) ([a-c]|[b-d]x|é|ê){3,40} the end"),
+            regex("((ab|a[bc]d?)*|(xyz){2,4}|[^a-z]{3}){1,9}\\.{3}"),
+            regex("\\w{2,5}(-\\d{2}){4,9}(T[0-9:]{8}(Z|\\+00)?)?"),
+            Grammar::Json(
+                json!({"type": "object", "additionalProperties": {"type": "string", "pattern": "^(ab|ac)+$"},
+                "properties": {"abc": {"type": "integer"}, "abd": {"enum": ["x", "xy", "z"]}}}),
+            ),
+            Grammar::Lark("start: WORD\nWORD: /[a-z]+/ & /b.*/ & ~/bb?/".into()),
+        ];
+        let (mut choices, mut forces) = (0, 0);
+        for grammar in grammars {
+            let constraint = compiler.compile(&grammar).unwrap();
+            for seed in 0..20 {
+                let mut draws = Draws::new(Some(seed));
+                let (mut parser, _) = constraint.begin();
+                for _ in 0..60 {
+                    let has_choice = parser.has_choice().unwrap();
+                    let forced = parser.force().unwrap();
+                    assert!(!has_choice || forced.is_empty(), "{grammar:?} forces {forced:?}");
+                    choices += usize::from(has_choice);
+                    forces += usize::from(!forced.is_empty());
+                    if parser.is_stopped() {
+                        break;
+                    }
+                    let allowed: Vec<u32> = parser.mask().unwrap().iter().collect();
+                    parser.consume(allowed[(draws.uniform() * allowed.len() as f64) as usize]).unwrap();
+                    if parser.is_stopped() {
+                        break;
+                    }
+                }
+            }
+        }
+        assert!(choices > 500 && forces > 100, "{choices} choices, {forces} forced");
+    }
 }

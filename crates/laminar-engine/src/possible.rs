@@ -9,14 +9,11 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 
 use crate::Grammar;
 
-/// If more than so many in so many tokens are possible, it is not worth while to look.
-const MOST: (usize, usize) = (15, 16);
-
 /// Bytes, each possible or not.
 struct Bytes([bool; 256]);
 
-/// The tokens that answers to a grammar may have, and those that end a text; none where nothing is known or it says little. A
-/// token is allowed for its bytes alone.
+/// The tokens that answers to a grammar may have, and those that end a text; none where nothing is known. A token is allowed for
+/// its bytes alone. Be they few that are impossible: a model may well want one of them above all others.
 pub(crate) fn possible(grammar: &Grammar, trie: &TokTrie) -> Option<SimpleVob> {
     let bytes = bytes(grammar)?;
     let mut tokens = trie.alloc_token_set();
@@ -27,8 +24,7 @@ pub(crate) fn possible(grammar: &Grammar, trie: &TokTrie) -> Option<SimpleVob> {
         }
     }
     trie.eos_tokens().iter().for_each(|id| tokens.allow_token(*id));
-    let (most, of) = MOST;
-    (tokens.num_set() * of <= trie.vocab_size() * most).then_some(tokens)
+    (tokens.num_set() < trie.vocab_size()).then_some(tokens)
 }
 
 /// The bytes that answers may have, or more; none where that is not known.
