@@ -9,8 +9,8 @@
 //! The masks depend on the grammar and the tokens so far alone, and every limit of the parser behind them counts work, not
 //! time, so a constrained answer depends on its request alone as any other does.
 //!
-//! The parser is that of the `llguidance` crate; nothing outside this file, its runtime half and the vocabulary it is shown
-//! knows it.
+//! The parser is that of the `llguidance` crate; nothing outside this file, what it makes of grammars beforehand, the parser of an
+//! answer and the vocabulary it is shown knows it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,12 +18,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use laminar_model::tokenizer::Tokenizer;
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use llguidance::toktrie::{SimpleVob, TokEnv};
-use llguidance::{ParserFactory, regex_to_lark};
+use llguidance::{ParserFactory, TokenParser, regex_to_lark};
 use serde_json::{Value, json};
 
 use crate::guide::Ahead;
 use crate::parser::Parser;
 use crate::possible::possible;
+use crate::repeats::as_rule;
 use crate::schema::{narrow_formats, unsupported};
 use crate::spelling::Spelling;
 
@@ -89,6 +90,11 @@ impl GrammarCompiler {
         Ok(Self { factory })
     }
 
+    fn parser(&self, grammars: Vec<GrammarWithLexer>) -> Result<TokenParser, GrammarError> {
+        let top = TopLevelGrammar { grammars, max_tokens: None };
+        self.factory.create_parser(top).map_err(|error| GrammarError(error.to_string()))
+    }
+
     /// Compiles a grammar and computes its first mask.
     ///
     /// # Errors
@@ -103,8 +109,12 @@ impl GrammarCompiler {
         }
         let ends_when_complete = !parts.iter().any(may_end_a_rule);
         let is_of_bytes = !parts.iter().any(may_name_tokens);
-        let top = TopLevelGrammar { grammars: parts, max_tokens: None };
-        let parser = self.factory.create_parser(top).map_err(|error| GrammarError(error.to_string()))?;
+        // What the parser makes of a rule instead is the same; if it makes nothing of it, it is asked for the expression.
+        let counted = match grammar {
+            Grammar::Regex(regex) => as_rule(regex).and_then(|rule| self.parser(vec![lark(rule)]).ok()),
+            _ => None,
+        };
+        let parser = counted.map_or_else(|| self.parser(parts), Ok)?;
         let mut parser = Parser::new(parser, matches!(grammar, Grammar::Regex(_)));
         let ahead = Ahead::of(&mut parser).map_err(GrammarError)?;
         let parser = Mutex::new(parser);
@@ -113,9 +123,12 @@ impl GrammarCompiler {
     }
 }
 
+fn lark(text: String) -> GrammarWithLexer {
+    GrammarWithLexer { lark_grammar: Some(text), ..GrammarWithLexer::default() }
+}
+
 /// Appends the grammar, under a name if it has one, and then those nested in it.
 fn lower(grammar: &Grammar, name: Option<&str>, parts: &mut Vec<GrammarWithLexer>) -> Result<(), GrammarError> {
-    let lark = |text: String| GrammarWithLexer { lark_grammar: Some(text), ..GrammarWithLexer::default() };
     let part = match grammar {
         Grammar::Json(schema) => {
             GrammarWithLexer { json_schema: Some(with_whitespace(schema)?), ..GrammarWithLexer::default() }

@@ -67,6 +67,7 @@ mod pooling;
 mod possible;
 mod prior;
 mod ranking;
+mod repeats;
 mod request;
 mod rng;
 mod sampler;

@@ -333,6 +333,7 @@ mod tests {
         let regex = |text: &str| Grammar::Regex(text.into());
         let grammars = [
             regex("([A-Z][a-z]{2,9}( [a-z]{1,12}){2,9}[.!?] ){40}"),
+            regex("([a-c]{1,3}(ab|ac)*;(x|yz)){4,60}"),
             regex("(?i:once|one|twice) (and|all|any|an old) ([a-c]|[b-d]x|é|ê){3,40} the end"),
             regex("((ab|a[bc]d?)*|(xyz){2,4}|[^a-z]{3}){1,9}\\.{3}"),
             regex("\\w{2,5}(-\\d{2}){4,9}(T[0-9:]{8}(Z|\\+00)?)?"),
