@@ -16,7 +16,11 @@ pub(crate) fn choose(
 ) -> Result<u32, String> {
     let mut row = sampler.row(logits);
     if let Next::Open = guide.next(masks)? {
-        if let Some(id) = row.likely().and_then(|tokens| guide.first_allowed(tokens)) {
+        let found = row.likely(guide.possible()).and_then(|tokens| {
+            let worth = tokens.worth();
+            guide.first_allowed(tokens, worth)
+        });
+        if let Some(id) = found {
             return Ok(row.take(id));
         }
         guide.compute()?;
@@ -91,15 +95,17 @@ mod tests {
 
     /// The answer of the parser alone: the mask of every token, and of those allowed the largest logit, the lowest id first.
     fn by_masks(constraint: &Constraint, rows: &Rows) -> Vec<u32> {
-        let (mut matcher, ahead) = constraint.begin();
+        let (mut parser, ahead) = constraint.begin();
         let mut ids = ahead.forced;
-        while ids.len() < TOKENS && !matcher.is_stopped() {
-            let mask = matcher.compute_mask().unwrap();
+        while ids.len() < TOKENS && !parser.is_stopped() {
+            let mask = parser.mask().unwrap();
+            let is_possible = |id| constraint.possible().is_none_or(|possible| possible.is_allowed(id));
+            assert!(mask.iter().all(is_possible), "a mask allows what is not possible");
             let logits = rows.row(ids.len());
             let allowed = (0..rows.vocab as u32).filter(|id| mask.is_allowed(*id));
             let better = |best: u32, id: u32| if logits[id as usize] > logits[best as usize] { id } else { best };
             let id = allowed.reduce(better).unwrap();
-            matcher.consume_token(id).unwrap();
+            parser.consume(id).unwrap();
             ids.push(id);
         }
         ids
@@ -160,11 +166,13 @@ mod tests {
     fn tokens_that_are_drawn_have_the_probabilities_that_masks_give_them() {
         let tokenizer = tokenizer();
         let constraint =
-            GrammarCompiler::new(&tokenizer).unwrap().compile(&Grammar::Regex("[a-z ]{70,80}".into())).unwrap();
-        let (mut matcher, _) = constraint.begin();
-        let mask = matcher.compute_mask().unwrap();
-        let (allowed, refused): (Vec<u32>, Vec<u32>) =
-            (500..tokenizer.vocab_size() as u32).partition(|id| mask.is_allowed(*id));
+            GrammarCompiler::new(&tokenizer).unwrap().compile(&Grammar::Regex("[a-z]{3}[a-z ]{70,80}".into())).unwrap();
+        let (mut parser, _) = constraint.begin();
+        let mask = parser.mask().unwrap();
+        let possible = constraint.possible().unwrap();
+        let (allowed, refused): (Vec<u32>, Vec<u32>) = (500..tokenizer.vocab_size() as u32)
+            .filter(|id| possible.is_allowed(*id))
+            .partition(|id| mask.is_allowed(*id));
         for (weight_refused, masks_expected) in [(1.0f32, false), (1000.0, true)] {
             let mut logits = vec![-50.0; tokenizer.vocab_size()];
             let weights = [(allowed[0], 1.0f32), (allowed[1], 2.0), (allowed[2], 5.0)];

@@ -9,19 +9,22 @@
 //! The masks depend on the grammar and the tokens so far alone, and every limit of the parser behind them counts work, not
 //! time, so a constrained answer depends on its request alone as any other does.
 //!
-//! The parser is that of the `llguidance` crate; nothing outside this file, its runtime half and the vocabulary it is shown
-//! knows it.
+//! The parser is that of the `llguidance` crate; nothing outside this file, what it makes of grammars beforehand, the parser of an
+//! answer and the vocabulary it is shown knows it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use laminar_model::tokenizer::Tokenizer;
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
-use llguidance::toktrie::TokEnv;
-use llguidance::{Matcher, ParserFactory, regex_to_lark};
+use llguidance::toktrie::{SimpleVob, TokEnv};
+use llguidance::{ParserFactory, TokenParser, regex_to_lark};
 use serde_json::{Value, json};
 
 use crate::guide::Ahead;
+use crate::parser::Parser;
+use crate::possible::possible;
+use crate::repeats::as_rule;
 use crate::schema::{narrow_formats, unsupported};
 use crate::spelling::Spelling;
 
@@ -87,6 +90,11 @@ impl GrammarCompiler {
         Ok(Self { factory })
     }
 
+    fn parser(&self, grammars: Vec<GrammarWithLexer>) -> Result<TokenParser, GrammarError> {
+        let top = TopLevelGrammar { grammars, max_tokens: None };
+        self.factory.create_parser(top).map_err(|error| GrammarError(error.to_string()))
+    }
+
     /// Compiles a grammar and computes its first mask.
     ///
     /// # Errors
@@ -101,23 +109,26 @@ impl GrammarCompiler {
         }
         let ends_when_complete = !parts.iter().any(may_end_a_rule);
         let is_of_bytes = !parts.iter().any(may_name_tokens);
-        let top = TopLevelGrammar { grammars: parts, max_tokens: None };
-        let parser = self.factory.create_parser(top);
-        let mut matcher = Matcher::new(parser);
-        match matcher.get_error() {
-            Some(error) => Err(GrammarError(error)),
-            None => {
-                let ahead = Ahead::of(&mut matcher).map_err(GrammarError)?;
-                let matcher = Mutex::new(matcher);
-                Ok(Constraint(Arc::new(Compiled { matcher, ahead, ends_when_complete, is_of_bytes })))
-            }
-        }
+        // What the parser makes of a rule instead is the same; if it makes nothing of it, it is asked for the expression.
+        let counted = match grammar {
+            Grammar::Regex(regex) => as_rule(regex).and_then(|rule| self.parser(vec![lark(rule)]).ok()),
+            _ => None,
+        };
+        let parser = counted.map_or_else(|| self.parser(parts), Ok)?;
+        let mut parser = Parser::new(parser, matches!(grammar, Grammar::Regex(_)));
+        let ahead = Ahead::of(&mut parser).map_err(GrammarError)?;
+        let parser = Mutex::new(parser);
+        let possible = is_of_bytes.then(|| possible(grammar, self.factory.tok_env().tok_trie())).flatten();
+        Ok(Constraint(Arc::new(Compiled { parser, ahead, ends_when_complete, is_of_bytes, possible })))
     }
+}
+
+fn lark(text: String) -> GrammarWithLexer {
+    GrammarWithLexer { lark_grammar: Some(text), ..GrammarWithLexer::default() }
 }
 
 /// Appends the grammar, under a name if it has one, and then those nested in it.
 fn lower(grammar: &Grammar, name: Option<&str>, parts: &mut Vec<GrammarWithLexer>) -> Result<(), GrammarError> {
-    let lark = |text: String| GrammarWithLexer { lark_grammar: Some(text), ..GrammarWithLexer::default() };
     let part = match grammar {
         Grammar::Json(schema) => {
             GrammarWithLexer { json_schema: Some(with_whitespace(schema)?), ..GrammarWithLexer::default() }
@@ -173,30 +184,28 @@ fn may_name_tokens(part: &GrammarWithLexer) -> bool {
     part.lark_grammar.as_deref().unwrap_or_default().contains('<')
 }
 
-pub(crate) fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
-}
-
 /// A compiled grammar; clones share it.
 #[derive(Clone)]
 pub struct Constraint(Arc<Compiled>);
 
 struct Compiled {
-    matcher: Mutex<Matcher>,
+    parser: Mutex<Parser>,
     /// How an answer begins.
     ahead: Ahead,
     /// Whether a token that ends the text may come where the answer is complete and nowhere else.
     ends_when_complete: bool,
     /// Whether a token is allowed for its bytes alone.
     is_of_bytes: bool,
+    /// Tokens that answers may have, if all others are known to be refused everywhere.
+    possible: Option<SimpleVob>,
 }
 
 impl Constraint {
     /// A parser of its own for one answer, and how the answer begins.
-    pub(crate) fn begin(&self) -> (Matcher, Ahead) {
-        let matcher = self.0.matcher.lock().unwrap_or_else(PoisonError::into_inner);
-        // A shallow clone would share caches whose limits another answer could use up.
-        (matcher.deep_clone(), self.0.ahead.clone())
+    pub(crate) fn begin(&self) -> (Parser, Ahead) {
+        // A copy that is not deep would share caches whose limits another answer could use up.
+        let parser = self.0.parser.lock().unwrap_or_else(PoisonError::into_inner).copy();
+        (parser, self.0.ahead.clone())
     }
 
     /// Whether a token that ends the text may come where the answer is complete and nowhere else.
@@ -207,6 +216,11 @@ impl Constraint {
     /// Whether a token is allowed for its bytes alone.
     pub(crate) fn is_of_bytes(&self) -> bool {
         self.0.is_of_bytes
+    }
+
+    /// Tokens that answers may have, if all others are known to be refused everywhere.
+    pub(crate) fn possible(&self) -> Option<&SimpleVob> {
+        self.0.possible.as_ref()
     }
 }
 

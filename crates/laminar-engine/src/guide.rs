@@ -6,17 +6,18 @@
 //!
 //! A greedy choice is the first of the tokens, in falling order, that the grammar allows, and asking for one token costs a
 //! hundredth of asking for all, or less. As long as there are few to ask for, masks are not computed. A token that is drawn is
-//! asked for likewise where masks allow many tokens and take long. A mask now and then is computed in any case, since the
-//! parser's allowance for work is renewed by masks alone.
+//! asked for likewise where masks allow many tokens and take long. The parser's allowance for work, which masks renew, is then
+//! renewed now and then without one.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
 
-use crate::constraint::{Constraint, first_line};
+use crate::constraint::Constraint;
+use crate::parser::{Parser, Questions};
+use crate::sampler::allows;
 
 /// Most threads that compute masks. A mask takes microseconds and a step milliseconds.
 const MAX_THREADS: usize = 8;
@@ -35,40 +36,36 @@ const MOST_LOOKS: usize = 2048;
 const WIDE: usize = 8;
 const LONG: usize = 2;
 /// Masks that do not, one after the other, before the next one is expected not to.
-const DEAR: u8 = 2;
+const DEAR: u8 = 6;
 
-/// Tokens without a mask at first, and at most.
-const FIRST_UNMASKED: usize = 8;
-const MOST_UNMASKED: usize = 64;
-/// Work on the way from one mask to the next with which the next way may be longer: a tenth of the parser's allowance.
+/// Tokens on one allowance for work, at most. At first it is one.
+const MOST_UNRENEWED: usize = 64;
+/// Work on an allowance with which the next one may be for more tokens: a tenth of it.
 const LITTLE_WORK: u64 = 20_000;
 
 /// The parser of one answer.
 pub(crate) struct Guide {
+    constraint: Constraint,
     state: State,
     /// Tokens that the grammar forces next, in their order.
     forced: VecDeque<u32>,
     /// Whether the answer is complete behind them.
     ends: bool,
-    /// Whether tokens that end the text may come where the answer is complete and nowhere else.
-    ends_when_complete: bool,
-    /// Whether tokens of the same beginning are refused together.
-    by_bytes: bool,
-    /// Most tokens to ask for one by one, and to look at.
-    asks: usize,
+    /// Most tokens to look at, and how those are asked for that are worth it.
     looks: usize,
+    questions: Questions,
     /// Masks for which it is believed that they allow many tokens and take long: those that follow one that did.
     dear: u8,
-    /// Tokens since the newest mask, and after how many there is one in any case.
-    unmasked: usize,
-    most_unmasked: usize,
+    /// Tokens since the parser's allowance for work was renewed, and after how many it is renewed.
+    unrenewed: usize,
+    most_unrenewed: usize,
 }
 
 enum State {
     /// The mask of the token behind the forced ones is known.
-    Ready(Box<Matcher>, SimpleVob),
+    Ready(Box<Parser>, SimpleVob),
     /// It may not be needed.
-    Open(Box<Matcher>),
+    Open(Box<Parser>),
     /// It is being computed.
     Pending(Receiver<Told>),
     /// No such token comes, or the parser has failed.
@@ -89,7 +86,7 @@ enum Told {
     /// The tokens that are forced, and whether the answer is complete behind them; then nothing else is told.
     Forced(Vec<u32>, bool),
     /// What may come behind them.
-    Mask(Box<Matcher>, SimpleVob),
+    Mask(Box<Parser>, SimpleVob),
     Failed(String),
 }
 
@@ -129,50 +126,34 @@ impl Ahead {
     ///
     /// # Errors
     /// The parser has reached one of its limits.
-    pub fn of(matcher: &mut Matcher) -> Result<Self, String> {
-        let forced = force(matcher)?;
-        let mask = (!matcher.is_stopped()).then(|| mask(matcher)).transpose()?;
+    pub fn of(parser: &mut Parser) -> Result<Self, String> {
+        let forced = parser.force()?;
+        let mask = (!parser.is_stopped()).then(|| parser.mask()).transpose()?;
         Ok(Self { forced, mask })
     }
-}
-
-/// Takes a parser past the tokens that it forces, until it forces none: then a mask allows what is allowed token by token.
-fn force(matcher: &mut Matcher) -> Result<Vec<u32>, String> {
-    let mut forced = Vec::new();
-    while !matcher.is_stopped() {
-        let more = matcher.compute_ff_tokens();
-        if more.is_empty() {
-            break;
-        }
-        matcher.consume_tokens(&more).map_err(|error| first_line(&error.to_string()))?;
-        forced.extend(more);
-    }
-    Ok(forced)
-}
-
-fn mask(matcher: &mut Matcher) -> Result<SimpleVob, String> {
-    matcher.compute_mask().map_err(|error| first_line(&error.to_string()))
 }
 
 impl Guide {
     /// A parser at the beginning of an answer.
     pub fn new(constraint: &Constraint) -> Self {
-        let (matcher, Ahead { forced, mask }) = constraint.begin();
-        let vocab = matcher.tok_env().map_or(0, |env| env.tok_trie().vocab_size());
-        let asks = (vocab / SHARE).clamp(FEWEST, MOST);
+        let (parser, Ahead { forced, mask }) = constraint.begin();
+        let asks = (parser.vocab_size() / SHARE).clamp(FEWEST, MOST);
         let ends = mask.is_none();
-        let state = mask.map_or(State::Over, |mask| State::Ready(Box::new(matcher), mask));
+        let state = mask.map_or(State::Over, |mask| State::Ready(Box::new(parser), mask));
         Self {
+            constraint: constraint.clone(),
             state,
             forced: forced.into(),
             ends,
-            ends_when_complete: constraint.ends_when_complete(),
-            by_bytes: constraint.is_of_bytes(),
-            asks,
             looks: (asks * LOOKS).min(MOST_LOOKS),
+            questions: Questions {
+                asks,
+                by_bytes: constraint.is_of_bytes(),
+                ends_when_complete: constraint.ends_when_complete(),
+            },
             dear: 0,
-            unmasked: 0,
-            most_unmasked: FIRST_UNMASKED,
+            unrenewed: 0,
+            most_unrenewed: 1,
         }
     }
 
@@ -195,49 +176,21 @@ impl Guide {
         }
     }
 
-    /// The first of these tokens that may come next, where no mask is known; none where that would take longer than a mask.
-    pub fn first_allowed(&mut self, tokens: impl Iterator<Item = u32>) -> Option<u32> {
-        let State::Open(matcher) = &mut self.state else {
+    /// The first of these tokens that may come next, where no mask is known; none where it would take more than `worth`
+    /// questions or longer than a mask.
+    pub fn first_allowed(&mut self, tokens: impl Iterator<Item = u32>, worth: usize) -> Option<u32> {
+        let State::Open(parser) = &mut self.state else {
             return None;
         };
-        let env = matcher.tok_env().ok()?;
-        let trie = env.tok_trie();
-        let ends = trie.eos_tokens();
-        // Whether tokens that begin with a byte are refused for it, as far as that is known.
-        let mut refused = [None; 256];
-        let mut asked = 0;
-        for id in tokens.take(self.looks) {
-            if ends.contains(&id) {
-                if matcher.is_accepting().ok()? {
-                    return Some(id);
-                } else if !self.ends_when_complete {
-                    return None;
-                }
-                continue;
-            }
-            let Some(first) = trie.token(id).first() else {
-                continue;
-            };
-            let first = self.by_bytes.then_some(usize::from(*first));
-            if first.is_some_and(|byte| refused[byte] == Some(true)) {
-                continue;
-            }
-            if asked >= self.asks {
-                return None;
-            }
-            asked += 1;
-            if matcher.validate_tokens(&[id]).ok()? == 1 {
-                return Some(id);
-            }
-            if let Some(byte) = first.filter(|byte| refused[*byte].is_none()) {
-                let alone = trie.token_id(&[byte as u8]);
-                refused[byte] = match alone {
-                    Some(alone) if alone != id => Some(matcher.validate_tokens(&[alone]).ok()? == 0),
-                    alone => Some(alone.is_some()),
-                };
-            }
-        }
-        None
+        let possible = self.constraint.possible();
+        let tokens = tokens.take(self.looks).filter(|id| possible.is_none_or(|possible| allows(possible, *id)));
+        let asks = self.questions.asks.min(worth);
+        parser.first_allowed(tokens, Questions { asks, ..self.questions })
+    }
+
+    /// Tokens that answers may have, if all others are known to be refused everywhere.
+    pub fn possible(&self) -> Option<&SimpleVob> {
+        self.constraint.possible()
     }
 
     /// Whether no mask is known.
@@ -249,8 +202,8 @@ impl Guide {
     /// Leaves it to be found out what may come next.
     #[cfg(test)]
     pub fn forget_mask(&mut self) {
-        if let State::Ready(matcher, _) = std::mem::replace(&mut self.state, State::Over) {
-            self.state = State::Open(matcher);
+        if let State::Ready(parser, _) = std::mem::replace(&mut self.state, State::Over) {
+            self.state = State::Open(parser);
         }
     }
 
@@ -259,28 +212,29 @@ impl Guide {
     /// # Errors
     /// The parser has reached one of its limits.
     pub fn compute(&mut self) -> Result<(), String> {
-        if let State::Open(mut matcher) = std::mem::replace(&mut self.state, State::Over) {
-            // One that is remembered would not renew the allowance for work.
-            matcher.invalidate_bias_cache();
-            let mask = mask(&mut matcher)?;
-            self.is_masked(matcher, mask);
+        if let State::Open(mut parser) = std::mem::replace(&mut self.state, State::Over) {
+            parser.forget_mask();
+            let mask = parser.mask()?;
+            self.is_masked(parser, mask);
         }
         Ok(())
     }
 
-    /// A mask has come, and the work between two masks has shown itself.
-    fn is_masked(&mut self, matcher: Box<Matcher>, mask: SimpleVob) {
-        let stats = matcher.last_step_stats();
-        let work = stats.as_ref().map_or(u64::MAX, |stats| stats.lexer_cost);
-        let walked = stats.map_or(0, |stats| stats.trie_nodes_walked);
-        let is_dear = walked * LONG >= mask.len() && mask.num_set() * WIDE >= mask.len();
+    /// A mask has come, and the work since the one before has shown itself.
+    fn is_masked(&mut self, parser: Box<Parser>, mask: SimpleVob) {
+        let is_dear = parser.walked() * LONG >= mask.len() && mask.num_set() * WIDE >= mask.len();
         self.dear = if is_dear { DEAR } else { self.dear.saturating_sub(1) };
-        self.most_unmasked = match work <= LITTLE_WORK {
-            true => (self.most_unmasked * 2).min(MOST_UNMASKED),
-            false => (self.most_unmasked / 2).max(1),
+        self.is_renewed(parser.work_of_mask());
+        self.state = State::Ready(parser, mask);
+    }
+
+    /// The allowance for work has been renewed after so much of it.
+    fn is_renewed(&mut self, work: u64) {
+        self.most_unrenewed = match work <= LITTLE_WORK {
+            true => (self.most_unrenewed * 2).min(MOST_UNRENEWED),
+            false => (self.most_unrenewed / 2).max(1),
         };
-        self.unmasked = 0;
-        self.state = State::Ready(matcher, mask);
+        self.unrenewed = 0;
     }
 
     /// The token that must come next, if there is but one and that is known already.
@@ -301,7 +255,7 @@ impl Guide {
                 self.forced.extend(forced);
                 self.ends = ends;
             }
-            Told::Mask(matcher, mask) => self.is_masked(matcher, mask),
+            Told::Mask(parser, mask) => self.is_masked(parser, mask),
             Told::Failed(error) => {
                 self.state = State::Over;
                 return Err(error);
@@ -329,34 +283,38 @@ impl Guide {
             }
             return Ok(if self.ends && self.forced.is_empty() { Advance::Complete } else { Advance::Open });
         }
-        let (State::Ready(mut matcher, _) | State::Open(mut matcher)) = std::mem::replace(&mut self.state, State::Over)
+        let (State::Ready(mut parser, _) | State::Open(mut parser)) = std::mem::replace(&mut self.state, State::Over)
         else {
             return Err("a token came before its mask".to_owned());
         };
-        matcher.consume_token(id).map_err(|error| first_line(&error.to_string()))?;
-        if matcher.is_stopped() {
+        parser.consume(id)?;
+        if parser.is_stopped() {
             return Ok(Advance::Complete);
         }
-        if self.wants_mask(hint) || self.unmasked >= self.most_unmasked {
-            if self.unmasked > 0 {
-                // One that is remembered would not renew the allowance for work.
-                matcher.invalidate_bias_cache();
+        if self.wants_mask(hint) {
+            if self.unrenewed > 0 {
+                parser.forget_mask();
             }
-            self.state = State::Pending(masks.compute(matcher));
+            self.state = State::Pending(masks.compute(parser));
             return Ok(Advance::Open);
         }
+        self.unrenewed += 1;
+        if self.unrenewed >= self.most_unrenewed {
+            self.is_renewed(parser.renew()?);
+        }
         // What is forced is found at once: it takes less than telling it to another thread.
-        self.unmasked += 1;
-        self.forced.extend(force(&mut matcher)?);
-        self.ends = matcher.is_stopped();
-        self.state = if self.ends { State::Over } else { State::Open(matcher) };
+        if !parser.has_choice()? {
+            self.forced.extend(parser.force()?);
+        }
+        self.ends = parser.is_stopped();
+        self.state = if self.ends { State::Over } else { State::Open(parser) };
         Ok(Advance::Open)
     }
 }
 
 /// A parser behind the token chosen, and who waits for what it finds.
 struct Job {
-    matcher: Box<Matcher>,
+    parser: Box<Parser>,
     reply: Sender<Told>,
 }
 
@@ -417,9 +375,9 @@ impl MaskThreads {
         self.queue = Some(queue);
     }
 
-    fn compute(&self, matcher: Box<Matcher>) -> Receiver<Told> {
+    fn compute(&self, parser: Box<Parser>) -> Receiver<Told> {
         let (reply, told) = channel();
-        let job = Job { matcher, reply };
+        let job = Job { parser, reply };
         match &self.queue {
             Some(queue) => {
                 queue.lock().waiting.push_back(job);
@@ -458,15 +416,15 @@ impl Drop for MaskThreads {
 
 /// Finds out what comes next. Whoever asked may have gone meanwhile.
 fn run(job: Job) {
-    let Job { mut matcher, reply } = job;
-    let told = force(&mut matcher).and_then(|forced| {
-        let ends = matcher.is_stopped();
+    let Job { mut parser, reply } = job;
+    let told = parser.force().and_then(|forced| {
+        let ends = parser.is_stopped();
         let _ = reply.send(Told::Forced(forced, ends));
         if ends {
             return Ok(None);
         }
-        let mask = mask(&mut matcher)?;
-        Ok(Some(Told::Mask(matcher, mask)))
+        let mask = parser.mask()?;
+        Ok(Some(Told::Mask(parser, mask)))
     });
     let _ = match told {
         Ok(None) => return,

@@ -6,6 +6,8 @@
 
 /// Logits of a block.
 const BLOCK: usize = 128;
+/// Logits that are compared at once.
+const LANES: usize = 32;
 
 /// The buffer of a ranking, kept between rows.
 #[derive(Debug, Default)]
@@ -18,7 +20,7 @@ pub(crate) struct Ranking {
 pub(crate) struct Falling<'a> {
     logits: &'a [f32],
     peaks: &'a mut [f32],
-    /// The logit and the id of the newest token given.
+    /// The logit and the id of the newest token given, whose block has not been looked at again.
     given: Option<(f32, usize)>,
 }
 
@@ -31,15 +33,31 @@ impl Ranking {
     }
 }
 
+impl Falling<'_> {
+    /// Looks at the newest token's block again. Nobody may ask for a token behind it, so this is left until somebody does.
+    fn look_again(&mut self) -> Option<()> {
+        if let Some((peak, id)) = self.given {
+            let place = id / BLOCK;
+            let block = self.logits.chunks(BLOCK).nth(place)?;
+            self.peaks[place] = match position(&block[id % BLOCK + 1..], peak) {
+                Some(_) => peak,
+                None => largest_below(block, peak),
+            };
+        }
+        Some(())
+    }
+}
+
 impl Iterator for Falling<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
+        self.look_again()?;
         let peak = largest(self.peaks);
         if peak == f32::NEG_INFINITY {
             return None;
         }
-        let place = self.peaks.iter().position(|other| *other == peak)?;
+        let place = position(self.peaks, peak)?;
         let first = place * BLOCK;
         let block = self.logits.chunks(BLOCK).nth(place)?;
         // Of equal logits those up to the newest one given have been given.
@@ -47,28 +65,53 @@ impl Iterator for Falling<'_> {
             Some((logit, id)) if logit == peak => (id + 1).saturating_sub(first),
             _ => 0,
         };
-        let id = first + from + block[from..].iter().position(|logit| *logit == peak)?;
-        let below = |logit: &f32| if *logit < peak { *logit } else { f32::NEG_INFINITY };
-        self.peaks[place] = match block[id + 1 - first..].contains(&peak) {
-            true => peak,
-            false => block.iter().map(below).fold(f32::NEG_INFINITY, f32::max),
-        };
+        let id = first + from + position(&block[from..], peak)?;
         self.given = Some((peak, id));
         Some(id as u32)
     }
 }
 
+/// Where a logit is first.
+fn position(logits: &[f32], wanted: f32) -> Option<usize> {
+    // Whether it is among so many is found out for all at once.
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let found = chunks.iter().position(|chunk| chunk.iter().fold(false, |found, logit| found | (*logit == wanted)));
+    let (first, among) = match found {
+        Some(number) => (number * LANES, chunks[number].as_slice()),
+        None => (chunks.len() * LANES, rest),
+    };
+    Some(first + among.iter().position(|logit| *logit == wanted)?)
+}
+
 /// The largest of some logits.
 pub(crate) fn largest(logits: &[f32]) -> f32 {
+    // Infinity is below no logit, so none is left out.
+    largest_below(logits, f32::INFINITY)
+}
+
+/// The largest of some logits that are less than `end`; negative infinity if there is none.
+fn largest_below(logits: &[f32], end: f32) -> f32 {
     // In lanes, which compilers turn into vectors.
-    let mut lanes = [f32::NEG_INFINITY; 32];
-    let (chunks, rest) = logits.as_chunks::<32>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = logits.as_chunks::<LANES>();
     for chunk in chunks {
         for (lane, logit) in lanes.iter_mut().zip(chunk) {
-            *lane = if *logit > *lane { *logit } else { *lane };
+            *lane = if *logit > *lane && *logit < end { *logit } else { *lane };
         }
     }
-    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    for (lane, logit) in lanes.iter_mut().zip(rest) {
+        *lane = if *logit > *lane && *logit < end { *logit } else { *lane };
+    }
+    // In halves: one after the other, each would wait for the one before.
+    let mut left = LANES;
+    while left > 1 {
+        left /= 2;
+        let (low, high) = lanes.split_at_mut(left);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low = if *high > *low { *high } else { *low };
+        }
+    }
+    lanes[0]
 }
 
 /// The first logit that is no finite number.

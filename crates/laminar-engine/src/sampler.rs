@@ -16,8 +16,10 @@ use llguidance::toktrie::SimpleVob;
 /// Candidates that are sorted at first when the cuts do not say how many they need.
 const FIRST_SORTED: usize = 256;
 
-/// Draws from all tokens before one from those that a mask allows.
-const DRAWN: usize = 8;
+/// Draws from all tokens before one from those that a mask allows, and how many of the tokens drawn are asked for: a draw takes
+/// less than a question, and most tokens that are not asked for begin like one that was refused.
+const DRAWN: usize = 64;
+const ASKED: usize = 8;
 
 /// Chooses the tokens of one request.
 #[derive(Debug)]
@@ -91,8 +93,8 @@ impl Row<'_> {
 
     /// Tokens of which the first that the grammar allows may be chosen, if it allows any of them; none where a mask is needed. A
     /// greedy choice is the same with a mask. One that is drawn need not be, but has the probability that it has with a mask:
-    /// a draw from all tokens that is drawn anew while it is not allowed is one from those allowed.
-    pub fn likely(&mut self) -> Option<Likely<'_>> {
+    /// a draw from all tokens, or from those `possible`, that is drawn anew while it is not allowed is one from those allowed.
+    pub fn likely(&mut self, possible: Option<&SimpleVob>) -> Option<Likely<'_>> {
         let logits = self.logits;
         let sampler = self.weigh();
         if sampler.temperature > 0.0 && sampler.cuts() {
@@ -101,7 +103,7 @@ impl Row<'_> {
         let changed = std::mem::take(&mut sampler.changed);
         let values = if sampler.penalties.are_none() { logits } else { &changed };
         if sampler.temperature > 0.0 {
-            sampler.candidates(values, None);
+            sampler.candidates(values, possible);
         }
         sampler.changed = changed;
         let Sampler { temperature, penalties, changed, ranking, candidates, draws, .. } = sampler;
@@ -208,15 +210,25 @@ impl Sampler {
 pub(crate) enum Likely<'a> {
     /// The most probable one first.
     Falling(Falling<'a>),
-    /// Drawn from all.
+    /// Drawn from all that are possible.
     Drawn {
-        /// All, with sums of weights.
+        /// They, with sums of weights.
         candidates: &'a [Candidate],
         /// Where the draws come from.
         draws: &'a mut Draws,
         /// How many there may still be.
         left: usize,
     },
+}
+
+impl Likely<'_> {
+    /// How many of them are worth asking for.
+    pub fn worth(&self) -> usize {
+        match self {
+            Likely::Falling(_) => usize::MAX,
+            Likely::Drawn { .. } => ASKED,
+        }
+    }
 }
 
 impl Iterator for Likely<'_> {
@@ -290,7 +302,7 @@ fn total(candidates: &[Candidate]) -> f64 {
 }
 
 /// Whether a mask allows a token.
-fn allows(mask: &SimpleVob, id: u32) -> bool {
+pub(crate) fn allows(mask: &SimpleVob, id: u32) -> bool {
     let word = mask.as_slice().get((id / u32::BITS) as usize);
     word.is_some_and(|word| word >> (id % u32::BITS) & 1 == 1)
 }
@@ -466,12 +478,12 @@ mod tests {
     fn tokens_fall_from_the_one_that_a_mask_would_give_first() {
         let mut greedy = sampler(SamplingParams { frequency_penalty: 2.0, ..SamplingParams::greedy() });
         let logits = [1.0, 3.0, 2.0, 0.0];
-        assert_eq!(greedy.row(&logits).likely().unwrap().collect::<Vec<_>>(), [1, 2, 0, 3]);
+        assert_eq!(greedy.row(&logits).likely(None).unwrap().collect::<Vec<_>>(), [1, 2, 0, 3]);
         assert_eq!((greedy.row(&logits).sample(Some(&mask(4, [0, 2]))), greedy.hint()), (2, Hint::Place(1)));
         assert_eq!((greedy.row(&logits).sample(Some(&mask(4, [0, 1]))), greedy.hint()), (1, Hint::Place(0)));
-        assert_eq!(greedy.row(&logits).likely().unwrap().collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(greedy.row(&logits).likely(None).unwrap().collect::<Vec<_>>(), [0, 1, 2, 3]);
         let mut cut = sampler(SamplingParams { top_k: Some(3), ..Default::default() });
-        assert!(cut.row(&logits).likely().is_none());
+        assert!(cut.row(&logits).likely(None).is_none());
         cut.row(&logits).sample(Some(&mask(4, [0, 1])));
         assert_eq!(cut.hint(), Hint::Mask);
     }
@@ -483,7 +495,7 @@ mod tests {
         assert_eq!(drawn.hint(), Hint::Drawn);
         let mut counts = vec![0.0; 4];
         for _ in 0..2500 {
-            let tokens: Vec<u32> = drawn.row(&probabilities).likely().unwrap().collect();
+            let tokens: Vec<u32> = drawn.row(&probabilities).likely(None).unwrap().collect();
             assert_eq!(tokens.len(), DRAWN);
             tokens.iter().for_each(|id| counts[*id as usize] += 1.0 / (2500.0 * DRAWN as f64));
         }
@@ -494,10 +506,10 @@ mod tests {
     fn a_row_is_weighed_once() {
         let mut greedy = sampler(SamplingParams { logit_bias: vec![(0, 4.0)], ..SamplingParams::greedy() });
         let mut row = greedy.row(&[1.0, 3.0, 2.0]);
-        assert_eq!(row.likely().unwrap().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(row.likely(None).unwrap().collect::<Vec<_>>(), [0, 1, 2]);
         // Whoever weighed it again would not see this.
         row.sampler.changed[2] = 9.0;
-        assert_eq!(row.likely().unwrap().next(), Some(2));
+        assert_eq!(row.likely(None).unwrap().next(), Some(2));
         assert_eq!(row.sample(Some(&mask(3, [0, 2]))), 2);
         // The next row is another one.
         assert_eq!(greedy.row(&[1.0, 3.0, 2.0]).sample(None), 0);
