@@ -7,12 +7,11 @@ use crate::executor::{ExecuteError, MemberInput, TileInput};
 use laminar_model::PartialLayer;
 use laminar_schedule::{CohortId, Cursor, SequenceId};
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 /// The rows of a cohort.
 #[derive(Default)]
 pub(crate) struct CohortRows {
-    /// `width` values a row, its members one after the other.
+    /// `width` values a row, its members one after the other. In layer 0 those of the first rows may be all.
     pub hidden: Vec<f32>,
     /// What the layer it stands in needs besides.
     pub partial: PartialLayer,
@@ -48,8 +47,8 @@ impl CohortRows {
         let (mut from, mut to) = (0, 0);
         let hidden = &mut self.hidden;
         self.members.retain(|member| {
-            let values: Range<usize> = from..from + member.rows * width;
-            from = values.end;
+            let end = hidden.len().min(from + member.rows * width);
+            let values = std::mem::replace(&mut from, end)..end;
             let stays = wanted.next_if(|input| member.is(input)).is_some();
             if stays {
                 hidden.copy_within(values.clone(), to);
