@@ -353,6 +353,37 @@ fn a_cohort_loads_each_expert_once_wherever_it_stops() {
 }
 
 #[test]
+fn an_expert_that_hundreds_of_rows_chose_runs_in_parts_to_the_same_bits() {
+    let model = moe();
+    let lengths = [(POSITIONS - 9, 1); 10];
+    let mut whole = World::new(&model, 2, KvType::F16, &lengths);
+    whole.run_whole();
+    let begun = || {
+        let mut world = World::new(&model, 2, KvType::F16, &lengths);
+        world.begin(&std::array::from_fn::<_, 10, _>(|sequence| (sequence, POSITIONS - 9)));
+        world
+    };
+    let mut together = begun();
+    together.step(&[(0, Cursor::at_layer(LAYERS))]);
+    let mut world = begun();
+    // There is never time, so in one step of a few the least moves that may.
+    let end = StepEnd { at: Instant::now(), decode: Duration::ZERO };
+    let (mut steps, mut inside) = (0, 0);
+    while let Some(cohort) = world.cohorts.first() {
+        let at = cohort.at;
+        world.step_until(&[(0, Cursor::at_layer(LAYERS))], Some(end));
+        steps += 1;
+        assert!(steps < 5000, "it stands still at {at:?}");
+        inside += usize::from(world.cohorts.first().is_some_and(|cohort| cohort.at == at && !at.is_between_layers()));
+    }
+    assert!(inside > 0);
+    assert_eq!(world.logits.len(), 10);
+    assert!(world.logits.iter().all(|(place, logits)| *logits == whole.logits[place]));
+    let (loads, once) = (world.prefill_loads, together.prefill_loads);
+    assert!(loads > once, "weights of experts that run in parts are read again, {loads} of {once}");
+}
+
+#[test]
 fn a_member_that_leaves_inside_a_layer_is_not_run_and_changes_nobody() {
     for model in [moe(), dense(), hybrid("qwen3_next")] {
         let lengths = [(30, 1), (21, 1), (40, 1), (60, 8)];

@@ -116,7 +116,8 @@ pub struct Report {
     /// the rows of all of them.
     pub sampled: Vec<(SequenceId, u32)>,
     /// Cohorts whose tiles ended early, and the places that they reached, somewhere from where the tile began (then it did
-    /// not run) to where it was to end. Rows inside a layer are cut at multiples of [`ROW_STEP`](crate::ROW_STEP).
+    /// not run, or no unit of it is done yet) to where it was to end. Rows inside a layer are cut at multiples of
+    /// [`ROW_STEP`](crate::ROW_STEP).
     ///
     /// `None` where the executor never ends tiles early. Of one that does so when [`Step::deadline`] comes, steps need not be
     /// planned for the worst.

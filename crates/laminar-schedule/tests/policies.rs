@@ -294,6 +294,20 @@ fn a_tile_that_ended_early_goes_on_where_it_ended() {
 }
 
 #[test]
+fn a_step_whose_tile_gets_nowhere_teaches_what_the_decode_rows_took() {
+    let (mut scheduler, mut step) = beside_a_stream();
+    for _ in 0..40 {
+        // The rest of the time went into an expert that is not done.
+        let reached = Some(vec![(step.tiles[0].cohort, step.tiles[0].from)]);
+        let (duration, decode) = (Duration::from_secs(15), Some(Duration::from_secs(2)));
+        scheduler.commit(&Report { step: step.number, reached, duration, decode, ..Report::default() }).unwrap();
+        step = scheduler.plan(Duration::ZERO);
+    }
+    let decode = step.deadline.unwrap().decode.as_secs_f64();
+    assert!((1.8..3.0).contains(&decode), "{decode} s");
+}
+
+#[test]
 fn a_place_that_a_tile_does_not_pass_is_refused_and_nothing_changes() {
     let (mut scheduler, step) = beside_a_stream();
     let tile = &step.tiles[0];
