@@ -143,8 +143,8 @@ impl Pace {
                 _ => 0,
             },
         };
-        // A long expert moves by some of its rows.
-        let count = if must_move && !is_long_expert(left, weights) { count.max(least) } else { count };
+        // A long layer moves by a part of a stage, a long expert by some of its rows.
+        let count = if must_move && !cuts && !is_long_expert(left, weights) { count.max(least) } else { count };
         (count > 0).then(|| begin(left, count.next_multiple_of(step)))
     }
 
