@@ -107,12 +107,22 @@ impl Pace {
         self.end.is_some() && self.rates[0].map_or(self.rows >= MANY_ROWS, |rate| rate >= least)
     }
 
+    /// Seconds until the step should be over, with `after` to come; nothing where nobody minds.
+    fn seconds_left(&self, after: Duration) -> Option<f64> {
+        let left = self.end?.at.saturating_duration_since(Instant::now());
+        Some(left.saturating_sub(after).as_secs_f64())
+    }
+
+    /// Whether something has to move however little time there is.
+    fn must_move(&self) -> bool {
+        !self.moved && self.still + 1 >= PATIENCE
+    }
+
     /// The piece of what is left of a part that there is time for, with `after` behind it: all that is left where nobody
     /// minds; none if the time is over. Each layer, row or expert of it spares the step `spared` of the time `after`.
     /// `weights` says what each expert of a mixture costs beside the others; it is empty otherwise.
     pub fn piece(&self, left: &Part, after: Duration, spared: Duration, weights: &[f64]) -> Option<Part> {
-        let Some(end) = self.end else { return Some(left.clone()) };
-        let seconds = end.at.saturating_duration_since(Instant::now()).saturating_sub(after).as_secs_f64();
+        let Some(seconds) = self.seconds_left(after) else { return Some(left.clone()) };
         let (kind, count) = size(left);
         let (least, step) = match left {
             Part::Layers(_) => (1, 1),
@@ -130,7 +140,6 @@ impl Pace {
         let least = least.min(count);
         let cuts = kind == 0 && self.cuts_layers();
         let most = if cuts || is_long_expert(left, weights) { 1.0 } else { MOST };
-        let must_move = !self.moved && self.still + 1 >= PATIENCE;
         let count = match rate {
             _ if seconds <= 0.0 => 0,
             None if cuts || is_long_expert(left, weights) => 0,
@@ -144,25 +153,23 @@ impl Pace {
             },
         };
         // A long layer moves by a part of a stage, a long expert by some of its rows.
-        let count = if must_move && !cuts && !is_long_expert(left, weights) { count.max(least) } else { count };
+        let count = if self.must_move() && !cuts && !is_long_expert(left, weights) { count.max(least) } else { count };
         (count > 0).then(|| begin(left, count.next_multiple_of(step)))
     }
 
     /// Rows of the next expert of a mixture that there is time for where it takes too long as a whole, with `after` behind
     /// them. At least one row is left.
     pub fn rows_of_expert(&self, left: &Part, after: Duration, weights: &[f64]) -> Option<usize> {
-        let end = self.end?;
+        let seconds = self.seconds_left(after)?;
         let Part::FeedForward { units, .. } = left else { return None };
         let has = weights.get(units.start).filter(|_| is_long_expert(left, weights))?;
-        let seconds = end.at.saturating_duration_since(Instant::now()).saturating_sub(after).as_secs_f64();
         let fits = match self.rates[2] {
             _ if seconds <= 0.0 => 0.0,
             Some(rate) => SHARE * seconds / rate,
             None => FIRST_ROWS as f64,
         };
         let fits = fits.min(has - 1.0) as usize / EXPERT_STEP * EXPERT_STEP;
-        let must_move = !self.moved && self.still + 1 >= PATIENCE;
-        Some(if must_move { fits.max(EXPERT_STEP) } else { fits }).filter(|rows| *rows > 0)
+        Some(if self.must_move() { fits.max(EXPERT_STEP) } else { fits }).filter(|rows| *rows > 0)
     }
 
     /// So many rows of an expert have run, since a moment.
