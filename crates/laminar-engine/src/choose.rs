@@ -37,20 +37,12 @@ mod tests {
     use super::*;
     use crate::guide::Advance;
     use crate::rng::Draws;
+    use crate::testing::tokenizer;
     use crate::{Constraint, Grammar, GrammarCompiler, SamplingParams};
-    use laminar_model::checkpoint::Checkpoint;
-    use laminar_model::tokenizer::Tokenizer;
     use serde_json::json;
-    use std::path::Path;
-    use std::sync::Arc;
 
     /// Longest answer.
     const TOKENS: usize = 150;
-
-    fn tokenizer() -> Arc<Tokenizer> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../laminar/assets/laminar-tiny.gguf");
-        Arc::new(Tokenizer::from_checkpoint(&Checkpoint::open(Path::new(path)).unwrap()).unwrap())
-    }
 
     fn grammars() -> Vec<Grammar> {
         let record = json!({"type": "object", "additionalProperties": false, "required": ["name", "size", "kind"],

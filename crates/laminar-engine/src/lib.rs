@@ -77,6 +77,8 @@ mod shared;
 mod spelling;
 mod stats;
 mod stop;
+#[cfg(test)]
+mod testing;
 mod text;
 mod validate;
 mod worker;

@@ -29,7 +29,7 @@ const LEAST_ROWS: usize = 32;
 /// .. but rows that attend to thousands of positions take a millisecond each, beside which these reads are little.
 const LEAST_ATTENTION: f64 = 4e-3;
 
-/// Rows of an expert that so many have chosen that it runs in parts, in each of them, but for the last one.
+/// A long expert runs in parts of a multiple of so many rows, but for the last one.
 const EXPERT_STEP: usize = 64;
 
 /// Experts with fewer rows run whole.

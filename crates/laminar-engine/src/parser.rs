@@ -318,18 +318,13 @@ fn first_of(
 #[cfg(test)]
 mod tests {
     use crate::rng::Draws;
+    use crate::testing::tokenizer;
     use crate::{Grammar, GrammarCompiler};
-    use laminar_model::checkpoint::Checkpoint;
-    use laminar_model::tokenizer::Tokenizer;
     use serde_json::json;
-    use std::path::Path;
-    use std::sync::Arc;
 
     #[test]
     fn nothing_is_forced_where_there_is_a_choice() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../laminar/assets/laminar-tiny.gguf");
-        let tokenizer = Arc::new(Tokenizer::from_checkpoint(&Checkpoint::open(Path::new(path)).unwrap()).unwrap());
-        let compiler = GrammarCompiler::new(&tokenizer).unwrap();
+        let compiler = GrammarCompiler::new(&tokenizer()).unwrap();
         let regex = |text: &str| Grammar::Regex(text.into());
         let grammars = [
             regex("([A-Z][a-z]{2,9}( [a-z]{1,12}){2,9}[.!?] ){40}"),

@@ -73,17 +73,12 @@ fn shows_its_end(part: &str) -> bool {
 mod tests {
     use super::*;
     use crate::rng::Draws;
+    use crate::testing::tokenizer;
     use crate::{Grammar, GrammarCompiler};
-    use laminar_model::checkpoint::Checkpoint;
-    use laminar_model::tokenizer::Tokenizer;
-    use std::path::Path;
-    use std::sync::Arc;
 
     #[test]
     fn a_rule_allows_and_forces_what_the_expression_does() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../laminar/assets/laminar-tiny.gguf");
-        let tokenizer = Arc::new(Tokenizer::from_checkpoint(&Checkpoint::open(Path::new(path)).unwrap()).unwrap());
-        let compiler = GrammarCompiler::new(&tokenizer).unwrap();
+        let compiler = GrammarCompiler::new(&tokenizer()).unwrap();
         let (mut complete, mut forces) = (0, 0);
         for regex in [
             "([A-Z][a-z]{2,9}( [a-z]{1,12}){2,9}[.!?] ){400}",
