@@ -19,6 +19,25 @@ def page(lines, verdicts, out):
         grid(bars(verdicts), out)
 
 
+def replays(points, out):
+    """Goodput by rate, for each side that replayed a trace."""
+    if not points:
+        return
+    head = ["", "stretched by", "requests/s", "in time", "in time, requests/s", "first token: median, p99, s", "gap: p99, longest", "lost"]
+    rows = [
+        [
+            *[point["side"], number(point["scale"], 1).removesuffix(".0"), number(point["rate"], 3)],
+            *[f"{100 * point['attainment']:.0f} %", number(point["goodput_per_s"], 3)],
+            f"{number(point['ttft_p50_s'], 1)}, {number(point['ttft_p99_s'], 0)}",
+            f"{number(1e3 * point['gap_p99_s'], 0)}, {number(1e3 * point['gap_max_s'], 0)}",
+            str(point["lost"]),
+        ]
+        for point in points
+    ]
+    print(file=out)
+    grid([head, *rows], out)
+
+
 def cells(line):
     gap = lambda name: number(line[name] and 1e3 * line[name], 0)
     side = f"**{line['side']}**" if line["policy"] == "adaptive" else line["side"]

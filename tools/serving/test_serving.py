@@ -116,6 +116,9 @@ class Serving(unittest.TestCase):
         }
         point = {"side": "a", **replay.rates(report, 8.0)}
         self.assertEqual((point["rate"], point["goodput_per_s"], point["gap_max_s"]), (0.5, 0.1, 3.0))
+        out = io.StringIO()
+        markdown.replays([point], out)
+        self.assertIn("| a | 8 | 0.500 | 67 % | 0.100 | 1.0, 2 | 2000, 3000 | 0 |", out.getvalue())
         self.assertEqual(replay.sustained([point]), {})
         better = {**point, "attainment": 0.95, "goodput_per_s": 0.2}
         self.assertEqual(replay.sustained([point, better, {**better, "goodput_per_s": 0.1}]), {"a": 0.2})
