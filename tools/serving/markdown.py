@@ -23,7 +23,8 @@ def replays(points, out):
     """Goodput by rate, for each side that replayed a trace."""
     if not points:
         return
-    head = ["", "stretched by", "requests/s", "in time", "in time, requests/s", "first token: median, p99, s", "gap: p99, longest", "lost"]
+    head = ["", "stretched by", "requests/s", "in time", "in time, requests/s"]
+    head += ["first token: median, p99, s", "gap: p99, longest, ms", "lost"]
     rows = [
         [
             *[point["side"], number(point["scale"], 1).removesuffix(".0"), number(point["rate"], 3)],
