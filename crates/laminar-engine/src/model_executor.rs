@@ -349,9 +349,12 @@ impl ModelExecutor {
             self.decode_alone(decode, layers.start)?;
         }
         self.weights.clear();
-        if let (Part::FeedForward { .. }, Some(experts), true) = (part, self.experts(), self.pace.is_set()) {
+        if let (Part::FeedForward { layer, units }, Some(experts), true) = (part, self.experts(), self.pace.is_set()) {
             rows.partial.rows_by_expert(experts.count, &mut self.expert_rows);
             self.weights.extend(self.expert_rows.iter().map(|rows| f64::from((*rows).max(LEAST_EXPERT_ROWS))));
+            if let (Some(next), Some(all)) = (self.weights.get_mut(units.start), self.model.slices(*layer)) {
+                *next *= 1.0 - rows.partial.begun_slices() as f64 / all as f64;
+            }
         }
         let mut left = Some(part.clone());
         while let Some(part) = &left {
@@ -361,7 +364,7 @@ impl ModelExecutor {
             let after = decoding + if self.decoded { Duration::ZERO } else { self.head };
             let spared = if riders.is_some() { layer } else { Duration::ZERO };
             let Some(piece) = self.pace.piece(part, after, spared, &self.weights) else {
-                if self.rows_of_expert(part, after, rows)? {
+                if self.slices(part, after, rows)? {
                     continue;
                 }
                 break;
@@ -385,18 +388,18 @@ impl ModelExecutor {
     }
 
     /// Runs what there is time for of an expert that there is no time for as a whole. Returns whether it was any of it.
-    fn rows_of_expert(&mut self, part: &Part, after: Duration, rows: &mut CohortRows) -> Result<bool, ExecuteError> {
-        let (Some(count), Part::FeedForward { layer, units }) =
-            (self.pace.rows_of_expert(part, after, &self.weights), part)
-        else {
-            return Ok(false);
-        };
+    fn slices(&mut self, part: &Part, after: Duration, rows: &mut CohortRows) -> Result<bool, ExecuteError> {
+        let Part::FeedForward { layer, units } = part else { return Ok(false) };
+        let Some(all) = self.model.slices(*layer) else { return Ok(false) };
+        let has = all.saturating_sub(rows.partial.begun_slices());
+        let Some(count) = self.pace.slices(part, after, &self.weights, has) else { return Ok(false) };
         let begun = Instant::now();
         let Self { model, pool, scratch, loads, .. } = self;
-        model.feed_forward_rows(pool, scratch, *layer, count, &rows.hidden, &mut rows.partial, loads)?;
-        self.pace.ran_rows(count, begun);
-        if let Some(weight) = self.weights.get_mut(units.start) {
-            *weight = (*weight - count as f64).max(f64::from(LEAST_EXPERT_ROWS));
+        model.feed_forward_slices(pool, scratch, *layer, count, &rows.hidden, &mut rows.partial, loads)?;
+        if let Some(left) = self.weights.get_mut(units.start) {
+            let ran = *left * count as f64 / has as f64;
+            self.pace.ran_slices(ran, begun);
+            *left -= ran;
         }
         Ok(true)
     }

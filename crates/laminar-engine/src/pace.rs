@@ -29,11 +29,13 @@ const LEAST_ROWS: usize = 32;
 /// .. but rows that attend to thousands of positions take a millisecond each, beside which these reads are little.
 const LEAST_ATTENTION: f64 = 4e-3;
 
-/// A long expert runs in parts of a multiple of so many rows, but for the last one.
-const EXPERT_STEP: usize = 64;
+/// Rows that a piece of attention has at most. Their time goes up with the positions that they attend to, so that of a piece is
+/// known only for one that is not much longer; and beyond so many, rows that pass together read a layer's weights no cheaper,
+/// but need more memory, which takes its time to be had.
+const MOST_ROWS: usize = 512;
 
-/// Experts with fewer rows run whole.
-const LONG_EXPERT: f64 = 4.0 * EXPERT_STEP as f64;
+/// An expert with so many rows runs in slices where there is no time for it as a whole.
+const LONG_EXPERT: f64 = 256.0;
 
 /// The share of a part that runs first where nothing is known of the cohort's pace, ..
 const FIRST: usize = 8;
@@ -138,6 +140,7 @@ impl Pace {
             _ => least,
         };
         let least = least.min(count);
+        let largest = if kind == 1 { MOST_ROWS } else { usize::MAX };
         let cuts = kind == 0 && self.cuts_layers();
         let most = if cuts || is_long_expert(left, weights) { 1.0 } else { MOST };
         let count = match rate {
@@ -145,38 +148,39 @@ impl Pace {
             None if cuts || is_long_expert(left, weights) => 0,
             None => (count / FIRST).min(first(left, weights)).max(least),
             Some(rate) => match fitting(left, weights, SHARE * seconds / rate) {
-                fits if fits >= least => fits,
+                fits if fits >= least => fits.min(largest),
                 // The smallest piece goes in if most of it does: streams keep a beat that can bear it, and what is not used at
                 // the end of every step is lost to the prompts. But a long layer has smaller pieces.
                 _ if rate * weight(&begin(left, least), weights) <= seconds / most => least,
                 _ => 0,
             },
         };
-        // A long layer moves by a part of a stage, a long expert by some of its rows.
+        // A long layer moves by a part of a stage, a long expert by some of its slices.
         let count = if self.must_move() && !cuts && !is_long_expert(left, weights) { count.max(least) } else { count };
         (count > 0).then(|| begin(left, count.next_multiple_of(step)))
     }
 
-    /// Rows of the next expert of a mixture that there is time for where it takes too long as a whole, with `after` behind
-    /// them. At least one row is left.
-    pub fn rows_of_expert(&self, left: &Part, after: Duration, weights: &[f64]) -> Option<usize> {
+    /// Slices of the next expert of a mixture that there is time for where it takes too long as a whole, with `after` behind
+    /// them, of the `has` that it still has.
+    pub fn slices(&self, left: &Part, after: Duration, weights: &[f64], has: usize) -> Option<usize> {
         let seconds = self.seconds_left(after)?;
         let Part::FeedForward { units, .. } = left else { return None };
-        let has = weights.get(units.start).filter(|_| is_long_expert(left, weights))?;
+        let rows = weights.get(units.start).filter(|_| is_long_expert(left, weights))?;
+        let slices = |rows_at_once: f64| (rows_at_once * has as f64 / rows) as usize;
         let fits = match self.rates[2] {
-            _ if seconds <= 0.0 => 0.0,
-            Some(rate) => SHARE * seconds / rate,
-            None => FIRST_ROWS as f64,
+            _ if seconds <= 0.0 => 0,
+            Some(rate) => slices(SHARE * seconds / rate),
+            None => slices(FIRST_ROWS as f64).max(1),
         };
-        let fits = fits.min(has - 1.0) as usize / EXPERT_STEP * EXPERT_STEP;
-        Some(if self.must_move() { fits.max(EXPERT_STEP) } else { fits }).filter(|rows| *rows > 0)
+        let fits = if self.must_move() { fits.max(1) } else { fits };
+        Some(fits.min(has)).filter(|slices| *slices > 0)
     }
 
-    /// So many rows of an expert have run, since a moment.
-    pub fn ran_rows(&mut self, rows: usize, since: Instant) {
+    /// So much of an expert has run, since a moment, as is worth so many of its rows.
+    pub fn ran_slices(&mut self, rows: f64, since: Instant) {
         let seconds = since.elapsed().as_secs_f64();
         self.moved = true;
-        self.rates[2] = Some(seconds / rows.max(1) as f64);
+        self.rates[2] = Some(seconds / rows.max(1.0));
         self.layer = self.layer.map(|sum| sum + seconds);
     }
 
@@ -219,7 +223,7 @@ fn weight(part: &Part, weights: &[f64]) -> f64 {
     }
 }
 
-/// Whether a part begins with an expert that runs in parts where there is no time for it as a whole.
+/// Whether a part begins with an expert that runs in slices where there is no time for it as a whole.
 fn is_long_expert(part: &Part, weights: &[f64]) -> bool {
     match part {
         Part::FeedForward { units, .. } => weights.get(units.start).is_some_and(|rows| *rows >= LONG_EXPERT),
@@ -327,9 +331,9 @@ mod tests {
         assert_eq!(cut(experts, 50.0, 10.5, &unequal), [0; 0], "the first one takes too long");
         let attention = Part::Attention { layer: 1, rows: 300..1301 };
         assert_eq!(cut(attention.clone(), 1.0, 2.5e-3, &equal), [280, 84, 28, 8]);
-        assert_eq!(cut(attention.clone(), 1.0, 1e-4, &equal), [1001]);
+        assert_eq!(cut(attention.clone(), 1.0, 1e-4, &equal), [512, 489]);
         assert_eq!(cut(attention.clone(), 0.01, 1e-4, &equal), [72, 32], "fewer would not be worth it");
-        assert_eq!(cut(attention, 3000.0, 2.5, &equal), [840, 161]);
+        assert_eq!(cut(attention, 3000.0, 2.5, &equal), [512, 484, 5]);
         assert_eq!(cut(Part::Attention { layer: 1, rows: 4..8 }, 11.0, 2.5, &equal), [4]);
         assert_eq!(cut(Part::FeedForward { layer: 0, units: 0..100 }, 101.0, 1.01, &[]), [72, 28], "most of it does");
         assert_eq!(cut(Part::Layers(2..9), 10.0, 1.6, &[]), [4, 1, 1]);
@@ -351,7 +355,8 @@ mod tests {
         let first = begin(&part, 88);
         pace.ran(&first, Instant::now(), WEIGHTS);
         let rest = rest(&part, &first).unwrap();
-        assert_eq!(pace.piece(&rest, Duration::ZERO, Duration::ZERO, WEIGHTS), Some(rest.clone()), "it was fast");
+        let next = Part::Attention { layer: 1, rows: 388..388 + MOST_ROWS };
+        assert_eq!(pace.piece(&rest, Duration::ZERO, Duration::ZERO, WEIGHTS), Some(next), "it was fast");
         assert_eq!(behind(&rest, extent), Cursor { layer: 1, stage: Stage::FeedForward { units: 0 } });
     }
 
@@ -416,25 +421,26 @@ mod tests {
     }
 
     #[test]
-    fn an_expert_that_so_many_rows_have_chosen_runs_in_parts() {
+    fn an_expert_that_so_many_rows_have_chosen_runs_in_slices() {
         let mut pace = pace(Duration::from_secs(1000));
         let weights = &[6000.0, 9.0, 6000.0, 9.0];
         let part = begin(&PART, 4);
         let whole = |pace: &Pace| pace.piece(&part, Duration::ZERO, Duration::ZERO, weights);
-        let rows = |pace: &Pace, after| pace.rows_of_expert(&part, Duration::from_secs(after), weights);
-        assert_eq!((whole(&pace), rows(&pace, 0)), (None, Some(FIRST_ROWS)), "nothing is known of it");
-        pace.ran_rows(512, Instant::now() - Duration::from_secs(128));
-        assert_eq!((whole(&pace), rows(&pace, 0)), (None, Some(2752)), "700 s of 1000, in steps of 64 rows");
-        assert_eq!((rows(&pace, 980), rows(&pace, 1000)), (None, None), "14 s are 56 rows");
+        let slices = |pace: &Pace, after, has| pace.slices(&part, Duration::from_secs(after), weights, has);
+        assert_eq!((whole(&pace), slices(&pace, 0, 36)), (None, Some(3)), "nothing is known of it: 512 rows");
+        assert_eq!((slices(&pace, 0, 3), slices(&pace, 0, 0)), (Some(1), None), "however long one is");
+        pace.ran_slices(512.0, Instant::now() - Duration::from_secs(128));
+        assert_eq!((whole(&pace), slices(&pace, 0, 36)), (None, Some(16)), "700 s of 1500 s");
+        assert_eq!((slices(&pace, 945, 36), slices(&pace, 1000, 36)), (None, None), "38.5 s of 41.7 s");
         pace.begin(Some(StepEnd { at: Instant::now() + Duration::from_secs(2145), decode: Duration::ZERO }), 9);
-        assert_eq!((whole(&pace), rows(&pace, 0)), (Some(begin(&PART, 1)), Some(5952)), "1500 s of 1501");
+        assert_eq!((whole(&pace), slices(&pace, 0, 36)), (Some(begin(&PART, 1)), Some(36)), "1500 s of 1501");
         let few = &[LONG_EXPERT - 1.0; 4];
         pace.begin(Some(StepEnd { at: Instant::now() + Duration::from_secs(50), decode: Duration::ZERO }), 9);
         assert_eq!(pace.piece(&part, Duration::ZERO, Duration::ZERO, few), Some(begin(&PART, 1)), "most of it fits");
-        assert_eq!(pace.rows_of_expert(&part, Duration::ZERO, few), None);
-        assert_eq!(pace.rows_of_expert(&Part::Layers(0..2), Duration::ZERO, weights), None);
+        assert_eq!(pace.slices(&part, Duration::ZERO, few, 36), None);
+        assert_eq!(pace.slices(&Part::Layers(0..2), Duration::ZERO, weights, 36), None);
         let no_end = Pace { rates: pace.rates, ..Pace::default() };
-        assert_eq!(no_end.rows_of_expert(&part, Duration::ZERO, weights), None, "nobody minds");
+        assert_eq!(no_end.slices(&part, Duration::ZERO, weights, 36), None, "nobody minds");
     }
 
     #[test]

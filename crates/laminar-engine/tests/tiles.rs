@@ -353,7 +353,7 @@ fn a_cohort_loads_each_expert_once_wherever_it_stops() {
 }
 
 #[test]
-fn an_expert_that_hundreds_of_rows_chose_runs_in_parts_to_the_same_bits() {
+fn an_expert_that_hundreds_of_rows_chose_runs_in_slices_to_the_same_bits_and_is_loaded_once() {
     let model = moe();
     let lengths = [(POSITIONS - 9, 1); 10];
     let mut whole = World::new(&model, 2, KvType::F16, &lengths);
@@ -379,8 +379,7 @@ fn an_expert_that_hundreds_of_rows_chose_runs_in_parts_to_the_same_bits() {
     assert!(inside > 0);
     assert_eq!(world.logits.len(), 10);
     assert!(world.logits.iter().all(|(place, logits)| *logits == whole.logits[place]));
-    let (loads, once) = (world.prefill_loads, together.prefill_loads);
-    assert!(loads > once, "weights of experts that run in parts are read again, {loads} of {once}");
+    assert_eq!(world.prefill_loads, together.prefill_loads);
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub use activations::Activations;
 pub use attention::{AttentionShape, KvLayer, KvShape, KvType, Span, attention, store_kv};
 pub use elementwise::{Gate, add, add_bias, add_gated, gate_mul, mul_sigmoid, scale, softcap};
 pub use error::KernelError;
-pub use experts::{ExpertBiases, ExpertPart, ExpertSet, MoeScratch, moe_ffn, moe_ffn_part};
+pub use experts::{ExpertBiases, ExpertSet, MoeScratch, moe_ffn, moe_ffn_part, moe_ffn_slice};
 pub use gemm::{linear, linear_each};
 pub use heads::{HeadPart, linear_heads};
 pub use matrix::Matrix;

@@ -4,11 +4,11 @@
 //! earlier rows, which are in the KV cache by then, and a recurrent state stands exactly behind the rows that are done. *Feed-forward* begins when all rows have passed attention. A dense
 //! network may stop after any row; a mixture may stop between two experts, so that each expert's weights are read once
 //! however often the layer stops, and, where so many rows have chosen one expert that it takes longer than a step, between
-//! two of these rows. The bits are those of [`Model::forward`], wherever it stops.
+//! two slices of its weights, each of which is read once, too. The bits are those of [`Model::forward`], wherever it stops.
 
 use std::ops::Range;
 
-use laminar_kernels::{Activations, ExpertPart, Pool, Routing, Span, moe_ffn_part, rms_norm_in_place};
+use laminar_kernels::{Activations, MoeScratch, Pool, Routing, Span, moe_ffn_part, moe_ffn_slice, rms_norm_in_place};
 
 use crate::error::ModelError;
 use crate::kv::KvCache;
@@ -29,8 +29,9 @@ pub struct PartialLayer {
     input: Activations,
     routing: Routing,
     sums: Vec<f32>,
-    /// Rows of the next expert that are in the sums already.
+    /// Slices of the next expert that are done, and what they have come to.
     begun: usize,
+    sliced: MoeScratch,
     /// What the shared expert adds to each row, and its gates. It belongs to no part of the experts, so it runs with the
     /// rows that pass attention.
     shared: Vec<f32>,
@@ -56,7 +57,12 @@ impl PartialLayer {
         self.place.map(|place| place.layer)
     }
 
-    /// Rows that each expert of the layer has, in `rows`, or of the next one still has; nothing of a dense network.
+    /// Slices of the next expert that are done.
+    pub fn begun_slices(&self) -> usize {
+        self.begun
+    }
+
+    /// Rows that each expert of the layer has, in `rows`; nothing of a dense network.
     pub fn rows_by_expert(&self, experts: usize, rows: &mut Vec<u32>) {
         rows.clear();
         rows.resize(experts, 0);
@@ -64,9 +70,6 @@ impl PartialLayer {
             if let Some(rows) = rows.get_mut(*id as usize) {
                 *rows += 1;
             }
-        }
-        if let Some(next) = self.place.and_then(|place| rows.get_mut(place.units)) {
-            *next = next.saturating_sub(self.begun as u32);
         }
     }
 
@@ -124,6 +127,8 @@ impl Model {
             state.routing.clear();
             if let FeedForward::Experts { experts, .. } = &self.layers[layer].ffn {
                 state.input.clear_for(experts);
+                state.sums.clear();
+                state.sums.reserve_exact(hidden.len());
                 state.shared.clear();
                 state.shared_gate.clear();
             }
@@ -194,13 +199,18 @@ impl Model {
                 self.feed_forward_layer(pool, scratch, layer, hidden, loads);
             }
             FeedForward::Experts { experts, expert_bytes, shared, norms, .. } => {
-                loads.count(&state.routing, expert_bytes, units.clone(), |_| true, &mut scratch.seen);
-                state.sums.resize(hidden.len(), 0.0);
                 let (input, routing, sums) = (&state.input, &state.routing, &mut state.sums);
-                let (moe, gate) = (&mut scratch.moe, self.config.gate);
-                let part = ExpertPart { experts: units.clone(), begun: state.begun, further: 0 };
-                moe_ffn_part(pool, experts, part, gate, input, routing, sums, moe);
-                state.begun = if units.is_empty() { state.begun } else { 0 };
+                let gate = self.config.gate;
+                let mut whole = units.clone();
+                if state.begun > 0
+                    && let Some(expert) = whole.next()
+                {
+                    let (slices, moe) = (state.begun..experts.slices(), &mut state.sliced);
+                    moe_ffn_slice(pool, experts, expert, slices, gate, input, routing, sums, moe);
+                    state.begun = 0;
+                }
+                loads.count(routing, expert_bytes, whole.clone(), |_| true, &mut scratch.seen);
+                moe_ffn_part(pool, experts, whole, gate, input, routing, sums, &mut scratch.moe);
                 if units.end == all {
                     if let Some(norms) = norms {
                         rms_norm_in_place(pool, sums, &norms.experts_output, self.config.rms_eps);
@@ -216,42 +226,50 @@ impl Model {
         Ok(())
     }
 
-    /// Takes `rows` of the rows that the next expert of a layer still has through it, so that a step may end inside an expert
-    /// that takes long. At least one must be left: the expert is done with the next [`Model::feed_forward`].
+    /// Slices that each expert of a layer can be cut into, all about equally long; `None` if its network is dense.
+    pub fn slices(&self, layer: usize) -> Option<usize> {
+        match &self.layers.get(layer)?.ffn {
+            FeedForward::Experts { experts, .. } => Some(experts.slices()),
+            FeedForward::Dense { .. } => None,
+        }
+    }
+
+    /// Takes the rows of the next expert of a layer through `slices` of the slices that it still has, so that a step may end
+    /// inside an expert that takes long. Behind its last one the layer still stands before the expert, until the next
+    /// [`Model::feed_forward`], which runs what is left of it.
     ///
-    /// What is read of the expert's weights for other parts is read again, and counted as a load again.
+    /// No slice's weights are those of another. The expert is counted as one load, with its first slice.
     ///
     /// # Errors
-    /// A layer without experts or one that does not stand before an expert, or an expert that has not so many rows left.
+    /// A layer without experts or one that does not stand before an expert, or an expert that has not so many slices left.
     /// Nothing has been changed then.
     #[allow(clippy::too_many_arguments)] // As `feed_forward`.
-    pub fn feed_forward_rows(
+    pub fn feed_forward_slices(
         &self,
         pool: &Pool,
         scratch: &mut Scratch,
         layer: usize,
-        rows: usize,
+        slices: usize,
         hidden: &[f32],
         state: &mut PartialLayer,
         loads: &mut ExpertLoads,
     ) -> Result<(), ModelError> {
         let all = self.check_rows(layer, &(0..0), hidden)?;
         let FeedForward::Experts { experts, expert_bytes, .. } = &self.layers[layer].ffn else {
-            return Err(call(format!("rows of an expert in layer {layer}, which has none")));
+            return Err(call(format!("slices of an expert in layer {layer}, which has none")));
         };
         let next = state.place.map_or(0, |place| place.units);
         state.expect(Place { layer, rows: all, units: next })?;
-        let has = state.routing.ids.iter().filter(|id| **id as usize == next).count();
-        if rows == 0 || state.begun + rows >= has {
-            let begun = state.begun;
-            return Err(call(format!("{rows} rows behind {begun} of the {has} of expert {next} in layer {layer}")));
+        let (begun, has) = (state.begun, experts.slices());
+        if slices == 0 || slices > has.saturating_sub(begun) {
+            return Err(call(format!("{slices} slices behind {begun} of the {has} of expert {next} in layer {layer}")));
         }
-        loads.count(&state.routing, expert_bytes, next..next + 1, |_| true, &mut scratch.seen);
-        state.sums.resize(hidden.len(), 0.0);
-        let part = ExpertPart { experts: next..next, begun: state.begun, further: rows };
-        let (gate, moe) = (self.config.gate, &mut scratch.moe);
-        moe_ffn_part(pool, experts, part, gate, &state.input, &state.routing, &mut state.sums, moe);
-        state.begun += rows;
+        if begun == 0 {
+            loads.count(&state.routing, expert_bytes, next..next + 1, |_| true, &mut scratch.seen);
+        }
+        state.begun += slices;
+        let (slices, gate, sums) = (begun..state.begun, self.config.gate, &mut state.sums);
+        moe_ffn_slice(pool, experts, next, slices, gate, &state.input, &state.routing, sums, &mut state.sliced);
         Ok(())
     }
 
@@ -284,6 +302,8 @@ impl Model {
             return;
         };
         let (width, eps) = (self.config.hidden, self.config.rms_eps);
+        // Zeros for the experts to add to: those of thousands of rows at once would keep the first expert waiting.
+        state.sums.resize(state.sums.len() + hidden.len(), 0.0);
         read_rows(pool, parts.ffn_norm.as_deref(), eps, hidden, &mut s.norm);
         let readers = shared.iter().flat_map(|shared| shared.readers());
         if let Some(norms) = norms {

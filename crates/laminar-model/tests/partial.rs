@@ -167,22 +167,16 @@ impl<'a> World<'a> {
         self.model.feed_forward(pool, scratch, layer, units, hidden, state, &mut self.loads).unwrap();
     }
 
-    /// Some of the rows that the next expert has, if it has enough of them. Returns whether it has.
-    fn begin_expert(&mut self, layer: usize, next: usize, rows: usize, hidden: &[f32]) -> bool {
-        let Some(experts) = self.model.experts(layer) else { return false };
-        let mut by_expert = Vec::new();
-        self.state.rows_by_expert(experts, &mut by_expert);
-        if by_expert[next] as usize <= rows {
+    /// Some slices of the next expert, if it has so many. Returns whether it has.
+    fn begin_expert(&mut self, layer: usize, slices: usize, hidden: &[f32]) -> bool {
+        let Some(all) = self.model.slices(layer) else { return false };
+        let begun = self.state.begun_slices();
+        if begun + slices > all {
             return false;
         }
-        let mut loads = ExpertLoads::default();
         let (pool, scratch, state) = (&self.pool, &mut self.scratch, &mut self.state);
-        self.model.feed_forward_rows(pool, scratch, layer, rows, hidden, state, &mut loads).unwrap();
-        assert_eq!((loads.prefill, loads.total), (1, 1), "its weights are read once more");
-        let mut left = Vec::new();
-        self.state.rows_by_expert(experts, &mut left);
-        by_expert[next] -= rows as u32;
-        assert_eq!(left, by_expert);
+        self.model.feed_forward_slices(pool, scratch, layer, slices, hidden, state, &mut self.loads).unwrap();
+        assert_eq!(self.state.begun_slices(), begun + slices);
         true
     }
 
@@ -237,7 +231,7 @@ proptest! {
         members in prop::collection::vec((0..50usize, 1..45usize), 1..4),
         row_steps in prop::collection::vec(1..12usize, 1..5),
         unit_steps in prop::collection::vec(1..20usize, 1..5),
-        rows_of_experts in 1..9usize,
+        slices in 0..4usize,
         in_parts in prop::collection::vec(any::<bool>(), 1..5),
         f32_kv in any::<bool>(),
         threads in 1..3usize,
@@ -276,7 +270,7 @@ proptest! {
                 between(&mut world);
             }
             for units in units {
-                while world.begin_expert(layer, units.start, rows_of_experts, &hidden) {
+                while slices > 0 && world.begin_expert(layer, slices, &hidden) {
                     between(&mut world);
                 }
                 world.feed_forward(layer, units, &mut hidden);
@@ -368,6 +362,7 @@ fn parts_that_make_no_sense_are_errors_and_change_nothing() {
     let model = &models()[0].1;
     let experts = model.experts(0).unwrap();
     assert_eq!((model.experts(99), models()[2].1.experts(0)), (None, None));
+    assert_eq!((model.slices(99), models()[2].1.slices(0)), (None, None));
     let members = [Member { prefix: 0, rows: 10 }];
     let mut world = World::new(model, 1, KvType::F16, &members);
     let mut hidden = world.embedded();
@@ -407,14 +402,15 @@ fn parts_that_make_no_sense_are_errors_and_change_nothing() {
     assert!(hidden == before);
 
     macro_rules! begin_expert {
-        ($layer:expr, $rows:expr) => {
-            model.feed_forward_rows(pool, scratch, $layer, $rows, &hidden, state, loads).map_err(|e| e.to_string())
+        ($layer:expr, $slices:expr) => {
+            model.feed_forward_slices(pool, scratch, $layer, $slices, &hidden, state, loads).map_err(|e| e.to_string())
         };
     }
     assert!(begin_expert!(0, 1).unwrap_err().contains("stopped at"), "two rows have not attended");
     attend!(0, 8..10, &[span(8, 2)]).unwrap();
-    assert!(begin_expert!(0, 0).unwrap_err().contains("0 rows"));
-    assert!(begin_expert!(0, 10).unwrap_err().contains("10 rows"), "none would be left");
+    assert!(begin_expert!(0, 0).unwrap_err().contains("0 slices"));
+    let all = model.slices(0).unwrap();
+    assert!(begin_expert!(0, all + 1).unwrap_err().contains("slices behind 0"));
     assert!(begin_expert!(1, 1).unwrap_err().contains("stopped at"));
     feed_forward!(0, 0..3).unwrap();
     assert!(feed_forward!(0, 2..5).unwrap_err().contains("stopped at"));

@@ -3,7 +3,7 @@
 //! A layer has two stages. *Attention* is causal, so it may stop after any row: each row writes its keys and values,
 //! attends, and is routed. The *feed-forward* stage of a mixture of experts runs the experts in ascending order, each over all
 //! rows routed to it, and may stop between two experts: so each expert's weights are read once a cohort however finely the
-//! walk is cut. A dense feed-forward network may stop after any row. (An executor may run an expert in parts over several steps;
+//! walk is cut. A dense feed-forward network may stop after any row. (An executor may run an expert in slices over several steps;
 //! the walk stands before that expert until it is done.)
 
 use std::ops::Range;

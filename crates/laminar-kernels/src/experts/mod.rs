@@ -16,6 +16,10 @@ use crate::pool::SharedMut;
 use crate::tiles::{Forms, SharedTiles, TILE, Tiles};
 use crate::{Activations, Gate, Matrix, Pool, Routing};
 
+mod slice;
+
+pub use slice::moe_ffn_slice;
+
 /// The experts of a layer, one matrix of each kind per expert.
 pub struct ExpertSet {
     /// Gate projections, hidden x dim.
@@ -60,30 +64,6 @@ pub struct MoeScratch {
     input: Tiles,
     /// Their hidden rows.
     hidden: Tiles,
-}
-
-/// A part of a mixture's experts: some from the first to the last of their rows, and some rows of the one behind them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExpertPart {
-    /// Experts that are done behind the part.
-    pub experts: Range<usize>,
-    /// Rows of the expert that the part begins with, `experts.start`, that have run before it.
-    pub begun: usize,
-    /// Rows of the expert `experts.end` that run too.
-    pub further: usize,
-}
-
-impl ExpertPart {
-    /// The experts that have rows in the part, if they have any at all.
-    pub fn touched(&self) -> Range<usize> {
-        self.experts.start..self.experts.end + usize::from(self.further > 0)
-    }
-}
-
-impl From<Range<usize>> for ExpertPart {
-    fn from(experts: Range<usize>) -> Self {
-        Self { experts, begun: 0, further: 0 }
-    }
 }
 
 /// Some rows of one expert.
@@ -150,14 +130,14 @@ pub fn moe_ffn(
     out: &mut [f32],
     scratch: &mut MoeScratch,
 ) {
-    moe_ffn_part_for(isa(), pool, experts, (0..experts.gate.len()).into(), gate, x, routing, out, scratch);
+    out.fill(0.0);
+    moe_ffn_part(pool, experts, 0..experts.gate.len(), gate, x, routing, out, scratch);
 }
 
 /// The part of [`moe_ffn`] that belongs to some experts.
 ///
-/// `sums` holds the sums over what is before `part` and then also over `part`; one that begins with the first row of
-/// expert 0 overwrites it. Parts that follow each other from expert 0 to the last give the bits of one [`moe_ffn`],
-/// wherever they are cut.
+/// `sums` holds the sums over the experts before `part`, zeros where there are none, and then also over `part`. Parts that
+/// follow each other from expert 0 to the last give the bits of one [`moe_ffn`], wherever they are cut.
 ///
 /// # Panics
 ///
@@ -166,7 +146,7 @@ pub fn moe_ffn(
 pub fn moe_ffn_part(
     pool: &Pool,
     experts: &ExpertSet,
-    part: ExpertPart,
+    part: Range<usize>,
     gate: Gate,
     x: &Activations,
     routing: &Routing,
@@ -181,77 +161,25 @@ pub(crate) fn moe_ffn_part_for(
     isa: Isa,
     pool: &Pool,
     experts: &ExpertSet,
-    part: ExpertPart,
+    part: Range<usize>,
     gate: Gate,
     x: &Activations,
     routing: &Routing,
     sums: &mut [f32],
     scratch: &mut MoeScratch,
 ) {
-    let touched = part.touched();
-    let (dim, hidden) = check(experts, &touched, x, routing, sums);
-    if part.experts.start == 0 && part.begun == 0 {
-        sums.fill(0.0);
-    }
-    if x.rows() == 0 || touched.is_empty() {
+    let layer = Layer::new(isa, pool, experts, gate);
+    layer.check(&part, x, routing, sums);
+    if x.rows() == 0 || part.is_empty() {
         return;
     }
-    scratch.bucket(routing, touched);
-    let mut next = scratch.cut(&part);
-    let input_forms = experts.input_forms(isa);
-    assert!(x.tiles.forms.hold(input_forms), "the rows are kept for other experts");
-    let hidden_forms = Forms::read_by(isa, &experts.down);
-    let layer = Layer { isa, pool, experts, gate, dim, hidden, input_forms, hidden_forms };
+    scratch.bucket(routing, part);
+    let mut next = Cursor::default();
     while scratch.take_segments(&mut next) {
         layer.gather(x, routing.top_k, scratch);
-        layer.gate_and_up(scratch);
-        layer.down(routing, scratch, sums);
+        layer.gate_and_up(0..layer.blocks(), scratch);
+        layer.down(0..layer.panels(), routing, scratch, sums);
     }
-}
-
-/// Output and hidden length, once everything fits together.
-fn check(experts: &ExpertSet, part: &Range<usize>, x: &Activations, routing: &Routing, out: &[f32]) -> (usize, usize) {
-    let count = experts.gate.len();
-    assert!(
-        count > 0 && experts.up.len() == count && experts.down.len() == count,
-        "{count} gate, {} up and {} down projections",
-        experts.up.len(),
-        experts.down.len()
-    );
-    assert!(part.start <= part.end && part.end <= count, "experts {part:?} of {count}");
-    let (dim, hidden) = (experts.down[0].rows(), experts.down[0].cols());
-    let inputs = experts.gate[0].cols();
-    let first = |m: &Matrix| m.rows() == hidden && m.cols() == inputs;
-    let second = |m: &Matrix| m.rows() == dim && m.cols() == hidden;
-    assert!(
-        experts.gate.iter().chain(&experts.up).all(first) && experts.down.iter().all(second),
-        "the experts differ in shape"
-    );
-    if let Some(biases) = &experts.biases {
-        assert!(
-            biases.gate.len() == count * hidden
-                && biases.up.len() == count * hidden
-                && biases.down.len() == count * dim,
-            "the biases are not those of {count} experts"
-        );
-    }
-    assert!(x.rows() == 0 || x.cols() == inputs, "rows of {} values for experts of {inputs} inputs", x.cols());
-    let pairs = x.rows() * routing.top_k;
-    assert!(
-        routing.ids.len() == pairs && routing.weights.len() == pairs,
-        "{} ids and {} weights for {} rows x {} experts",
-        routing.ids.len(),
-        routing.weights.len(),
-        x.rows(),
-        routing.top_k
-    );
-    assert!(
-        routing.ids.iter().all(|id| (*id as usize) < count),
-        "the routing names an expert beyond the last, {}",
-        count - 1
-    );
-    assert!(out.len() == x.rows() * dim, "room for {} outputs", out.len());
-    (dim, hidden)
 }
 
 /// Where the walk over the buckets stands.
@@ -286,19 +214,6 @@ impl MoeScratch {
         // Each start has moved to the next one's place.
         self.starts.rotate_right(1);
         self.starts[0] = 0;
-    }
-
-    /// Leaves the rows of a part in the buckets of the experts that it touches; returns where it begins.
-    fn cut(&mut self, part: &ExpertPart) -> Cursor {
-        let last = self.starts.len() - 1;
-        let rows = self.starts[1] - self.starts[0];
-        let done = part.begun.min(rows);
-        if part.further > 0 {
-            // The last bucket may be the first one, too.
-            let before = if part.experts.is_empty() { done } else { 0 };
-            self.starts[last] = self.starts[last].min(self.starts[last - 1] + before + part.further);
-        }
-        if done == rows { Cursor { bucket: 1, done: 0 } } else { Cursor { bucket: 0, done } }
     }
 
     /// Fills `segments` with the next experts; false if there are none left.
@@ -337,7 +252,74 @@ struct Layer<'a> {
     hidden_forms: Forms,
 }
 
-impl Layer<'_> {
+impl<'a> Layer<'a> {
+    /// The experts of a layer on some path.
+    ///
+    /// # Panics
+    ///
+    /// If there are none, or their shapes disagree.
+    fn new(isa: Isa, pool: &'a Pool, experts: &'a ExpertSet, gate: Gate) -> Layer<'a> {
+        let count = experts.gate.len();
+        assert!(
+            count > 0 && experts.up.len() == count && experts.down.len() == count,
+            "{count} gate, {} up and {} down projections",
+            experts.up.len(),
+            experts.down.len()
+        );
+        let (dim, hidden) = (experts.down[0].rows(), experts.down[0].cols());
+        let inputs = experts.gate[0].cols();
+        let first = |m: &Matrix| m.rows() == hidden && m.cols() == inputs;
+        let second = |m: &Matrix| m.rows() == dim && m.cols() == hidden;
+        assert!(
+            experts.gate.iter().chain(&experts.up).all(first) && experts.down.iter().all(second),
+            "the experts differ in shape"
+        );
+        if let Some(biases) = &experts.biases {
+            assert!(
+                biases.gate.len() == count * hidden
+                    && biases.up.len() == count * hidden
+                    && biases.down.len() == count * dim,
+                "the biases are not those of {count} experts"
+            );
+        }
+        let input_forms = experts.input_forms(isa);
+        let hidden_forms = Forms::read_by(isa, &experts.down);
+        Layer { isa, pool, experts, gate, dim, hidden, input_forms, hidden_forms }
+    }
+
+    /// That some of the experts, rows, their routing and sums belong together.
+    fn check(&self, part: &Range<usize>, x: &Activations, routing: &Routing, sums: &[f32]) {
+        let (count, inputs) = (self.experts.gate.len(), self.experts.gate[0].cols());
+        assert!(part.start <= part.end && part.end <= count, "experts {part:?} of {count}");
+        assert!(x.rows() == 0 || x.cols() == inputs, "rows of {} values for experts of {inputs} inputs", x.cols());
+        let pairs = x.rows() * routing.top_k;
+        assert!(
+            routing.ids.len() == pairs && routing.weights.len() == pairs,
+            "{} ids and {} weights for {} rows x {} experts",
+            routing.ids.len(),
+            routing.weights.len(),
+            x.rows(),
+            routing.top_k
+        );
+        assert!(
+            routing.ids.iter().all(|id| (*id as usize) < count),
+            "the routing names an expert beyond the last, {}",
+            count - 1
+        );
+        assert!(sums.len() == x.rows() * self.dim, "room for {} outputs", sums.len());
+        assert!(x.rows() == 0 || x.tiles.forms.hold(self.input_forms), "the rows are kept for other experts");
+    }
+
+    /// Blocks of hidden columns.
+    fn blocks(&self) -> usize {
+        self.hidden.div_ceil(BLOCK)
+    }
+
+    /// Panels of output columns.
+    fn panels(&self) -> usize {
+        self.experts.down[0].panels()
+    }
+
     /// Copies the segments' rows into tiles of their own.
     fn gather(&self, x: &Activations, top_k: usize, scratch: &mut MoeScratch) {
         let Some(last) = scratch.segments.last() else {
@@ -359,18 +341,19 @@ impl Layer<'_> {
         });
     }
 
-    /// Hidden rows: gate and up projections of 32 columns at a time, activated and quantised at once.
-    fn gate_and_up(&self, scratch: &mut MoeScratch) {
+    /// Hidden rows: gate and up projections of 32 columns at a time, activated and quantised at once. Some of their blocks of
+    /// columns.
+    fn gate_and_up(&self, blocks: Range<usize>, scratch: &mut MoeScratch) {
         let (segments, input) = (&scratch.segments, &scratch.input);
         let to = SharedTiles::new(&mut scratch.hidden);
-        let blocks = self.hidden.div_ceil(BLOCK);
+        let count = blocks.len();
         let bytes = 2 * PANELS_OF_BLOCK * self.experts.gate[0].panel_bytes();
         let passes = most_passes(segments);
-        let group = group_len(self.pool, segments.len() * blocks, bytes, passes, HIDDEN_SHARES).min(blocks);
-        let groups = blocks.div_ceil(group);
+        let group = group_len(self.pool, segments.len() * count, bytes, passes, HIDDEN_SHARES).min(count);
+        let groups = count.div_ceil(group);
         self.pool.run(segments.len() * groups, &|task| {
-            let (segment, first) = (&segments[task / groups], task % groups * group);
-            let end = blocks.min(first + group);
+            let (segment, first) = (&segments[task / groups], blocks.start + task % groups * group);
+            let end = blocks.end.min(first + group);
             for block in first..end {
                 self.gate_and_up_of(segment, block..end, input, &to);
             }
@@ -416,17 +399,17 @@ impl Layer<'_> {
         }
     }
 
-    /// Adds the down projections to the output: a task owns some output columns and walks all experts.
-    fn down(&self, routing: &Routing, scratch: &MoeScratch, out: &mut [f32]) {
+    /// Adds the down projections to the output: a task owns some output columns and walks all experts. Some panels of them.
+    fn down(&self, panels: Range<usize>, routing: &Routing, scratch: &MoeScratch, out: &mut [f32]) {
         let (segments, hidden) = (&scratch.segments, &scratch.hidden);
         let out = SharedMut::new(out);
         let matrix = &self.experts.down[0];
-        let panels = matrix.panels();
         let passes = most_passes(segments);
-        let group = group_len(self.pool, panels, matrix.panel_bytes(), passes, SHARES);
-        self.pool.run(panels.div_ceil(group), &|task| {
+        let group = group_len(self.pool, panels.len(), matrix.panel_bytes(), passes, SHARES);
+        self.pool.run(panels.len().div_ceil(group), &|task| {
             let mut part: OutTile = [[0.0; LANES]; ROWS];
-            let task = task * group..panels.min((task + 1) * group);
+            let first = panels.start + task * group;
+            let task = first..panels.end.min(first + group);
             for (s, segment) in segments.iter().enumerate() {
                 let matrix = &self.experts.down[segment.expert];
                 for panel in task.clone() {

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::slice::moe_ffn_slice_for;
 use super::*;
 use crate::testing::{cases, matrix, noise};
 use crate::{WeightType, add_bias, gate_mul, linear};
@@ -35,19 +36,26 @@ fn run(isa: Isa, threads: usize, set: &ExpertSet, kind: Gate, x: &[f32], routing
     let pool = Pool::new(threads);
     let mut activations = Activations::new();
     activations.load_on(isa, &pool, x, set.gate[0].cols());
-    let mut out = vec![f32::NAN; activations.rows() * set.down[0].rows()];
+    let mut out = vec![0.0; activations.rows() * set.down[0].rows()];
     let mut scratch = MoeScratch::default();
-    let all = (0..set.gate.len()).into();
+    let all = 0..set.gate.len();
     moe_ffn_part_for(isa, &pool, set, all, kind, &activations, routing, &mut out, &mut scratch);
     out
 }
 
-/// Some experts at a time, over rows that came in two blocks and are kept for these experts alone.
+/// What runs in one go.
+#[derive(Clone, Debug)]
+enum Part {
+    Experts(Range<usize>),
+    Slices(usize, Range<usize>),
+}
+
+/// Some experts or slices at a time, over rows that came in two blocks and are kept for these experts alone.
 fn run_parts(
     isa: Isa,
     threads: usize,
     set: &ExpertSet,
-    parts: &[ExpertPart],
+    parts: &[Part],
     kind: Gate,
     x: &[f32],
     routing: &Routing,
@@ -59,10 +67,18 @@ fn run_parts(
     let (first, second) = x.split_at(x.len() / cols / 2 / TILE * TILE * cols);
     activations.append_for(isa, &pool, first, cols);
     activations.append_for(isa, &pool, second, cols);
-    let mut sums = vec![f32::NAN; activations.rows() * set.down[0].rows()];
-    let mut scratch = MoeScratch::default();
-    for part in parts {
-        moe_ffn_part_for(isa, &pool, set, part.clone(), kind, &activations, routing, &mut sums, &mut scratch);
+    let mut sums = vec![0.0; activations.rows() * set.down[0].rows()];
+    let (mut scratch, mut sliced) = (MoeScratch::default(), MoeScratch::default());
+    let x = &activations;
+    for part in parts.iter().cloned() {
+        match part {
+            Part::Experts(part) => {
+                moe_ffn_part_for(isa, &pool, set, part, kind, x, routing, &mut sums, &mut scratch);
+            }
+            Part::Slices(expert, slices) => {
+                moe_ffn_slice_for(isa, &pool, set, expert, slices, kind, x, routing, &mut sums, &mut sliced);
+            }
+        }
     }
     sums
 }
@@ -125,7 +141,7 @@ proptest! {
         hidden in 1..4usize,
         odd in 0..31usize,
         cuts in prop::collection::vec(0..9usize, 0..4),
-        inside in 3..20usize,
+        inside in 1..4usize,
         seed in 0..1000u32,
     ) {
         let dim = 256;
@@ -140,30 +156,21 @@ proptest! {
         let expected = naive(&set, kind, &x, &routing);
         let mut borders: Vec<usize> = cuts.into_iter().chain([0, experts]).map(|cut| cut.min(experts)).collect();
         borders.sort_unstable();
-        let parts: Vec<ExpertPart> = borders.windows(2).map(|pair| (pair[0]..pair[1]).into()).collect();
-        let single: Vec<ExpertPart> = (0..experts).map(|e| (e..e + 1).into()).collect();
-        let of_each = |expert: usize| routing.ids.iter().filter(|id| **id as usize == expert).count();
-        // Each expert in parts of so many rows, and each with the first rows of the next one.
+        let parts: Vec<Part> = borders.windows(2).map(|pair| Part::Experts(pair[0]..pair[1])).collect();
+        let single: Vec<Part> = (0..experts).map(|e| Part::Experts(e..e + 1)).collect();
+        // Each expert in so many slices at a time, and every other one so.
         let slices = |expert: usize| {
-            let starts = (0..of_each(expert).max(1)).step_by(inside);
-            starts.map(move |begun| match begun + inside < of_each(expert) {
-                true => ExpertPart { experts: expert..expert, begun, further: inside },
-                false => ExpertPart { experts: expert..expert + 1, begun, further: 0 },
-            })
+            let all = set.slices();
+            (0..all).step_by(inside).map(move |first| Part::Slices(expert, first..all.min(first + inside)))
         };
-        let sliced: Vec<ExpertPart> = (0..experts).flat_map(slices).collect();
-        let further = |expert: usize| if expert < experts { inside.min(of_each(expert).saturating_sub(1)) } else { 0 };
-        let overlap = |e: usize| ExpertPart {
-            experts: e..e + 1,
-            begun: if e > 0 { further(e) } else { 0 },
-            further: further(e + 1),
-        };
-        let overlapping: Vec<ExpertPart> = (0..experts).map(overlap).collect();
+        let sliced: Vec<Part> = (0..experts).flat_map(slices).collect();
+        let in_turn = |e: usize| if e.is_multiple_of(2) { slices(e).collect() } else { vec![Part::Experts(e..e + 1)] };
+        let in_turn: Vec<Part> = (0..experts).flat_map(in_turn).collect();
         for isa in Isa::available() {
             for threads in 1..=3 {
                 let got = run(isa, threads, &set, kind, &x, &routing);
                 prop_assert_eq!(&got, &expected, "{:?} {}", isa, threads);
-                for parts in [&parts, &single, &sliced, &overlapping].into_iter().take(if threads == 2 { 4 } else { 2 }) {
+                for parts in [&parts, &sliced, &single, &in_turn].into_iter().take(if threads == 2 { 4 } else { 2 }) {
                     let got = run_parts(isa, threads, &set, parts, kind, &x, &routing);
                     prop_assert_eq!(&got, &expected, "{:?} {} {:?}", isa, threads, parts);
                 }
@@ -179,18 +186,17 @@ fn a_batch_larger_than_the_working_set_gives_the_same_bits() {
     let routing = routing(rows, experts, 2, 4);
     let x = noise(rows * dim, 8);
     let all = run(isa(), 2, &set, Gate::Silu, &x, &routing);
-    assert_eq!(run_parts(isa(), 2, &set, &[(0..1).into(), (1..3).into()], Gate::Silu, &x, &routing), all);
-    // More rows than the working set has, of one expert and in two parts.
-    let later = ExpertPart { experts: 0..3, begun: 100, further: 0 };
-    let cut = [ExpertPart { experts: 0..0, begun: 0, further: 100 }, later];
-    assert_eq!(run_parts(isa(), 2, &set, &cut, Gate::Silu, &x, &routing), all);
+    let run = |parts: &[Part]| run_parts(isa(), 2, &set, parts, Gate::Silu, &x, &routing);
+    assert_eq!(run(&[Part::Experts(0..1), Part::Experts(1..3)]), all);
+    let hidden = Part::Slices(1, 0..1);
+    assert_eq!(run(&[Part::Experts(0..1), hidden, Part::Slices(1, 1..2), Part::Experts(2..3)]), all, "in slices");
     for row in [0, 1, 1023, 2048, 2499] {
         let one = Routing {
             top_k: 2,
             ids: routing.ids[row * 2..row * 2 + 2].to_vec(),
             weights: routing.weights[row * 2..row * 2 + 2].to_vec(),
         };
-        let alone = run(isa(), 1, &set, Gate::Silu, &x[row * dim..][..dim], &one);
+        let alone = super::tests::run(isa(), 1, &set, Gate::Silu, &x[row * dim..][..dim], &one);
         assert_eq!(alone, all[row * dim..][..dim]);
     }
 }
@@ -224,5 +230,34 @@ fn rows_kept_for_quantised_experts_do_not_serve_float_experts() {
     x.append(&Pool::new(1), &noise(32, 1), 32);
     let routing = routing(1, 2, 1, 1);
     let mut scratch = MoeScratch::default();
-    moe_ffn_part(&Pool::new(1), &float, (0..1).into(), Gate::Silu, &x, &routing, &mut [0.0; 32], &mut scratch);
+    moe_ffn_part(&Pool::new(1), &float, 0..1, Gate::Silu, &x, &routing, &mut [0.0; 32], &mut scratch);
+}
+
+#[test]
+fn an_expert_without_rows_has_slices_too() {
+    let set = set((WeightType::Q8_0, WeightType::Q8_0), 2, 32, 160, 1);
+    assert_eq!(set.slices(), 5 + 2);
+    let pool = Pool::new(1);
+    let mut x = Activations::new();
+    x.clear_for(&set);
+    x.append(&pool, &noise(32, 1), 32);
+    let routing = Routing { top_k: 1, ids: vec![1], weights: vec![1.0] };
+    let (mut sums, mut scratch) = ([0.0; 32], MoeScratch::default());
+    for slice in 0..7 {
+        moe_ffn_slice(&pool, &set, 0, slice..slice + 1, Gate::Silu, &x, &routing, &mut sums, &mut scratch);
+    }
+    assert_eq!(sums, [0.0; 32]);
+}
+
+#[test]
+#[should_panic(expected = "do not follow")]
+fn slices_of_an_expert_whose_rows_are_not_there_are_refused() {
+    let set = set((WeightType::Q8_0, WeightType::Q8_0), 2, 32, 64, 1);
+    let pool = Pool::new(1);
+    let mut x = Activations::new();
+    x.append(&pool, &noise(32, 1), 32);
+    let routing = Routing { top_k: 2, ids: vec![0, 1], weights: vec![0.5; 2] };
+    let (mut sums, mut scratch) = ([0.0; 32], MoeScratch::default());
+    moe_ffn_slice(&pool, &set, 0, 0..1, Gate::Silu, &x, &routing, &mut sums, &mut scratch);
+    moe_ffn_slice(&pool, &set, 1, 1..2, Gate::Silu, &x, &routing, &mut sums, &mut scratch);
 }
