@@ -11,6 +11,11 @@ use crate::states::Snapshots;
 /// Number of a KV block.
 pub type BlockId = u32;
 
+/// Free blocks that longer tables leave to those that grow. An executor has memory ready for the blocks that come next, and what
+/// is beyond comes to its layers one after the other as a prompt passes them; but the next row of a stream would need it in all
+/// layers at once.
+const LEFT_TO_GROW: usize = 64;
+
 /// The blocks of one sequence, in the order of its positions: position `p` is in block `p / block_len` of the table.
 #[derive(Debug)]
 pub(crate) struct BlockTable(Vec<BlockId>);
@@ -89,8 +94,9 @@ impl BlockPool {
             self.cache.reuse(*block);
             self.take(*block, &mut table);
         }
+        let kept = if count > LEFT_TO_GROW { LEFT_TO_GROW } else { 0 };
         while table.0.len() < count {
-            let Some(block) = self.spare() else {
+            let Some(block) = self.spare(kept) else {
                 self.release(table);
                 return None;
             };
@@ -101,17 +107,17 @@ impl BlockPool {
 
     /// Makes a table one block longer; returns whether there was one to have.
     pub fn extend(&mut self, table: &mut BlockTable) -> bool {
-        let Some(block) = self.spare() else {
+        let Some(block) = self.spare(0) else {
             return false;
         };
         self.take(block, table);
         true
     }
 
-    /// A block that nobody uses.
-    fn spare(&mut self) -> Option<BlockId> {
-        if let Some(block) = self.free.pop() {
-            return Some(block);
+    /// A block that nobody uses, behind the first `kept` of the free ones as long as there are more.
+    fn spare(&mut self, kept: usize) -> Option<BlockId> {
+        if let Some(last) = self.free.len().checked_sub(1) {
+            return Some(self.free.remove(last.saturating_sub(kept)));
         }
         let block = self.cache.evict()?;
         self.snapshots.forget(block);

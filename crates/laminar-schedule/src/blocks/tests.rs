@@ -175,3 +175,24 @@ fn salts_do_not_share() {
     assert_eq!(admit_salted(&mut pool, &[1, 2, 3], 1).unwrap().hit, 0);
     assert_eq!(admit(&mut pool, &[1, 2, 3]).unwrap().hit, 1);
 }
+
+#[test]
+fn a_long_table_leaves_the_blocks_that_come_next_to_those_that_grow() {
+    let mut pool = BlockPool::new(300, BLOCK_LEN);
+    let mut stream = pool.allocate(3, &[]).unwrap();
+    let prompt = pool.allocate(LEFT_TO_GROW + 1, &[]).unwrap();
+    for _ in 0..LEFT_TO_GROW {
+        assert!(pool.extend(&mut stream));
+    }
+    let ids: Vec<BlockId> = (0..300).collect();
+    let (own, behind) = ids.split_at(3 + LEFT_TO_GROW);
+    assert_eq!((stream.ids(), prompt.ids()), (own, &behind[..LEFT_TO_GROW + 1]));
+    // Where there are no others it gets them all.
+    assert!(pool.extend(&mut stream));
+    let last = pool.allocate(300 - pool.used(), &[]).unwrap();
+    assert_eq!((pool.used(), pool.allocate(1, &[]).is_none()), (300, true));
+    for table in [stream, prompt, last] {
+        pool.release(table);
+    }
+    assert_eq!((pool.used(), pool.fits(300, &[])), (0, true));
+}
