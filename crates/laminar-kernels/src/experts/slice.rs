@@ -15,6 +15,7 @@ use std::ops::Range;
 
 use super::{Layer, MoeScratch, Segment};
 use crate::isa::{Isa, isa};
+use crate::panel::BLOCK;
 use crate::tiles::TILE;
 use crate::{Activations, ExpertSet, Gate, Pool, Routing};
 
@@ -25,7 +26,7 @@ impl ExpertSet {
     /// Slices of one expert for [`moe_ffn_slice`], all of which take about the same time.
     pub fn slices(&self) -> usize {
         self.down.first().map_or(0, |down| {
-            let blocks = down.cols().div_ceil(crate::panel::BLOCK);
+            let blocks = down.cols().div_ceil(BLOCK);
             blocks + output_slices(blocks)
         })
     }
